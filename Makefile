@@ -1,0 +1,29 @@
+# Needs Python 3.11+, git and make. Everything else is installed into .venv, at the versions of constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: repro test lint clean
+
+repro: .venv/installed  ## run the whole pipeline and print the results
+	$(BIN)/dvc repro
+	$(BIN)/dclip show
+
+test: .venv/installed  ## run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## remove the environment; data/ and .dclip/ stay
+	rm -rf .venv
+
+# uv installs the same wheels as pip, several times faster.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	touch $@

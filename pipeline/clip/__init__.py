@@ -1,0 +1,1 @@
+"""CLIP's two towers, always open_clip models: load, save, encode, and pretrain the sample's small base."""

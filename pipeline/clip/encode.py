@@ -1,0 +1,108 @@
+"""Frozen forwards: one fixed batch shape, one compute dtype, unit-length float32 out.
+
+Results differ in the last bits with the batch shape and the dtype, so both are arguments, stand in the fingerprint,
+and the last batch is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.clip.towers import Clip
+
+T = TypeVar("T")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how frozen models run.
+
+    Attributes:
+        device: a torch device, such as `cpu` or `cuda`.
+        dtype: `float32`, or the dtype of torch's autocast.
+        batch: rows of every forward.
+    """
+
+    device: str
+    dtype: str
+    batch: int
+
+    def autocast(self) -> torch.autocast:
+        """The context a forward runs in."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, dtype=DTYPES[self.dtype], enabled=self.dtype != "float32")
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last may be shorter."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _fixed(rows: Tensor, compute: Compute, forward: Callable[[Tensor], Tensor]) -> Tensor:
+    n = len(rows)
+    if n < compute.batch:
+        rows = torch.cat([rows, rows[-1:].expand(compute.batch - n, *rows.shape[1:])])
+    with torch.inference_mode(), compute.autocast():
+        return forward(rows.to(compute.device))[:n].float().cpu()
+
+
+def images(clip: Clip, pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compute: Compute) -> Tensor:
+    """Unit image embeddings of at most `compute.batch` pictures, uint8 [n, 3, side, side] -> float32 [n, d]."""
+    model: Any = clip.model
+    rows = torch.from_numpy(np.stack([np.asarray(p) for p in pixels]))
+    return F.normalize(_fixed(rows, compute, lambda x: model.encode_image(clip.normalise(x))), dim=-1)
+
+
+def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Tensor:
+    """Unit text embeddings of any number of strings -> float32 [n, d]; each distinct string is encoded once."""
+    model: Any = clip.model
+    place = {s: i for i, s in enumerate(dict.fromkeys(strings))}
+    found = [
+        F.normalize(_fixed(clip.tokenize(part), compute, model.encode_text), dim=-1)
+        for part in batches(place, compute.batch)
+    ]
+    distinct = torch.cat(found) if found else torch.zeros(0, clip.dimension)
+    return distinct[torch.tensor([place[s] for s in strings], dtype=torch.long)]
+
+
+def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> tuple[Tensor, Tensor]:
+    """Text embeddings and, in the same forward, every token's last hidden state through the text projection.
+
+    Args:
+        clip: a CLIP whose text tower is open_clip's transformer.
+        strings: at most `compute.batch` captions.
+        compute: where and how.
+
+    Returns:
+        unit float32 [n, d] and unit float32 [n, context_length, d]; position 0 is the start token.
+    """
+    model: Any = clip.model
+    tower = getattr(model, "text", model)
+    if not hasattr(tower, "ln_final") or not isinstance(tower.text_projection, torch.nn.Parameter):
+        raise TypeError("token features need open_clip's own text transformer; take tokens out of features.spans")
+    hidden: list[Tensor] = []
+    hook = tower.ln_final.register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    try:
+        pooled = F.normalize(_fixed(clip.tokenize(list(strings)), compute, model.encode_text), dim=-1)
+    finally:
+        hook.remove()
+    with torch.inference_mode():
+        tokens = hidden[0][: len(strings)].float() @ tower.text_projection.float()
+    return pooled, F.normalize(tokens, dim=-1).cpu()

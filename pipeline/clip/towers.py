@@ -1,0 +1,176 @@
+"""Load and save a CLIP as an open_clip local directory, with a hash of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.transforms import Compose, ToTensor
+
+from pipeline.errors import InputError
+from pipeline import files
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+
+
+class WrongWeights(InputError):
+    """Weights are missing, are not what their hash says, or do not fit the architecture."""
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """sha256 over tensors sorted by name: equal weights have equal hashes however they were saved."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+@dataclass
+class Clip:
+    """An open_clip model with its configuration.
+
+    Attributes:
+        model: open_clip's CLIP, in eval mode.
+        config: what stands in open_clip_config.json: `model_cfg` and `preprocess_cfg`.
+    """
+
+    model: nn.Module
+    config: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.model.eval()
+        self._tokenizer = open_clip.SimpleTokenizer(context_length=self.context_length)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the shared embedding space."""
+        return int(self.config["model_cfg"]["embed_dim"])
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the image tower's input."""
+        return int(self.config["model_cfg"]["vision_cfg"]["image_size"])
+
+    @property
+    def context_length(self) -> int:
+        """Tokens the text tower reads, start and end included."""
+        return int(self.config["model_cfg"]["text_cfg"].get("context_length", 77))
+
+    @property
+    def weights(self) -> str:
+        """`weights_hash` of the model."""
+        return weights_hash(self.model.state_dict())
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Token ids, int64 [n, context_length], cut to the context length."""
+        tokens: Tensor = self._tokenizer(texts)
+        return tokens
+
+    def pixels(self) -> Callable[[Image.Image], NDArray[np.uint8]]:
+        """A function from an RGB picture to the tower's input before normalisation, uint8 [3, side, side].
+
+        These are open_clip's own evaluation transforms (resize, crop) without their last two steps, which
+        `normalise` does for a whole batch.
+        """
+        full = image_transform_v2(PreprocessCfg(size=self.image_size, **self.config["preprocess_cfg"]), is_train=False)
+        steps = []
+        for step in full.transforms:
+            if isinstance(step, ToTensor):
+                break
+            steps.append(step)
+        geometry = Compose(steps)
+
+        def to_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+            return np.ascontiguousarray(np.asarray(geometry(picture), dtype=np.uint8).transpose(2, 0, 1))
+
+        return to_pixels
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, 3, side, side] to the tower's float32 input, channels last."""
+        cfg = PreprocessCfg(**self.config["preprocess_cfg"])
+        mean = torch.tensor(cfg.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(cfg.std, device=pixels.device).view(1, 3, 1, 1)
+        return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def save(self, folder: Path) -> None:
+        """Write an open_clip local directory: its weights, then its configuration, each whole or not at all."""
+        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        with files.whole(folder / WEIGHTS) as temporary:
+            save_file(state, temporary)
+        files.write_json(folder / CONFIG, self.config)
+
+
+def create(config: dict[str, Any]) -> Clip:
+    """A CLIP of the given configuration with fresh random weights (from torch's global generator)."""
+    cfg = config["model_cfg"]
+    kind = open_clip.CustomTextCLIP if cfg.get("custom_text") else open_clip.CLIP
+    model = kind(**{k: v for k, v in cfg.items() if k != "custom_text"})
+    return Clip(model.to(memory_format=torch.channels_last), config)
+
+
+def architecture(name: str) -> dict[str, Any]:
+    """Configuration of an open_clip architecture by name, or from a JSON file as open_clip writes it."""
+    if name.endswith(".json"):
+        cfg = files.read_json(Path(name))
+        cfg = cfg if "model_cfg" in cfg else {"model_cfg": cfg}
+    else:
+        known = open_clip.get_model_config(name)
+        if known is None:
+            raise WrongWeights(f"open_clip has no architecture {name!r}; see open_clip.list_models(), or give a .json file")
+        cfg = {"model_cfg": known}
+    defaults = PreprocessCfg()
+    preprocess = {"mean": list(defaults.mean), "std": list(defaults.std)}
+    return {"model_cfg": cfg["model_cfg"], "preprocess_cfg": cfg.get("preprocess_cfg", preprocess)}
+
+
+def load(folder: Path, device: str = "cpu") -> Clip:
+    """Load an open_clip local directory strictly, in float32, eval mode.
+
+    Raises:
+        WrongWeights: the folder is not such a directory, or its weights do not fit its configuration.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise WrongWeights(f"{folder} has no {name}; expected an open_clip local directory (dvc repro models)")
+    try:
+        model = open_clip.create_model(f"local-dir:{folder}", device=device, precision="fp32")
+    except (RuntimeError, ValueError) as error:
+        raise WrongWeights(f"{folder}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
+    return Clip(model.to(memory_format=torch.channels_last), files.read_json(folder / CONFIG))
+
+
+def fetch(name: str, pretrained: str) -> Clip:
+    """An open_clip architecture with pretrained weights: a tag (open_clip downloads it) or a weights file.
+
+    Raises:
+        WrongWeights: unknown architecture or tag, or weights that do not fit.
+    """
+    config = architecture(name)
+    if not Path(pretrained).is_file() and pretrained not in open_clip.list_pretrained_tags_by_model(name):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
+        raise WrongWeights(f"{pretrained!r} is neither a file nor a pretrained tag of {name}; tags: {tags}")
+    try:
+        model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained, precision="fp32")
+    except (RuntimeError, ValueError) as error:
+        raise WrongWeights(f"{name} with {pretrained}: {error}") from error
+    if pretrained == "openai" and "quickgelu" not in name:
+        config["model_cfg"]["quick_gelu"] = True  # open_clip switches it on for these weights; say so in the file
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    config["preprocess_cfg"] = {
+        k: list(v) if isinstance(v, tuple) else v for k, v in preprocess.items() if k not in ("size", "mode")
+    }
+    return Clip(model, config)

@@ -1,0 +1,92 @@
+"""Boxes of pictures, in batches of one fixed shape, and the crops that CLIP looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from ultralytics import YOLO
+
+PADDING = (122, 116, 104)
+"""CLIP's mean colour, around crops that reach over the picture's edge."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """x0, y0, x1, y1 in 0..1 of the picture, the detector's score, and its class name."""
+
+    corners: tuple[float, float, float, float]
+    score: float
+    name: str
+
+    @property
+    def area(self) -> float:
+        """Share of the picture."""
+        x0, y0, x1, y1 = self.corners
+        return max(0.0, x1 - x0) * max(0.0, y1 - y0)
+
+
+def detect(
+    detector: YOLO,
+    pictures: Sequence[Image.Image],
+    *,
+    confidence: float,
+    iou: float,
+    image_size: int,
+    batch: int,
+    device: str,
+) -> list[list[Box]]:
+    """Boxes of at most `batch` RGB pictures, the best `score x area` first.
+
+    Every forward has the shape [batch, 3, image_size, image_size]: pictures are letterboxed (`rect=False`) and a
+    short batch is padded, so a picture's boxes do not depend on its neighbours. PIL pictures, since ultralytics takes
+    arrays to be BGR.
+    """
+    n = len(pictures)
+    padded = [*pictures, *[Image.new("RGB", (image_size, image_size))] * (batch - n)]
+    results = detector.predict(
+        padded, imgsz=image_size, conf=confidence, iou=iou, batch=batch, rect=False, device=device, verbose=False
+    )
+    found: list[list[Box]] = []
+    for result in results[:n]:
+        corners = np.clip(result.boxes.xyxyn.cpu().numpy().astype(np.float64), 0, 1)
+        boxes = [
+            Box((float(c[0]), float(c[1]), float(c[2]), float(c[3])), float(score), result.names[int(kind)])
+            for c, score, kind in zip(
+                corners, result.boxes.conf.cpu().numpy(), result.boxes.cls.cpu().numpy(), strict=True
+            )
+        ]
+        boxes = [b for b in boxes if b.area > 0]
+        found.append(sorted(boxes, key=lambda b: (-b.score * b.area, b.corners)))
+    return found
+
+
+def crop(picture: Image.Image, corners: Sequence[float], margin: float, side: int) -> Image.Image:
+    """A square around a box, `margin` of its longer side wider each way, moved inside the picture where it fits.
+
+    Args:
+        picture: RGB.
+        corners: x0, y0, x1, y1 in 0..1.
+        margin: share of the box's longer side that is added on each side.
+        side: the crop is made smaller to this many pixels, never larger.
+
+    Returns:
+        a square RGB picture; nothing is squashed, and what lies outside the picture has CLIP's mean colour.
+    """
+    w, h = picture.size
+    x0, y0, x1, y1 = corners[0] * w, corners[1] * h, corners[2] * w, corners[3] * h
+    length = max(2, round(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
+
+    def start(low: float, high: float, limit: int) -> int:
+        at = round((low + high - length) / 2)
+        return (limit - length) // 2 if length > limit else min(max(at, 0), limit - length)
+
+    left, top = start(x0, x1, w), start(y0, y1, h)
+    inside = picture.crop((max(left, 0), max(top, 0), min(left + length, w), min(top + length, h)))
+    if inside.size != (length, length):
+        canvas = Image.new("RGB", (length, length), PADDING)
+        canvas.paste(inside, (max(-left, 0), max(-top, 0)))
+        inside = canvas
+    return inside.resize((side, side), Image.Resampling.BICUBIC) if length > side else inside

@@ -1,0 +1,83 @@
+"""Train a small class-agnostic YOLO for the sample world, with ultralytics' own trainer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib
+import yaml
+from ultralytics import YOLO
+from ultralytics.utils import USER_CONFIG_DIR
+
+CLASS_NAME = "object"
+
+
+def place_font() -> None:
+    """Put a font where ultralytics looks for one when it trains; otherwise it asks a host on the network."""
+    font = Path(USER_CONFIG_DIR) / "Arial.ttf"
+    if not font.exists():
+        font.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", font)
+
+
+def architecture(width: float) -> str:
+    """YOLO11's architecture at depth 0.5 and `width` of its channels (its own n scale has 0.25), as YAML."""
+    text = (resources.files("ultralytics") / "cfg/models/11/yolo11.yaml").read_text(encoding="utf-8")
+    cfg = yaml.safe_load(text)
+    cfg["scales"] = {"n": [0.5, width, 1024]}
+    return yaml.safe_dump(cfg, sort_keys=False)
+
+
+def train(
+    pictures: Iterable[tuple[str, bytes, list[list[float]]]],
+    *,
+    width: float,
+    image_size: int,
+    epochs: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    device: str,
+) -> YOLO:
+    """Train from scratch on pictures with boxes.
+
+    Args:
+        pictures: name, JPEG bytes, boxes [x0, y0, x1, y1] in 0..1.
+        width: channel multiple of the architecture.
+        image_size: pixels of the detector's input.
+        epochs: passes.
+        batch: pictures a step.
+        lr: initial learning rate of AdamW.
+        seed: of everything; deterministic on CPU.
+        device: torch device.
+
+    Returns:
+        the trained detector with the single class `object`.
+    """
+    place_font()
+    with TemporaryDirectory() as work:
+        root = Path(work)
+        for part in ("images", "labels"):
+            (root / part / "train").mkdir(parents=True)
+        for name, data, boxes in pictures:
+            (root / "images/train" / f"{name}.jpg").write_bytes(data)
+            lines = [
+                f"0 {(x0 + x1) / 2:.5f} {(y0 + y1) / 2:.5f} {x1 - x0:.5f} {y1 - y0:.5f}" for x0, y0, x1, y1 in boxes
+            ]
+            (root / "labels/train" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+        data_file, model_file = root / "data.yaml", root / "yolo11n.yaml"
+        data_file.write_text(
+            yaml.safe_dump({"path": work, "train": "images/train", "val": "images/train", "names": {0: CLASS_NAME}})
+        )
+        model_file.write_text(architecture(width))
+        detector = YOLO(model_file, task="detect", verbose=False)
+        detector.train(
+            data=str(data_file), imgsz=image_size, epochs=epochs, batch=batch, lr0=lr, optimizer="AdamW",
+            warmup_epochs=0.5, close_mosaic=0, mosaic=0.0, workers=0, seed=seed, deterministic=True, device=device,
+            project=work, name="run", plots=False, val=False, verbose=False, cache=False, amp=False,
+        )  # fmt: skip
+        return YOLO(root / "run/weights/last.pt", task="detect")

@@ -1,0 +1,52 @@
+"""Detector weights: a pickle, so its hash is checked before it is opened; saved so that equal weights are equal files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics import YOLO
+
+from pipeline import files
+from pipeline.clip.towers import WrongWeights
+
+
+def load(path: Path, sha256: str) -> YOLO:
+    """Open a YOLO weights file whose sha256 is known.
+
+    Raises:
+        WrongWeights: the file is missing or its hash is another one; it is not opened then.
+    """
+    if not path.is_file():
+        raise WrongWeights(f"no detector weights at {path}; give an ultralytics .pt file in models.detector.path")
+    found = files.sha256(path)
+    if found != sha256:
+        raise WrongWeights(
+            f"{path} has sha256 {found}, expected {sha256}. A .pt file can run code when it is opened, so it was not. "
+            "Download it again, or write its hash into models.detector.sha256 if you trust it"
+        )
+    return YOLO(path, task="detect")
+
+
+def save(model: Any, path: Path) -> None:
+    """Save a trained detection model without date, git state, arguments and training leftovers.
+
+    ultralytics writes those into its own checkpoints, so that two equal trainings never give equal files.
+    """
+    model = model.float().eval()
+    model.criterion = None
+    model.args = {}
+    for leftover in ("pt_path", "loss", "optimizer"):
+        if leftover in model.__dict__:
+            del model.__dict__[leftover]
+    if isinstance(getattr(model, "yaml", None), dict):
+        model.yaml.pop("yaml_file", None)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    buffer = io.BytesIO()  # a file's own name would end up inside the archive
+    torch.save({"model": model, "ema": None, "train_args": {}, "version": "", "date": ""}, buffer)
+    with files.whole(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())

@@ -1,0 +1,86 @@
+"""Base against student on the test data: retrieval both ways, zero-shot, and intervals of the difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import zeroshot
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.retrieval.bootstrap import paired_interval
+from pipeline.retrieval.metrics import evaluate, summarise
+from pipeline.zeroshot import ZeroshotSet
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+
+
+@dataclass
+class Embedded:
+    """Test pictures and captions under one model: unit float32 [n, d] and [c, d]."""
+
+    images: NDArray[np.float32]
+    captions: NDArray[np.float32]
+
+
+@dataclass
+class Comparison:
+    """What `compare` finds.
+
+    Attributes:
+        metrics: as in metrics.json: `base`, `student`, `difference`.
+        base_ranks: int64 [captions], where text-to-image retrieval places each caption's picture under the base.
+        student_ranks: likewise under the student.
+    """
+
+    metrics: dict[str, Any]
+    base_ranks: NDArray[np.int64]
+    student_ranks: NDArray[np.int64]
+
+
+def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samples: int, seed: int) -> Comparison:
+    """Retrieval of both models and the paired difference with its bootstrap interval over images.
+
+    Args:
+        base: embeddings of the test data.
+        student: of the same data, rows in the same order.
+        owner: int64 [captions], the picture of each caption.
+        samples: bootstrap samples.
+        seed: of the bootstrap.
+    """
+    of_base = evaluate(base.images, base.captions, owner)
+    of_student = evaluate(student.images, student.captions, owner)
+    query_image = {"text_to_image": owner, "image_to_text": np.arange(len(base.images))}
+    difference = {
+        way: {
+            name: paired_interval(values, of_student[way][name], query_image[way], samples=samples, seed=seed)
+            for name, values in of_base[way].items()
+            if name != "rank"
+        }
+        for way in DIRECTIONS
+    }
+    return Comparison(
+        {
+            "base": {way: summarise(of_base[way]) for way in DIRECTIONS},
+            "student": {way: summarise(of_student[way]) for way in DIRECTIONS},
+            "difference": difference,
+        },
+        of_base["text_to_image"]["rank"].astype(np.int64), of_student["text_to_image"]["rank"].astype(np.int64),
+    )  # fmt: skip
+
+
+def add_zeroshot(metrics: dict[str, Any], models: dict[str, Clip], classes: ZeroshotSet, compute: Compute) -> None:
+    """Add `zeroshot` and `zeroshot_unseen` of the models `base` and `student`, and what the student `retained`."""
+    for name, clip in models.items():
+        vectors = zeroshot.image_vectors(clip, zeroshot.pixels(clip, classes), compute)
+        weights = zeroshot.class_weights(clip, classes, compute)
+        for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
+            if found := zeroshot.accuracy(vectors, weights, classes, seen=seen):
+                metrics[name][part] = found
+    for part in ("zeroshot", "zeroshot_unseen"):
+        if part in metrics["student"]:
+            before = metrics["base"][part]["top1"]
+            metrics["student"][part]["retained"] = metrics["student"][part]["top1"] / before if before else 0.0

@@ -1,0 +1,272 @@
+"""The models of params.yaml: every parameter, its range and what it does. An unknown or mistyped one is an error."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import InputError
+from pipeline.schema import SpanKind
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ParamsError(InputError):
+    """params.yaml cannot be used; the message names each parameter and what was expected."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml; unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compute(Section):
+    """Where models run. Frozen results differ in the last bits with dtype and batch, so both stand in fingerprints."""
+
+    device: str = Field(description="torch device: cpu, cuda, cuda:0, mps")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of frozen forwards; autocast unless float32")
+    threads: Count = Field(description="CPU threads of torch; equal results need equal numbers")
+    workers: Count = Field(description="processes or threads that decode and draw")
+
+
+class Sources(Section):
+    """Which corpora, and from where."""
+
+    sample: list[Literal["world"]] = Field(description="[world] to generate the sample world, [] for real corpora")
+    path: str = Field(description="folder that holds a folder for every corpus named in quota")
+    quota: dict[Literal["mscoco", "flickr30k", "conceptual_captions"], Count] = Field(
+        description="images of train and val together, by corpus; a corpus that is not named is not read"
+    )
+
+
+class Sample(Section):
+    """Size of the sample world."""
+
+    mscoco: Annotated[int, Field(ge=60)]
+    flickr30k: Annotated[int, Field(ge=60)]
+    conceptual_captions: Annotated[int, Field(ge=60)]
+    test: Count = Field(description="images of Flickr30k's Karpathy test split")
+    base_pairs: Annotated[int, Field(ge=64)] = Field(description="pictures that the sample's own models train on")
+    zeroshot_val: Count = Field(description="pictures of each of the 100 classes, for choosing")
+    zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
+
+
+class Curate(Section):
+    """What is kept, and in which split."""
+
+    test: dict[str, Literal["karpathy"] | Annotated[float, Field(gt=0, lt=1)]] = Field(
+        description="where test images come from: by corpus, karpathy (its split file) or a fraction of its images"
+    )
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="share of the kept that goes to val")
+    samples_per_shard: Count
+
+
+class ClipFromSample(Section):
+    """Train the sample's small base CLIP."""
+
+    kind: Literal["sample"]
+    epochs: Count
+    batch: Count
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class ClipFromOpenClip(Section):
+    """An open_clip architecture with a pretrained tag (downloaded) or a weights file."""
+
+    kind: Literal["open_clip"]
+    name: str
+    pretrained: str
+
+
+class ClipFromDirectory(Section):
+    """An open_clip local directory."""
+
+    kind: Literal["directory"]
+    path: str
+
+
+class DetectorFromSample(Section):
+    """Train the sample's small YOLO."""
+
+    kind: Literal["sample"]
+    pictures: Count = Field(description="how many pictures to train on")
+    width: Positive = Field(description="channel multiple of YOLO11 (its n scale has 0.25)")
+    epochs: Count
+    batch: Count
+    lr: Positive
+
+
+class DetectorFromWeights(Section):
+    """An ultralytics weights file; a pickle, so its hash is checked before it is opened."""
+
+    kind: Literal["weights"]
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Models(Section):
+    """The base CLIP and the detector."""
+
+    path: str = Field(description="what the stage depends on: the sample's base pictures, or your weights folder")
+    clip: Annotated[ClipFromSample | ClipFromOpenClip | ClipFromDirectory, Field(discriminator="kind")]
+    detector: Annotated[DetectorFromSample | DetectorFromWeights, Field(discriminator="kind")]
+
+
+class Regions(Section):
+    """Detection and crops."""
+
+    confidence: Fraction = Field(description="lowest score of a box")
+    iou: Fraction = Field(description="overlap above which non-maximum suppression drops a box")
+    image_size: Annotated[int, Field(ge=32, multiple_of=32)] = Field(description="pixels of the detector's input")
+    batch: Count
+    cap: Annotated[int, Field(ge=0)] = Field(description="most boxes an image, by score x area; region 0 comes on top")
+    margin: Annotated[float, Field(ge=0)] = Field(description="share of a box's longer side added around it")
+    crop_side: Count = Field(description="crops are made no larger than this many pixels")
+    crop_quality: Annotated[int, Field(ge=1, le=100)]
+
+
+class Spans(Section):
+    """Phrases."""
+
+    parser: str = Field(description="a spaCy model's name or path, or rules")
+    cap: Count = Field(description="most phrases a caption")
+
+
+class Features(Section):
+    """Frozen CLIP embeddings."""
+
+    batch: Count
+    spans: Annotated[list[SpanKind], Field(min_length=1)] = Field(description="which spans to embed")
+
+
+class Teacher(Section):
+    """The meta-teacher."""
+
+    spans: SpanKind = Field(description="what its text stream reads; tokens as published")
+    heads: Count
+    depth: Count
+    feed_forward: Annotated[int, Field(ge=0)] = Field(description="hidden width over dimension; 0 as published")
+    pool_temperature: Positive
+    temperature: Positive
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)]
+    epochs: Count
+    batch: Annotated[int, Field(ge=2)]
+    lr: Positive
+
+
+class Weights(Section):
+    """Factor of every loss term."""
+
+    contrastive: Annotated[float, Field(ge=0)] = 1.0
+    teacher: Annotated[float, Field(ge=0)] = 1.0
+    text: Annotated[float, Field(ge=0)] = 1.0
+    preserve: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Student(Section):
+    """The student."""
+
+    recipe: Literal["contrastive", "dclip", "dclip_clean", "shuffled_targets", "continue_base"]
+    init: str = Field(description="base, or an open_clip architecture (name or .json) for a lightweight student")
+    text: Literal["frozen", "trainable"]
+    temperature: Positive | Literal["learnable"]
+    epochs: Count
+    batch: Annotated[int, Field(ge=2)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    keep: Fraction = Field(description="share of validation zero-shot that the chosen epoch must keep")
+    weights: Weights
+
+    @model_validator(mode="after")
+    def _own_towers_are_trained(self) -> Student:
+        if self.init != "base" and self.text == "frozen":
+            raise ValueError("a student with its own towers has no cached text: set student.text to trainable")
+        return self
+
+
+class Zeroshot(Section):
+    """Zero-shot pictures by class, with val and test parts."""
+
+    path: str
+
+
+class Evaluate(Section):
+    """Intervals and examples."""
+
+    bootstrap: Count = Field(description="bootstrap samples")
+    examples: Count = Field(description="retrievals shown in the report")
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    compute: Compute
+    sources: Sources
+    sample: Sample | None = None
+    curate: Curate
+    models: Models
+    regions: Regions
+    spans: Spans
+    features: Features
+    teacher: Teacher
+    student: Student
+    zeroshot: Zeroshot
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Params:
+        if self.sources.sample and self.sample is None:
+            raise ValueError("sources.sample asks for the sample world, but there is no section sample")
+        if self.teacher.spans not in self.features.spans:
+            raise ValueError(f"teacher.spans is {self.teacher.spans}, which features.spans does not embed")
+        for source in self.curate.test:
+            if source not in self.sources.quota:
+                raise ValueError(f"curate.test names {source}, which sources.quota does not read")
+        if not self.curate.test:
+            raise ValueError("curate.test names no corpus, so there would be no test split")
+        return self
+
+
+def _known_names(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Params
+    for part in location[:-1]:
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else None
+    return list(getattr(model, "model_fields", {}))
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: missing or unreadable file, unknown name (with the closest known one), wrong type or range.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} does not exist; copy one of profiles/ there: dclip profile sample") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            line = f"  {name or 'params'}: {problem['msg']}"
+            if problem["type"] == "extra_forbidden":
+                close = difflib.get_close_matches(str(problem["loc"][-1]), _known_names(problem["loc"]), n=1)
+                line = f"  {name}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
+            elif problem["type"] not in ("missing", "value_error"):
+                line += f", found {problem['input']!r}"
+            lines.append(line)
+        raise ParamsError("\n".join([f"{path} cannot be used:", *lines])) from error

@@ -1,0 +1,170 @@
+"""The report: one HTML file with its pictures and plots inside, that opens from disk and asks no host for anything."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from pipeline import files, images
+from pipeline.curation.curate import Manifest
+from pipeline.evaluation import DIRECTIONS, Comparison
+from pipeline.params import Params
+from pipeline.report import plots
+from pipeline.retrieval.index import Hit, RetrievalIndex
+from pipeline.tables import Table, offsets
+
+THUMBNAIL = 176
+TOP = 4
+"""Pictures shown for a query."""
+
+
+@dataclass
+class Example:
+    """A test caption, where base and student place its picture, and what the student finds first."""
+
+    caption: str
+    key: str
+    before: int
+    after: int
+    found: list[Hit]
+
+
+def _page(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("pipeline.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(**values)
+
+
+def thumbnail(data: bytes) -> str:
+    """A small JPEG of a picture, as a data URI."""
+    picture = images.decode(data)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return "data:image/jpeg;base64," + base64.b64encode(images.encode_jpeg(picture, 82)).decode()
+
+
+def thumbnails(manifest: Manifest, keys: set[str]) -> dict[str, str]:
+    """Thumbnails of some of a manifest's pictures, by key."""
+    return {key: thumbnail(data) for key, data in manifest.images("thumbnails") if key in keys}
+
+
+def choose_examples(result: Comparison, index: RetrievalIndex, count: int) -> dict[str, list[Example]]:
+    """Captions that the student won and lost by most ranks against the base, and its worst failures.
+
+    At most one caption a picture in each list, so that one picture does not fill it.
+    """
+    captions = [(key, text) for key, texts in zip(index.keys, index.texts, strict=True) for text in texts]
+    gain = np.log(result.base_ranks) - np.log(result.student_ranks)
+    _, vectors = index.vectors()
+
+    def take(order: np.ndarray, wanted: np.ndarray) -> list[Example]:
+        chosen: list[Example] = []
+        used: set[str] = set()
+        for row in order:
+            key, text = captions[row]
+            if not wanted[row] or key in used:
+                continue
+            used.add(key)
+            hits = index.search_images(vectors[row], TOP)
+            chosen.append(Example(text, key, int(result.base_ranks[row]), int(result.student_ranks[row]), hits))
+            if len(chosen) == count:
+                break
+        return chosen
+
+    return {
+        "won": take(np.argsort(-gain, kind="stable"), (gain > 0) & (result.student_ranks == 1)),
+        "lost": take(np.argsort(gain, kind="stable"), gain < 0),
+        "worst": take(np.argsort(-result.student_ranks, kind="stable"), result.student_ranks > 1),
+    }
+
+
+def _boxes(regions: Table, keys: set[str], order: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Boxes of some pictures in per cent of their sides, region 0 left out."""
+    own = regions.strings("key")
+    wanted = set(order)
+    rows = [i for i, key in enumerate(own) if key in wanted]
+    first = rows[0] if rows else 0
+    start = offsets(own[first : first + len(rows)], order, str(regions.path)) + first
+    found: dict[str, list[dict[str, Any]]] = {}
+    for i, key in enumerate(order):
+        if key in keys:
+            part = regions.columns.slice(int(start[i]), int(start[i + 1] - start[i])).select(
+                ["region_index", "box", "score", "class_name"]
+            )
+            found[key] = [
+                {"left": 100 * r["box"][0], "top": 100 * r["box"][1], "width": 100 * (r["box"][2] - r["box"][0]),
+                 "height": 100 * (r["box"][3] - r["box"][1]), "label": f"{r['class_name']} {r['score']:.2f}"}
+                for r in part.to_pylist() if r["region_index"] > 0
+            ]  # fmt: skip
+    return found
+
+
+def write(
+    path: Path,
+    result: Comparison,
+    manifest: Manifest,
+    index: RetrievalIndex,
+    regions: Table,
+    data: Path,
+    params: Params,
+) -> None:
+    """Write the report page.
+
+    Args:
+        path: the HTML file.
+        result: base against student.
+        manifest: of the test split.
+        index: the student's, over the same split.
+        regions: the regions table, for the boxes.
+        data: folder of the stages, for their summaries and histories.
+        params: shown with the results.
+    """
+    examples = choose_examples(result, index, params.evaluate.examples)
+    shown = [e for group in examples.values() for e in group]
+    keys = {e.key for e in shown} | {hit.key for e in shown for hit in e.found}
+    student = plots.read_history(data / "student/history.csv")
+    html = _page(
+        "report.html.j2",
+        metrics=result.metrics,
+        directions=DIRECTIONS,
+        figures=("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"),
+        recipe=params.student.recipe,
+        trained=files.read_json(data / "student/metrics.json"),
+        curated=files.read_json(data / "curate/metrics.json"),
+        detected=files.read_json(data / "regions/metrics.json"),
+        recall=plots.recall_bars(result.metrics),
+        curves=[
+            plots.curves(student, ["loss", "contrastive", "teacher", "preserve", "text"], "student: loss terms"),
+            plots.curves(
+                student, [n for n in student if n.startswith("val_") and "recall" in n], "student: val recall@1"
+            ),
+            plots.curves(student, [n for n in student if "zeroshot" in n], "student: val zero-shot"),
+            plots.curves(
+                plots.read_history(data / "teacher/history.csv"),
+                ["val_text_to_image_recall@1", "val_image_to_text_recall@1"], "teacher alone: val recall@1",
+            ),
+            plots.curves(plots.read_history(data / "models/pretraining.csv"), ["loss"], "base: pretraining loss"),
+        ],
+        examples=examples,
+        pictures=thumbnails(manifest, keys),
+        boxes=_boxes(regions, keys, manifest.keys),
+        captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
+        sources={row["key"]: row["source"] for row in manifest.rows},
+        queries=len(result.base_ranks),
+    )  # fmt: skip
+    files.write_text(path, html)
+
+
+def write_search(
+    path: Path, query: str, hits: list[Hit], captions: dict[str, list[str]], manifest: Manifest
+) -> None:
+    """Write the pictures that a search found as a page."""
+    pictures = thumbnails(manifest, {hit.key for hit in hits})
+    files.write_text(path, _page("search.html.j2", query=query, hits=hits, captions=captions, pictures=pictures))

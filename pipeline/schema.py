@@ -1,0 +1,116 @@
+"""The contract between stages: keys, Arrow schemas, and the closed sets of splits, reasons and span kinds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+
+import pyarrow as pa
+
+
+class Split(StrEnum):
+    """Where a kept sample goes."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class Reason(StrEnum):
+    """Why a row is not kept: the closed set of rejected.parquet."""
+
+    MISSING_IMAGE = "missing_image"
+    UNREADABLE_IMAGE = "unreadable_image"
+    DUPLICATE_IMAGE = "duplicate_image"
+    EVALUATION_IMAGE = "evaluation_image"
+    OVER_QUOTA = "over_quota"
+    NO_CAPTION = "no_caption"
+    EMPTY_CAPTION = "empty_caption"
+    NOT_UTF8 = "not_utf8"
+    MALFORMED_ROW = "malformed_row"
+
+
+class SpanKind(StrEnum):
+    """`phrases`: noun phrases, encoded as text of their own. `tokens`: CLIP's BPE tokens, encoded in context."""
+
+    PHRASES = "phrases"
+    TOKENS = "tokens"
+
+
+_SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def make_key(source: str, source_id: str) -> str:
+    """`<source>-<id>`: unique, and safe as a file name and as a WebDataset `__key__` (no dot, no slash).
+
+    An id with other characters is replaced by 16 hex digits of its sha256, so that every id has a key.
+    """
+    if not _SAFE_KEY.fullmatch(source_id):
+        source_id = hashlib.sha256(source_id.encode()).hexdigest()[:16]
+    return f"{source}-{source_id}"
+
+
+MANIFEST = pa.schema(
+    [
+        ("key", pa.string()),
+        ("source", pa.string()),
+        ("source_id", pa.string()),
+        ("split", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("image_sha256", pa.string()),
+        ("phash", pa.uint64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("captions", pa.list_(pa.string())),
+        ("licence", pa.string()),
+        ("url", pa.string()),
+    ]
+)
+"""One row a kept sample, ordered by split, shard, row. Width and height after EXIF rotation."""
+
+REJECTED = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("key", pa.string()),
+        ("source", pa.string()),
+        ("place", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""One row for every image (kind `image`) and caption (kind `caption`) that was read and not kept."""
+
+REGIONS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("region_index", pa.int32()),
+        ("box", pa.list_(pa.float32(), 4)),
+        ("score", pa.float32()),
+        ("class_name", pa.string()),
+        ("crop", pa.binary()),
+    ]
+)
+"""Region 0 of every key is the whole image (score 1, class `image`, no crop: it stands in the shard).
+Boxes are [x0, y0, x1, y1] in 0..1 of the upright picture; `crop` is a JPEG."""
+
+SPANS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("caption_index", pa.int32()),
+        ("span_index", pa.int32()),
+        ("kind", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+    ]
+)
+"""Character offsets into the caption; `span_index` counts within one kind. A token's offsets are null where the
+tokenizer rewrote the text so that it does not occur in the caption."""
+
+
+def vectors(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
+    """Schema of a vector table: key, integer index columns, and a fixed-size float16 list."""
+    return pa.schema(
+        [("key", pa.string()), *((i, pa.int32()) for i in index), (name, pa.list_(pa.float16(), dimension))]
+    )

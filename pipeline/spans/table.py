@@ -1,0 +1,63 @@
+"""The spans table: phrases and tokens of every caption, as character offsets."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from open_clip import SimpleTokenizer
+
+from pipeline.curation.curate import Manifest
+from pipeline.progress import track
+from pipeline.schema import SPANS, SpanKind
+from pipeline.spans.phrases import Parser
+from pipeline.spans.tokens import token_spans
+from pipeline.tables import TableWriter
+
+ROWS_A_BATCH = 100_000
+
+
+def write(
+    parser: Parser, manifest: Manifest, path: Path, metadata: dict[str, Any], *, cap: int, tokens: int
+) -> dict[str, float]:
+    """Write the spans of every caption of the manifest (`schema.SPANS`); a repeated caption is parsed once.
+
+    Args:
+        parser: finds the phrases.
+        manifest: whose captions.
+        path: of the table.
+        metadata: of the table.
+        cap: most phrases a caption.
+        tokens: most BPE tokens a caption: what the text tower reads between start and end.
+
+    Returns:
+        counts: captions, phrases, tokens, captions without a phrase.
+    """
+    tokenizer = SimpleTokenizer()
+    distinct = list(dict.fromkeys(chain.from_iterable(manifest.captions)))
+    parsed = track(parser(distinct), "parse captions", len(distinct), "captions")
+    found = {
+        text: {SpanKind.PHRASES: phrases[:cap], SpanKind.TOKENS: token_spans(tokenizer, text, tokens)}
+        for text, phrases in zip(distinct, parsed, strict=True)
+    }
+    counts = {"captions": 0, "phrases": 0, "tokens": 0, "captions_without_phrases": 0}
+    with TableWriter(path, SPANS, metadata) as writer:
+        rows: dict[str, list[Any]] = {name: [] for name in SPANS.names}
+        for key, texts in zip(manifest.keys, manifest.captions, strict=True):
+            for index, text in enumerate(texts):
+                counts["captions"] += 1
+                counts["captions_without_phrases"] += not found[text][SpanKind.PHRASES]
+                for kind, spans in found[text].items():
+                    counts[kind] += len(spans)
+                    rows["key"] += [key] * len(spans)
+                    rows["caption_index"] += [index] * len(spans)
+                    rows["span_index"] += range(len(spans))
+                    rows["kind"] += [str(kind)] * len(spans)
+                    rows["start"] += [s.start for s in spans]
+                    rows["end"] += [s.end for s in spans]
+            if len(rows["key"]) >= ROWS_A_BATCH:
+                writer.write(rows)
+                rows = {name: [] for name in SPANS.names}
+        writer.write(rows)
+    return {**counts, "distinct_captions": len(distinct), "phrases_per_caption": counts["phrases"] / counts["captions"]}

@@ -1,0 +1,223 @@
+"""Arrow IPC tables on disk: written whole with their provenance, checked when read, mapped without a copy.
+
+A file is uncompressed, so a vector column maps straight into numpy and torch. Its schema metadata says what made it:
+kind, producer's fingerprint, the manifest it belongs to, model, weights hash, dimension, whether the vectors are unit
+length, and the number of rows. `Table` compares them with what the reader expects and stops with both sides named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline import files
+
+
+class ContractError(InputError):
+    """An artefact is not what its reader needs: another schema, another origin, other rows."""
+
+
+def _with_metadata(schema: pa.Schema, metadata: Mapping[str, Any], rows: int) -> pa.Schema:
+    return schema.with_metadata({k: str(v) for k, v in {**metadata, "rows": rows}.items()})
+
+
+class TableWriter:
+    """Write an Arrow file batch by batch with flat memory; it appears under its name when the block ends well.
+
+    Batches go to a spool file first, since the header states the number of rows.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
+        self.path, self.schema, self.metadata = path, schema, metadata
+        self.rows = 0
+        self._spool = path.with_name(f".{path.name}.spool")
+
+    def __enter__(self) -> TableWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pa.ipc.new_file(str(self._spool), self.schema)
+        return self
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Append rows, given as one sequence a column."""
+        batch = pa.record_batch([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
+        self.rows += batch.num_rows
+        self._writer.write_batch(batch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+        try:
+            if kind is None:
+                with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as source:
+                    reader = pa.ipc.open_file(source)
+                    schema = _with_metadata(self.schema, self.metadata, self.rows)
+                    with pa.ipc.new_file(str(temporary), schema) as writer:
+                        for i in range(reader.num_record_batches):
+                            writer.write_batch(reader.get_batch(i).replace_schema_metadata(schema.metadata))
+        finally:
+            self._spool.unlink(missing_ok=True)
+
+
+class VectorWriter:
+    """Write a vector table as a single record batch, so that its whole vector column maps as one array.
+
+    Vectors are spooled to disk as float16; only keys and index columns stay in memory.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
+        self.path, self.schema, self.metadata = path, schema, metadata
+        self.dimension = schema.field(-1).type.list_size
+        self._spool = path.with_name(f".{path.name}.spool")
+        self._columns: list[list[pa.Array]] = [[] for _ in schema.names[:-1]]
+        self.rows = 0
+
+    def __enter__(self) -> VectorWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self._spool.open("wb")
+        return self
+
+    def write(self, *columns: Any) -> None:
+        """Append rows: the key column, the index columns, then vectors [n, dimension] of any float type."""
+        *index, rows = columns
+        rows = np.ascontiguousarray(rows, dtype=np.float16)
+        if rows.ndim != 2 or rows.shape[1] != self.dimension:
+            raise ContractError(f"{self.path}: got vectors of shape {rows.shape}, expected [n, {self.dimension}]")
+        bad = ~np.isfinite(rows).all(axis=1)
+        if bad.any():
+            raise ContractError(f"{self.path}: vector of {index[0][int(bad.argmax())]} is not finite in float16")
+        for parts, field, values in zip(self._columns, self.schema, index, strict=False):
+            parts.append(pa.array(values, field.type))
+        self._stream.write(rows.tobytes())
+        self.rows += len(rows)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+        try:
+            if kind is None:
+                with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as spool:
+                    flat = pa.Array.from_buffers(
+                        pa.float16(), self.rows * self.dimension, [None, spool.read_buffer() if self.rows else None]
+                    )
+                    index = [pa.concat_arrays(p or [pa.array([], f.type)]) for p, f in zip(
+                        self._columns, self.schema, strict=False)]  # fmt: skip
+                    column = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
+                    schema = _with_metadata(self.schema, self.metadata, self.rows)
+                    with pa.ipc.new_file(str(temporary), schema) as writer:
+                        writer.write_batch(pa.record_batch([*index, column], schema=schema))
+        finally:
+            self._spool.unlink(missing_ok=True)
+
+
+class Table:
+    """A memory-mapped Arrow file whose metadata has been checked.
+
+    Args:
+        path: the `.arrow` file.
+        schema: the schema that is expected, without metadata; a vector column may have any dimension if None.
+        **expected: metadata that must stand in the file, such as `manifest=` or `weights=`.
+
+    Raises:
+        ContractError: no such file, another schema, other metadata, or fewer rows than the header states.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema | None = None, **expected: Any) -> None:
+        if not path.is_file():
+            raise ContractError(f"{path} does not exist; run the stage that writes it: dvc repro {path.parent.name}")
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowInvalid as error:
+            raise ContractError(
+                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -f {path.parent.name}"
+            ) from error
+        self.path = path
+        self.metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        if schema is not None and not table.schema.remove_metadata().equals(schema):
+            raise ContractError(f"{path}: found columns\n{table.schema.remove_metadata()}\nexpected\n{schema}")
+        for name, value in {**expected, "rows": table.num_rows}.items():
+            if self.metadata.get(name) != str(value):
+                raise ContractError(
+                    f"{path}: {name} is {self.metadata.get(name)!r}, expected {str(value)!r}; "
+                    f"it was made from something else. Run: dvc repro {path.parent.name}"
+                )
+        self.columns = table
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+    def strings(self, name: str) -> list[str]:
+        """A string column as a list."""
+        values: list[str] = self.columns[name].to_pylist()
+        return values
+
+    def integers(self, name: str) -> NDArray[np.int32]:
+        """An integer column without nulls, int32 [rows]."""
+        return self.columns[name].to_numpy()
+
+    def vectors(self, name: str = "vector") -> NDArray[np.float16]:
+        """A vector column, float16 [rows, dimension]; read-only and not copied."""
+        column = self.columns[name].combine_chunks()
+        chunk = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        flat = chunk.flatten().to_numpy(zero_copy_only=True)
+        return flat.reshape(len(self), -1)
+
+    def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+        """The vectors of a run of keys that follow each other in the manifest; read-only and not copied.
+
+        Raises:
+            ContractError: they do not stand together in this order.
+        """
+        wanted = set(keys)
+        own = self.strings("key")
+        inside = np.flatnonzero(np.fromiter((key in wanted for key in own), dtype=bool, count=len(own)))
+        if len(inside) == 0:
+            raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {self.path.parent.name}")
+        rows = slice(int(inside[0]), int(inside[-1]) + 1)
+        check_keys(list(dict.fromkeys(own[rows])), keys, str(self.path))
+        return self.vectors(name)[rows]
+
+
+def offsets(keys: Sequence[str], order: Sequence[str], what: str) -> NDArray[np.int64]:
+    """Where each key's rows begin in a flat table in manifest order: int64 [len(order) + 1].
+
+    Raises:
+        ContractError: the table has rows of other keys, misses keys, or is in another order.
+    """
+    counts = np.zeros(len(order), dtype=np.int64)
+    at = 0
+    for i, key in enumerate(order):
+        start = at
+        while at < len(keys) and keys[at] == key:
+            at += 1
+        counts[i] = at - start
+    if at != len(keys):
+        raise ContractError(
+            f"{what}: row {at} has key {keys[at]!r}, which does not follow the manifest's order of {len(order)} keys"
+        )
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def check_keys(found: Sequence[str], expected: Sequence[str], what: str) -> None:
+    """Stop unless two sequences of keys are the same, naming the first difference."""
+    if len(found) != len(expected):
+        raise ContractError(f"{what}: {len(found)} keys, expected {len(expected)}")
+    for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+        if a != b:
+            raise ContractError(f"{what}: row {i} has key {a!r}, expected {b!r}")
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, **metadata: Any) -> None:
+    """Write rows as a Parquet file, whole or not at all."""
+    table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata({k: str(v) for k, v in metadata.items()}))
+    with files.whole(path) as temporary:
+        pq.write_table(table, temporary)

@@ -1,0 +1,127 @@
+"""Padded batches of cached features, gathered from the flat tables by key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.curation.curate import Manifest
+from pipeline.schema import SpanKind, vectors
+from pipeline.tables import ContractError, Table, offsets
+
+
+def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Rows starts[i] .. starts[i] + counts[i] of `values`, padded: float32 [B, K, D] (zeros) and bool [B, K]."""
+    width = max(1, int(counts.max(initial=0)))
+    places = starts[:, None] + np.arange(width)
+    mask = np.arange(width) < counts[:, None]
+    if len(values) == 0:
+        return torch.zeros(len(starts), width, values.shape[1]), torch.from_numpy(mask)
+    found = values[np.where(mask, places, 0)].astype(np.float32)
+    found[~mask] = 0
+    return torch.from_numpy(found), torch.from_numpy(mask)
+
+
+@dataclass
+class TeacherBatch:
+    """B images with one caption each; see `pipeline.teacher.model` for the shapes."""
+
+    regions: Tensor
+    region_mask: Tensor
+    spans: Tensor
+    span_mask: Tensor
+    caption: Tensor
+    """The frozen CLIP's embedding of the caption, [B, D]."""
+    same: Tensor
+    """bool [B, B]: equal captions."""
+
+
+class FeatureSet:
+    """Cached features of some splits, by manifest row.
+
+    Args:
+        manifest: which samples, in which order.
+        folder: the features stage's folder.
+        spans: which kind of span the teacher reads.
+
+    Raises:
+        ContractError: a table is missing, belongs to another manifest, or lacks these samples.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path, spans: SpanKind) -> None:
+        self.manifest = manifest
+        path = folder / "spans" / f"{spans}.arrow"
+        if not path.is_file():
+            raise ContractError(
+                f"{path} does not exist, but teacher.spans is {spans}; add {spans} to features.spans and run: dvc repro"
+            )
+        origin = {"manifest": manifest.fingerprint}
+        captions = Table(folder / "captions.arrow", **origin)
+        self.dimension = captions.vectors().shape[1]
+        origin |= {"weights": captions.metadata["weights"], "features": captions.metadata["features"]}
+        self.weights, self.fingerprint = origin["weights"], origin["features"]
+        regions = Table(folder / "regions.arrow", vectors("region_index", dimension=self.dimension), **origin)
+        span_rows = Table(path, vectors("caption_index", "span_index", dimension=self.dimension), **origin)
+
+        here = set(manifest.keys)
+        self.caption_vectors, self.caption_start = self._by_key(captions, here)
+        counts = np.diff(self.caption_start)
+        for key, texts, found in zip(manifest.keys, manifest.captions, counts, strict=True):
+            if len(texts) != found:
+                raise ContractError(f"{captions.path}: {found} captions of {key}, expected {len(texts)}")
+        self.region_vectors, self.region_start = self._by_key(regions, here)
+        self.span_vectors, span_key_start = self._by_key(span_rows, here)
+
+        caption_of_span = span_rows.integers("caption_index")[self._rows(span_rows, here)]
+        self.span_start = np.zeros(int(counts.sum()) + 1, dtype=np.int64)
+        caption_row = np.repeat(self.caption_start[:-1], np.diff(span_key_start)) + caption_of_span
+        np.add.at(self.span_start, caption_row + 1, 1)
+        self.span_start = np.cumsum(self.span_start)
+
+        number: dict[str, int] = {}
+        self.caption_ids = np.array(
+            [number.setdefault(text, len(number)) for texts in manifest.captions for text in texts], dtype=np.int64
+        )
+
+    def _rows(self, table: Table, here: set[str]) -> slice:
+        """The rows of these keys, which stand together since tables follow the manifest."""
+        inside = np.fromiter((key in here for key in table.strings("key")), dtype=bool, count=len(table))
+        places = np.flatnonzero(inside)
+        if len(places) == 0:
+            return slice(0, 0)
+        return slice(int(places[0]), int(places[-1]) + 1)
+
+    def _by_key(self, table: Table, here: set[str]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        rows = self._rows(table, here)
+        return table.vectors()[rows], offsets(table.strings("key")[rows], self.manifest.keys, str(table.path))
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def batch(self, rows: NDArray[np.int64], caption_index: NDArray[np.int64], with_text: NDArray[np.bool_]) -> TeacherBatch:
+        """The batch of manifest rows, each with one of its captions.
+
+        Args:
+            rows: [B].
+            caption_index: [B], which caption.
+            with_text: [B], false to mask the text stream.
+        """
+        caption_row = self.caption_start[rows] + caption_index
+        regions, region_mask = ragged(
+            self.region_vectors, self.region_start[rows], self.region_start[rows + 1] - self.region_start[rows]
+        )
+        span_count = (self.span_start[caption_row + 1] - self.span_start[caption_row]) * with_text
+        spans, span_mask = ragged(self.span_vectors, self.span_start[caption_row], span_count)
+        ids = torch.from_numpy(self.caption_ids[caption_row])
+        caption = torch.from_numpy(self.caption_vectors[caption_row].astype(np.float32))
+        return TeacherBatch(regions, region_mask, spans, span_mask, caption, ids[:, None] == ids[None, :])
+
+    def random_captions(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """A caption index for each row, drawn evenly."""
+        counts = np.diff(self.caption_start)[rows]
+        return (rng.random(len(rows)) * counts).astype(np.int64)

@@ -1,0 +1,126 @@
+"""Train the meta-teacher on cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import objectives
+from pipeline.retrieval.metrics import evaluate
+from pipeline.teacher.data import FeatureSet, TeacherBatch
+from pipeline.teacher.model import MetaTeacher
+from pipeline.training.loop import Loop, Trained
+from pipeline.training.schedule import warmup_cosine
+
+
+@dataclass(frozen=True)
+class TeacherTraining:
+    """How the teacher is trained; published values in brackets.
+
+    Attributes:
+        epochs: passes over the images, a caption drawn for each (5 with B towers, 1 with L).
+        batch: images a step (32-64).
+        lr: of Adam (1e-5).
+        temperature: of InfoNCE (0.05).
+        caption_dropout: share of rows whose text stream is masked, so that the teacher can embed an image alone
+            (none published).
+        seed: of weights, order and dropout.
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    temperature: float
+    caption_dropout: float
+    seed: int
+
+
+def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
+    """z of every image alone (text stream masked), unit float32 [n, d]."""
+    found = []
+    rows = np.arange(len(features))
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        zeros = np.zeros(len(part), dtype=np.int64)
+        b = features.batch(part, zeros, zeros.astype(bool))
+        with torch.inference_mode():
+            found.append(teacher(b.regions, b.region_mask, b.spans, b.span_mask))
+    return torch.cat(found)
+
+
+def embed_pairs(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
+    """z of every image with each of its captions, unit float32 [captions, d], in the order of the captions table."""
+    counts = np.diff(features.caption_start)
+    rows = np.repeat(np.arange(len(features)), counts)
+    index = np.arange(len(rows)) - features.caption_start[rows]
+    found = []
+    for start in range(0, len(rows), batch):
+        part = slice(start, start + batch)
+        b = features.batch(rows[part], index[part], np.ones(len(rows[part]), dtype=bool))
+        with torch.inference_mode():
+            found.append(teacher(b.regions, b.region_mask, b.spans, b.span_mask))
+    return torch.cat(found)
+
+
+def retrieval_of(z: Tensor, features: FeatureSet) -> dict[str, float]:
+    """Recall@1 both ways of image targets against the frozen caption embeddings of the same samples."""
+    owner = np.repeat(np.arange(len(features)), np.diff(features.caption_start))
+    figures = evaluate(z.numpy(), features.caption_vectors.astype(np.float32), owner)
+    return {
+        "text_to_image": float(figures["text_to_image"]["recall@1"].mean()),
+        "image_to_text": float(figures["image_to_text"]["recall@1"].mean()),
+    }
+
+
+def train(
+    teacher: MetaTeacher,
+    features: FeatureSet,
+    validation: FeatureSet,
+    training: TeacherTraining,
+    *,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+) -> Trained:
+    """Train by symmetric InfoNCE(z, frozen CLIP embedding of the caption); equal captions are positives.
+
+    z has read the caption that it is scored against (the published leak). `caption_dropout` makes a share of the rows
+    do without, and the best epoch is chosen by what image-only targets retrieve on validation data.
+    """
+
+    def batches(epoch: int) -> Iterator[TeacherBatch]:
+        rng = np.random.default_rng([training.seed, epoch])
+        order = rng.permutation(len(features))
+        for start in range(0, len(order) - training.batch + 1, training.batch):
+            rows = order[start : start + training.batch]
+            with_text = rng.random(len(rows)) >= training.caption_dropout
+            yield features.batch(rows, features.random_captions(rows, rng), with_text)
+
+    def losses(b: TeacherBatch) -> dict[str, Tensor]:
+        teacher.train()
+        z = teacher(b.regions, b.region_mask, b.spans, b.span_mask)
+        return {"contrastive": objectives.contrastive(z, b.caption, 1 / training.temperature, b.same)}
+
+    def validate() -> dict[str, float]:
+        teacher.eval()
+        figures = retrieval_of(embed_images(teacher, validation), validation)
+        return {f"val_{name}_recall@1": value for name, value in figures.items()}
+
+    def score(figures: dict[str, float]) -> float:
+        return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
+
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr)
+    steps = training.epochs * (len(features) // training.batch)
+    loop = Loop(
+        what="teacher", module=teacher, optimizer=optimizer,
+        schedule=warmup_cosine(optimizer, warmup=max(1, steps // 20), steps=steps),
+        epochs=training.epochs, seed=training.seed, batches=batches, losses=losses, validate=validate,
+        better=lambda new, old: score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
+    )  # fmt: skip
+    trained = loop.run()
+    teacher.eval()
+    return trained

@@ -1,0 +1,125 @@
+"""Zero-shot classification: class weights from prompt templates, accuracy on a folder of pictures by class.
+
+Layout: `<folder>/<split>/<class>/<picture>` for the splits val and test, and optionally classes.json with
+`{"templates": ["a photo of a {}"], "classes": [{"folder", "name", "seen"}]}`. Without it class names are folder
+names, the templates are open_clip's seven, and every class counts as seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from open_clip import SIMPLE_IMAGENET_TEMPLATES
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline import files, images
+from pipeline.clip import encode
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.progress import track
+from pipeline.schema import Split
+
+
+class NoZeroshotData(InputError):
+    """The zero-shot folder is missing, empty, or not in the layout."""
+
+
+@dataclass(frozen=True)
+class ZeroshotSet:
+    """Classes and pictures of one split.
+
+    Attributes:
+        names: class names.
+        seen: bool [classes], whether the corpora show the class.
+        templates: prompts with one `{}`.
+        paths: pictures, ordered by class and name.
+        labels: int64 [pictures].
+    """
+
+    names: list[str]
+    seen: NDArray[np.bool_]
+    templates: list[str]
+    paths: list[Path]
+    labels: NDArray[np.int64]
+
+
+def read(folder: Path, split: Split) -> ZeroshotSet:
+    """Find the pictures of one split (val or test).
+
+    Raises:
+        NoZeroshotData: no such folder, no class, or a class without pictures.
+    """
+    root = folder / split
+    if not root.is_dir():
+        raise NoZeroshotData(f"no folder {root}; expected pictures as {root}/<class>/<picture> (zeroshot.path)")
+    described = folder / "classes.json"
+    if described.is_file():
+        content = files.read_json(described)
+        try:
+            classes = [(c["folder"], c["name"], bool(c.get("seen", True))) for c in content["classes"]]
+            templates = [str(t) for t in content["templates"]]
+        except (KeyError, TypeError) as error:
+            raise NoZeroshotData(f"{described}: {error!r}; expected templates, and classes with folder and name") from error
+    else:
+        classes = [(p.name, p.name.replace("_", " "), True) for p in sorted(root.iterdir()) if p.is_dir()]
+        templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]
+    if not classes:
+        raise NoZeroshotData(f"{root} has no class folders")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, (name, _, _) in enumerate(classes):
+        here = sorted(p for p in (root / name).glob("*") if p.is_file())
+        if not here:
+            raise NoZeroshotData(f"{root / name} holds no pictures; every class needs some in every split")
+        paths += here
+        labels += [label] * len(here)
+    return ZeroshotSet(
+        [name for _, name, _ in classes], np.array([seen for _, _, seen in classes]), templates, paths,
+        np.array(labels, dtype=np.int64),
+    )  # fmt: skip
+
+
+def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
+    """Decode every picture for the tower, uint8 [n, 3, side, side]."""
+    to_pixels = clip.pixels()
+    return np.stack([to_pixels(images.decode(p.read_bytes())) for p in track(data.paths, "zero-shot", unit="images")])
+
+
+def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
+    """Unit float32 [classes, d]: every template encoded and normalised, averaged, normalised again."""
+    prompts = [template.format(name) for name in data.names for template in data.templates]
+    encoded = encode.texts(clip, prompts, compute).view(len(data.names), len(data.templates), -1)
+    return F.normalize(encoded.mean(dim=1), dim=-1)
+
+
+def image_vectors(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
+    """Unit float32 [n, d]."""
+    starts = range(0, len(rows), compute.batch)
+    return torch.cat([encode.images(clip, rows[i : i + compute.batch], compute) for i in starts])
+
+
+def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool) -> dict[str, float]:
+    """Top-1, top-5 and mean per class over the pictures of seen (or unseen) classes, all classes being candidates.
+
+    Returns an empty dict if there is no such class. Ties count against the picture.
+    """
+    chosen = torch.from_numpy(data.seen[data.labels] == seen)
+    if not chosen.any():
+        return {}
+    labels = torch.from_numpy(data.labels)[chosen]
+    logits = 100 * vectors[chosen] @ weights.T
+    own = logits.gather(1, labels[:, None])
+    rank = (logits >= own).sum(dim=1)
+    top1 = (rank <= 1).float()
+    classes = labels.unique()
+    per_class = torch.stack([top1[labels == c].mean() for c in classes])
+    return {
+        "top1": float(top1.mean()), "top5": float((rank <= 5).float().mean()),
+        "mean_per_class": float(per_class.mean()), "classes": len(classes), "candidates": len(weights),
+    }  # fmt: skip

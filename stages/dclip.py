@@ -1,0 +1,114 @@
+"""The console program `dclip`: show the results, search the index, choose a profile."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.params import load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
+
+
+@app.command()
+def show(data: DataOption = Path("data")) -> None:
+    """Print the results table: base, student, and the difference with its 95 % interval."""
+    path = data / "evaluate/metrics.json"
+    if not path.is_file():
+        raise InputError(f"no results at {path}; run: dvc repro")
+    metrics = files.read_json(path)
+    recipe = files.read_json(data / "student/metrics.json")["recipe"]
+    table = RichTable(title=f"student ({recipe}) against base, test data", title_justify="left")
+    for heading in ("", "base", "student", "difference", "95 % interval"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for way, title in (("text_to_image", "text to image"), ("image_to_text", "image to text")):
+        for name in ("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"):
+            change = metrics["difference"][way][name]
+            table.add_row(
+                f"{title} {name}", f"{metrics['base'][way][name]:.3f}", f"{metrics['student'][way][name]:.3f}",
+                f"{change['value']:+.3f}", f"{change['low']:+.3f} to {change['high']:+.3f}",
+            )  # fmt: skip
+        ranks = [metrics[model][way]["median_rank"] for model in ("base", "student")]
+        table.add_row(f"{title} median rank", *(f"{r:.0f}" for r in ranks), f"{ranks[1] - ranks[0]:+.0f}", "")
+        table.add_section()
+    for part, title in (("zeroshot", "zero-shot"), ("zeroshot_unseen", "zero-shot, unseen classes")):
+        if part in metrics["student"]:
+            before, after = metrics["base"][part]["top1"], metrics["student"][part]["top1"]
+            retained = f"{metrics['student'][part]['retained']:.3f} retained"
+            table.add_row(f"{title} top-1", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", retained)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    console.print(f"report: {data / 'evaluate/report/index.html'}", highlight=False)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What the picture should show.")],
+    top: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 5,
+    html: Annotated[Path | None, typer.Option(help="Also write the pictures as a page to this file.")] = None,
+    data: DataOption = Path("data"),
+) -> None:
+    """Show the test pictures that fit a text best, e.g. dclip search "a small red star on sand"."""
+    from pipeline.clip import encode, towers
+    from pipeline.clip.encode import Compute
+    from pipeline.curation.curate import Manifest
+    from pipeline.report import page
+    from pipeline.retrieval import index
+    from pipeline.schema import Split
+
+    if not query.strip():
+        raise InputError("the query is empty; say what the picture should show")
+    student = towers.load(data / "student")
+    found = index.load(data / "index", student.weights)
+    vector = encode.texts(student, [query], Compute("cpu", "float32", 1)).numpy()[0]
+    hits = found.search_images(vector, top)
+    captions = dict(zip(found.keys, found.texts, strict=True))
+    table = RichTable(title=f'"{query}"', title_justify="left")
+    for heading in ("rank", "similarity", "picture", "its first caption"):
+        table.add_column(heading)
+    for rank, hit in enumerate(hits, start=1):
+        table.add_row(str(rank), f"{hit.similarity:.3f}", hit.key, captions[hit.key][0])
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if html:
+        page.write_search(html, query, hits, captions, Manifest(data / "curate", (Split.TEST,)))
+        print(f"pictures: {html}")
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml.")],
+    folder: Annotated[Path, typer.Option(help="Where profiles are.")] = Path("profiles"),
+    params: Annotated[Path, typer.Option(help="The file that is replaced.")] = Path("params.yaml"),
+) -> None:
+    """Check a profile and copy it over params.yaml."""
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise InputError(f"no profile {path}; there are: {known}")
+    load(path)
+    with files.whole(params) as temporary:
+        shutil.copyfile(path, temporary)
+    print(f"{params} is now {path}; run: dvc repro")
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on are one clear paragraph, not a traceback."""
+    try:
+        app()
+    except InputError as error:
+        print(f"dclip: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

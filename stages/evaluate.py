@@ -1,0 +1,55 @@
+"""Stage `evaluate`: the honest table, and the report."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.params import Params
+from pipeline.schema import REGIONS, Split
+from stages.program import run, threads
+
+
+def evaluate(params: Params, data: Path) -> dict[str, Any]:
+    """Compare student and base on the test data, which nothing has read before: data/evaluate.
+
+    metrics.json holds recall@1/5/10, median rank, MRR, MAP and mAP@R both ways, zero-shot of seen and unseen classes
+    with the share retained, and bootstrap intervals of every difference. recall.csv and history.csv feed
+    `dvc plots show`; report/index.html is a page to look at, with example retrievals.
+    """
+    import numpy as np
+
+    from pipeline import zeroshot
+    from pipeline.clip import towers
+    from pipeline.clip.encode import Compute
+    from pipeline.curation.curate import Manifest
+    from pipeline.evaluation import Embedded, add_zeroshot, compare
+    from pipeline.report import page, plots
+    from pipeline.retrieval import index
+    from pipeline.tables import Table
+
+    threads(params)
+    device = params.compute.device
+    models = {"base": towers.load(data / "models/clip", device), "student": towers.load(data / "student", device)}
+    manifest = Manifest(data / "curate", (Split.TEST,))
+    found = index.load(data / "index", models["student"].weights)
+    origin = {"manifest": manifest.fingerprint, "weights": models["base"].weights}
+    base = Embedded(
+        Table(data / "features/images.arrow", **origin).of(manifest.keys).astype(np.float32),
+        Table(data / "features/captions.arrow", **origin).of(manifest.keys).astype(np.float32),
+    )
+    result = compare(
+        base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed
+    )
+    classes = zeroshot.read(Path(params.zeroshot.path), Split.TEST)
+    add_zeroshot(result.metrics, models, classes, Compute(device, "float32", params.features.batch))
+
+    out = data / "evaluate"
+    plots.write_recall(out / "recall.csv", result.metrics)
+    page.write(
+        out / "report/index.html", result, manifest, found,
+        Table(data / "regions/regions.arrow", REGIONS, manifest=manifest.fingerprint), data, params,
+    )  # fmt: skip
+    return result.metrics
+
+
+if __name__ == "__main__":
+    run(evaluate)

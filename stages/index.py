@@ -1,0 +1,48 @@
+"""Stage `index`: FAISS over test pictures and captions."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.params import Params
+from pipeline.schema import Split
+from stages.program import run, threads
+
+
+def index(params: Params, data: Path) -> dict[str, Any]:
+    """Embed the test pictures and captions with the student and index them exactly: data/index/*.faiss.
+
+    With frozen text the captions' embeddings are read from the cache. The index is bound to the student's weights.
+    """
+    import numpy as np
+
+    from pipeline import images
+    from pipeline.clip import encode, towers
+    from pipeline.clip.encode import Compute
+    from pipeline.curation.curate import Manifest
+    from pipeline.retrieval.index import RetrievalIndex, exact
+    from pipeline.tables import Table
+
+    threads(params)
+    manifest = Manifest(data / "curate", (Split.TEST,))
+    student = towers.load(data / "student", params.compute.device)
+    compute = Compute(params.compute.device, "float32", params.features.batch)
+    to_pixels = student.pixels()
+    rows = (to_pixels(images.decode(picture)) for _, picture in manifest.images("embed test pictures"))
+    image_vectors = [encode.images(student, batch, compute).numpy() for batch in encode.batches(rows, compute.batch)]
+    if params.student.text == "frozen":
+        origin = {"manifest": manifest.fingerprint}
+        caption_vectors = Table(data / "features/captions.arrow", **origin).of(manifest.keys)
+    else:
+        caption_vectors = encode.texts(student, [t for ts in manifest.captions for t in ts], compute).numpy()
+    made = RetrievalIndex(
+        exact(np.concatenate(image_vectors)), exact(caption_vectors), manifest.keys, manifest.captions, student.weights,
+        manifest.fingerprint,
+    )  # fmt: skip
+    made.save(data / "index")
+    return {"images": made.images.ntotal, "captions": made.captions.ntotal, "kind": "exact inner product"}
+
+
+
+
+if __name__ == "__main__":
+    run(index)

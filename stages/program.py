@@ -1,0 +1,56 @@
+"""What every stage's program has in common: options, checked parameters, clear errors, metrics."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.params import Params, load
+
+HOME = Path(os.environ.get("DCLIP_HOME", ".dclip"))
+"""Checkpoints and caches that are not outputs of a stage."""
+
+
+def run(stage: Callable[[Params, Path], dict[str, Any]]) -> None:
+    """Make a command-line program of a stage and run it.
+
+    Args:
+        stage: takes the parameters and the data folder, writes data/<name>/, and returns the stage's summary, which
+            becomes data/<name>/metrics.json. Its docstring is the program's help.
+    """
+    name = stage.__name__
+
+    def program(
+        params: Annotated[Path, typer.Option(help="Parameters of all stages.")] = Path("params.yaml"),
+        data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
+    ) -> None:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        warnings.filterwarnings("ignore", category=UserWarning, module="open_clip")
+        try:
+            metrics = stage(load(params), data)
+        except InputError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+        files.write_json(data / name / "metrics.json", metrics)
+
+    program.__doc__ = stage.__doc__
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    app.command()(program)
+    app()
+
+
+def threads(params: Params) -> None:
+    """Give torch the number of threads that params.yaml asks for, and only deterministic kernels."""
+    import torch
+
+    torch.set_num_threads(params.compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=params.compute.device != "cpu")

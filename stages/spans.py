@@ -1,0 +1,35 @@
+"""Stage `spans`: phrases and tokens of every caption."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.params import Params
+from stages.program import run
+
+
+def spans(params: Params, data: Path) -> dict[str, Any]:
+    """Find the phrases and BPE tokens of every kept caption: data/spans/spans.arrow, as character offsets.
+
+    Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
+    """
+    from pipeline.curation.curate import Manifest
+    from pipeline.spans import table
+    from pipeline.spans.phrases import load_parser
+
+    manifest = Manifest(data / "curate")
+    parser = load_parser(params.spans.parser)
+    context = files.read_json(data / "models/clip/open_clip_config.json")["model_cfg"]["text_cfg"]
+    tokens = int(context.get("context_length", 77)) - 2
+    metadata = {
+        "kind": "spans", "manifest": manifest.fingerprint, "model": parser.name,
+        "fingerprint": files.fingerprint(
+            code="spans 1", manifest=manifest.fingerprint, parser=parser.name, cap=params.spans.cap, tokens=tokens),
+    }  # fmt: skip
+    return table.write(
+        parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens
+    )
+
+
+if __name__ == "__main__":
+    run(spans)

@@ -1,0 +1,89 @@
+"""Stage `student`: train the student against cached targets."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.params import Params
+from pipeline.schema import Split
+from stages.program import HOME, run, threads
+
+
+def student(params: Params, data: Path) -> dict[str, Any]:
+    """Train a CLIP student by student.recipe: data/student is an open_clip local directory.
+
+    With frozen text the text tower never runs: its embeddings are read from the cache. The best epoch is chosen on
+    val by retrieval, among those that keep student.keep of the zero-shot accuracy. A killed run resumes after its
+    last epoch.
+    """
+    import torch
+
+    from pipeline import zeroshot
+    from pipeline.base_models import base_pairs, write_history
+    from pipeline.clip import encode, towers
+    from pipeline.clip.encode import Compute
+    from pipeline.curation.curate import Manifest
+    from pipeline.tables import Table
+    from pipeline.teacher.targets import Targets
+    from pipeline.training import pixels
+    from pipeline.training.recipes import RECIPES
+    from pipeline.training.student import Student, start
+    from pipeline.training.train import Pairs, StudentTraining, Validator, train
+
+    threads(params)
+    p, seed, device = params.student, params.seed, params.compute.device
+    recipe = RECIPES[p.recipe]
+    compute = Compute(device, "float32", params.features.batch)
+    base = towers.load(data / "models/clip", device)
+    weights = base.weights
+    model = start(p.init, base, seed)
+    model.model.to(device)
+
+    def pairs(split: Split) -> tuple[Pairs, Manifest]:
+        manifest = Manifest(data / "curate", (split,))
+        origin = {"manifest": manifest.fingerprint, "weights": weights}
+        return Pairs(
+            pixels.cached(model, manifest, HOME / "pixels"), manifest.captions,
+            Table(data / "features/captions.arrow", **origin).of(manifest.keys),
+            Table(data / "features/images.arrow", **origin).of(manifest.keys),
+        ), manifest  # fmt: skip
+
+    training_pairs, manifest = pairs(Split.TRAIN)
+    validation_pairs, _ = pairs(Split.VAL)
+    steps = len(training_pairs.captions) // p.batch
+    targets_made_by = ""
+    if recipe.target:
+        targets = Targets(data / "targets/targets.arrow", manifest)
+        training_pairs.targets = targets.images if recipe.target == "image" else targets.pairs
+        targets_made_by = targets.metadata["fingerprint"]
+    if recipe.data == "base":
+        rows, captions = base_pairs(Path(params.models.path), model)
+        training_pairs = Pairs(rows, [[c] for c in captions], encode.texts(base, captions, compute).numpy())
+
+    classes = zeroshot.read(Path(params.zeroshot.path), Split.VAL)
+    torch.manual_seed(seed)
+    trained = Student(
+        model, target_dimension=base.dimension, train_text=p.text == "trainable", temperature=p.temperature
+    ).to(device)
+    fingerprint = files.fingerprint(
+        code="student 1", weights=weights, manifest=manifest.fingerprint, targets=targets_made_by, seed=seed,
+        params=p.model_dump(), compute=params.compute.model_dump(), zeroshot=[c.name for c in classes.paths],
+    )  # fmt: skip
+    result = train(
+        trained, training_pairs, Validator(trained, validation_pairs, classes, zeroshot.pixels(model, classes), compute),
+        StudentTraining(
+            recipe=p.recipe, epochs=p.epochs, batch=p.batch, lr=p.lr, weight_decay=p.weight_decay,
+            weights=p.weights.model_dump(), keep=p.keep, seed=seed),
+        device=device, steps=steps, checkpoint=HOME / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
+    )  # fmt: skip
+    out = data / "student"
+    model.save(out)
+    write_history(out / "history.csv", result.history)
+    return {
+        "recipe": p.recipe, "steps_an_epoch": steps, "pairs": len(training_pairs.captions),
+        "start": result.history[0], "best": result.best,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(student)

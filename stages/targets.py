@@ -1,0 +1,49 @@
+"""Stage `targets`: the teacher's embeddings, cached: what a team shares."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.params import Params
+from pipeline.schema import Split
+from stages.program import run, threads
+
+
+def targets(params: Params, data: Path) -> dict[str, Any]:
+    """Embed every training picture with the trained teacher: data/targets/targets.arrow.
+
+    One row for the picture alone (caption_index -1, the caption-free target of dclip_clean) and one with each of its
+    captions (the published target). Written with full metadata, and read back through every check.
+    """
+    from safetensors.torch import load_file
+
+    from pipeline.clip.towers import weights_hash
+    from pipeline.curation.curate import Manifest
+    from pipeline.teacher import targets as library
+    from pipeline.teacher.data import FeatureSet
+    from pipeline.teacher.model import MetaTeacher
+
+    threads(params)
+    p = params.teacher
+    manifest = Manifest(data / "curate", (Split.TRAIN,))
+    features = FeatureSet(manifest, data / "features", p.spans)
+    model = MetaTeacher(
+        features.dimension, heads=p.heads, depth=p.depth, feed_forward=p.feed_forward, pool_temperature=p.pool_temperature
+    )
+    state = load_file(data / "teacher/teacher.safetensors")
+    model.load_state_dict(state)
+    model.eval()
+    weights = weights_hash(state)
+    metadata = {
+        "kind": "targets", "manifest": manifest.fingerprint, "model": "dclip meta-teacher", "weights": weights,
+        "features": features.fingerprint, "dimension": features.dimension, "normalised": True,
+        "fingerprint": files.fingerprint(code="targets 1", weights=weights, features=features.fingerprint),
+    }  # fmt: skip
+    path = data / "targets/targets.arrow"
+    counts = library.write(model, features, path, metadata)
+    library.Targets(path, manifest, weights=weights)
+    return {**counts, "weights": weights}
+
+
+if __name__ == "__main__":
+    run(targets)

@@ -1,0 +1,53 @@
+"""Stage `teacher`: train the cross-modal meta-teacher."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.params import Params
+from pipeline.schema import Split
+from stages.program import HOME, run, threads
+
+
+def teacher(params: Params, data: Path) -> dict[str, Any]:
+    """Train DCLIP's bidirectional cross-attention teacher on cached features: data/teacher/teacher.safetensors.
+
+    Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val. A killed run
+    resumes after its last epoch.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from pipeline.base_models import write_history
+    from pipeline.curation.curate import Manifest
+    from pipeline.teacher.data import FeatureSet
+    from pipeline.teacher.model import MetaTeacher
+    from pipeline.teacher.train import TeacherTraining, train
+
+    threads(params)
+    p, seed = params.teacher, params.seed
+    sets = [FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans) for s in (Split.TRAIN, Split.VAL)]
+    torch.manual_seed(seed)
+    model = MetaTeacher(
+        sets[0].dimension, heads=p.heads, depth=p.depth, feed_forward=p.feed_forward, pool_temperature=p.pool_temperature
+    )
+    fingerprint = files.fingerprint(
+        code="teacher 1", features=sets[0].fingerprint, params=p.model_dump(), seed=seed, threads=params.compute.threads
+    )
+    trained = train(
+        model, *sets,
+        TeacherTraining(
+            epochs=p.epochs, batch=p.batch, lr=p.lr, temperature=p.temperature, caption_dropout=p.caption_dropout,
+            seed=seed),
+        checkpoint=HOME / "runs" / fingerprint / "teacher.pt", fingerprint=fingerprint,
+    )  # fmt: skip
+    out = data / "teacher"
+    out.mkdir(parents=True, exist_ok=True)
+    with files.whole(out / "teacher.safetensors") as temporary:
+        save_file(model.state_dict(), temporary)
+    write_history(out / "history.csv", trained.history)
+    return {"start": trained.history[0], "best": trained.best}
+
+
+if __name__ == "__main__":
+    run(teacher)
