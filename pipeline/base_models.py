@@ -33,7 +33,9 @@ SAMPLE_CLIP = {
 """The sample's base: a small ResNet, which learns shapes several times faster on a CPU than a small ViT."""
 
 
-def clip(source: ClipFromSample | ClipFromOpenClip | ClipFromDirectory, path: Path, *, seed: int) -> tuple[Clip, list[dict[str, float]]]:
+def clip(
+    source: ClipFromSample | ClipFromOpenClip | ClipFromDirectory, path: Path, *, seed: int
+) -> tuple[Clip, list[dict[str, float]]]:
     """The base CLIP, and its training history if it was trained here.
 
     Args:

@@ -104,11 +104,14 @@ def _span_rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[tup
     columns = {name: spans.columns[name] for name in ("caption_index", "span_index", "kind", "start", "end")}
     for i, (key, texts) in enumerate(zip(manifest.keys, manifest.captions, strict=True)):
         part = {n: c.slice(int(start[i]), int(start[i + 1] - start[i])).to_pylist() for n, c in columns.items()}
-        yield key, [
-            (caption, span, texts[caption][first:last] if first is not None else "")
-            for caption, span, found, first, last in zip(*part.values(), strict=True)
-            if found == kind
-        ]
+        yield (
+            key,
+            [
+                (caption, span, texts[caption][first:last] if first is not None else "")
+                for caption, span, found, first, last in zip(*part.values(), strict=True)
+                if found == kind
+            ],
+        )
 
 
 def _write_tokens(

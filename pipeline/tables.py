@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
 from pipeline import files
+from pipeline.errors import InputError
 
 
 class ContractError(InputError):

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from open_clip import SIMPLE_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from pipeline.errors import InputError
 from pipeline import files, images
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
+from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.schema import Split
 
@@ -65,7 +65,9 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
             classes = [(c["folder"], c["name"], bool(c.get("seen", True))) for c in content["classes"]]
             templates = [str(t) for t in content["templates"]]
         except (KeyError, TypeError) as error:
-            raise NoZeroshotData(f"{described}: {error!r}; expected templates, and classes with folder and name") from error
+            raise NoZeroshotData(
+                f"{described}: {error!r}; expected templates, and classes with folder and name"
+            ) from error
     else:
         classes = [(p.name, p.name.replace("_", " "), True) for p in sorted(root.iterdir()) if p.is_dir()]
         templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]

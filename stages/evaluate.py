@@ -36,9 +36,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
         Table(data / "features/images.arrow", **origin).of(manifest.keys).astype(np.float32),
         Table(data / "features/captions.arrow", **origin).of(manifest.keys).astype(np.float32),
     )
-    result = compare(
-        base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed
-    )
+    result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     classes = zeroshot.read(Path(params.zeroshot.path), Split.TEST)
     add_zeroshot(result.metrics, models, classes, Compute(device, "float32", params.features.batch))
 

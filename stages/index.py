@@ -42,7 +42,5 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     return {"images": made.images.ntotal, "captions": made.captions.ntotal, "kind": "exact inner product"}
 
 
-
-
 if __name__ == "__main__":
     run(index)

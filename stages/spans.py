@@ -26,9 +26,7 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
         "fingerprint": files.fingerprint(
             code="spans 1", manifest=manifest.fingerprint, parser=parser.name, cap=params.spans.cap, tokens=tokens),
     }  # fmt: skip
-    return table.write(
-        parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens
-    )
+    return table.write(parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens)
 
 
 if __name__ == "__main__":

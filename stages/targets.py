@@ -28,7 +28,11 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     manifest = Manifest(data / "curate", (Split.TRAIN,))
     features = FeatureSet(manifest, data / "features", p.spans)
     model = MetaTeacher(
-        features.dimension, heads=p.heads, depth=p.depth, feed_forward=p.feed_forward, pool_temperature=p.pool_temperature
+        features.dimension,
+        heads=p.heads,
+        depth=p.depth,
+        feed_forward=p.feed_forward,
+        pool_temperature=p.pool_temperature,
     )
     state = load_file(data / "teacher/teacher.safetensors")
     model.load_state_dict(state)

@@ -29,7 +29,11 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     sets = [FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans) for s in (Split.TRAIN, Split.VAL)]
     torch.manual_seed(seed)
     model = MetaTeacher(
-        sets[0].dimension, heads=p.heads, depth=p.depth, feed_forward=p.feed_forward, pool_temperature=p.pool_temperature
+        sets[0].dimension,
+        heads=p.heads,
+        depth=p.depth,
+        feed_forward=p.feed_forward,
+        pool_temperature=p.pool_temperature,
     )
     fingerprint = files.fingerprint(
         code="teacher 1", features=sets[0].fingerprint, params=p.model_dump(), seed=seed, threads=params.compute.threads

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
 
-from pipeline.errors import InputError
 from pipeline import files
+from pipeline.errors import InputError
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -130,7 +130,9 @@ def architecture(name: str) -> dict[str, Any]:
     else:
         known = open_clip.get_model_config(name)
         if known is None:
-            raise WrongWeights(f"open_clip has no architecture {name!r}; see open_clip.list_models(), or give a .json file")
+            raise WrongWeights(
+                f"open_clip has no architecture {name!r}; see open_clip.list_models(), or give a .json file"
+            )
         cfg = {"model_cfg": known}
     defaults = PreprocessCfg()
     preprocess = {"mean": list(defaults.mean), "std": list(defaults.std)}

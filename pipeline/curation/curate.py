@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError
 from pipeline import files, shards, sources, tables
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import Kept, check_captions, draw, select
+from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.schema import MANIFEST, REJECTED, Split
 

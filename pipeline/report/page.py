@@ -162,9 +162,7 @@ def write(
     files.write_text(path, html)
 
 
-def write_search(
-    path: Path, query: str, hits: list[Hit], captions: dict[str, list[str]], manifest: Manifest
-) -> None:
+def write_search(path: Path, query: str, hits: list[Hit], captions: dict[str, list[str]], manifest: Manifest) -> None:
     """Write the pictures that a search found as a page."""
     pictures = thumbnails(manifest, {hit.key for hit in hits})
     files.write_text(path, _page("search.html.j2", query=query, hits=hits, captions=captions, pictures=pictures))

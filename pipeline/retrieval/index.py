@@ -77,7 +77,11 @@ class RetrievalIndex:
         parts = ("images.faiss", "captions.faiss", "entries.parquet")
         files.write_json(
             folder / "index.json",
-            {"weights": self.weights, "manifest": self.manifest, "sha256": {n: files.sha256(folder / n) for n in parts}},
+            {
+                "weights": self.weights,
+                "manifest": self.manifest,
+                "sha256": {n: files.sha256(folder / n) for n in parts},
+            },
         )
 
 

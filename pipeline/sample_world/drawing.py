@@ -33,7 +33,7 @@ _POLYGONS: dict[str, list[tuple[float, float]]] = {
     "square": _regular(4, 45),
     "triangle": _regular(3, -90),
     "star": _regular(5, -90, inner=0.42),
-    "hexagon": _regular(6, 0),
+    "bar": [(-1.0, -0.32), (1.0, -0.32), (1.0, 0.32), (-1.0, 0.32)],
     "heart": _heart(),
     "cross": [
         (-0.3, -0.95), (0.3, -0.95), (0.3, -0.3), (0.95, -0.3), (0.95, 0.3), (0.3, 0.3),

@@ -93,10 +93,11 @@ def random_scene(
 
 def portrait(rng: np.random.Generator, shape: str, colour: str) -> Scene:
     """One thing alone, larger than in a scene: the zero-shot pictures, and half of the base's diet."""
-    radius = float(rng.uniform(36, 72))
+    radius = float(rng.uniform(42, 76))
     x, y = (float(v) for v in rng.uniform(radius + 2, SIDE - radius - 2, 2))
+    texture = "plain" if rng.random() < 0.4 else _choice(rng, TEXTURES)
     thing = Thing(
-        shape, colour, _choice(rng, TEXTURES), "large" if radius > 54 else "small", x, y, radius,
+        shape, colour, texture, "large" if radius > 59 else "small", x, y, radius,
         float(rng.uniform(-15, 15)),
     )  # fmt: skip
     return Scene((thing,), _choice(rng, tuple(BACKGROUNDS)), int(rng.integers(2**31)))

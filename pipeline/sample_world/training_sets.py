@@ -27,7 +27,9 @@ def build_base(out: Path, *, pairs: int, seed: int, workers: int) -> None:
     scenes: list[Scene] = []
     for _ in range(pairs):
         if rng.random() < PORTRAITS:
-            scenes.append(portrait(rng, SHAPES[int(rng.integers(len(SHAPES)))], colours[int(rng.integers(len(colours)))]))
+            scenes.append(
+                portrait(rng, SHAPES[int(rng.integers(len(SHAPES)))], colours[int(rng.integers(len(colours)))])
+            )
         else:
             scenes.append(random_scene(rng, SHAPES, colours))
     texts = [captions.generic(rng, scene) for scene in scenes]

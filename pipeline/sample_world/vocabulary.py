@@ -16,7 +16,7 @@ COLOURS: dict[str, RGB] = {
     "pink": (250, 140, 190),
     "brown": (120, 72, 35),
 }
-SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "arrow", "hexagon", "cross", "crescent")
+SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "arrow", "bar", "cross", "crescent")
 TEXTURES = ("plain", "striped", "dotted", "checked")
 SIZES: dict[str, tuple[int, int]] = {"small": (17, 23), "large": (30, 38)}
 """Radius in pixels of a 192-pixel picture, lowest and highest."""

@@ -28,4 +28,6 @@ def read(path: Path, identify: Callable[[dict[str, Any]], str]) -> Evaluation:
             if image["split"] in ("val", "test")
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{path}: not a Karpathy split file ({error!r}); expected images with a split each") from error
+        raise SourceError(
+            f"{path}: not a Karpathy split file ({error!r}); expected images with a split each"
+        ) from error

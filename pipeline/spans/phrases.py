@@ -17,25 +17,211 @@ RULES = "rules"
 
 BREAKS = frozenset(
     # prepositions and relations
-    """about above across after against along among around as at before behind below beneath beside besides between
-    beyond by down during for from in inside into like near of off on onto opposite out outside over past since than
-    through to toward towards under underneath until up upon via while with within without""".split()
+    [
+        "about",
+        "above",
+        "across",
+        "after",
+        "against",
+        "along",
+        "among",
+        "around",
+        "as",
+        "at",
+        "before",
+        "behind",
+        "below",
+        "beneath",
+        "beside",
+        "besides",
+        "between",
+        "beyond",
+        "by",
+        "down",
+        "during",
+        "for",
+        "from",
+        "in",
+        "inside",
+        "into",
+        "like",
+        "near",
+        "of",
+        "off",
+        "on",
+        "onto",
+        "opposite",
+        "out",
+        "outside",
+        "over",
+        "past",
+        "since",
+        "than",
+        "through",
+        "to",
+        "toward",
+        "towards",
+        "under",
+        "underneath",
+        "until",
+        "up",
+        "upon",
+        "via",
+        "while",
+        "with",
+        "within",
+        "without",
+    ]
     # conjunctions, pronouns, question words
-    + "and but nor or so yet he her him his i it its she that their them there they this those we what when where which "
-    "who whose you".split()
+    + [
+        "and",
+        "but",
+        "nor",
+        "or",
+        "so",
+        "yet",
+        "he",
+        "her",
+        "him",
+        "his",
+        "i",
+        "it",
+        "its",
+        "she",
+        "that",
+        "their",
+        "them",
+        "there",
+        "they",
+        "this",
+        "those",
+        "we",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whose",
+        "you",
+    ]
     # auxiliaries, and verbs that captions use all the time
-    + """am are be been being can could did do does had has have is may might must shall should was were will would
-    carries carrying climbing climbs eating eats flies flying getting gets going goes hold holding holds jumping jumps
-    laying lays leans leaning look looking looks lying making play playing plays posing reading ride rides riding run
-    running runs see seen shows sit sits sitting smiles smiling stand standing stands swimming swims takes taking talking
-    throwing using walk walking walks watch watches watching wearing wears work working""".split()
+    + [
+        "am",
+        "are",
+        "be",
+        "been",
+        "being",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "had",
+        "has",
+        "have",
+        "is",
+        "may",
+        "might",
+        "must",
+        "shall",
+        "should",
+        "was",
+        "were",
+        "will",
+        "would",
+        "carries",
+        "carrying",
+        "climbing",
+        "climbs",
+        "eating",
+        "eats",
+        "flies",
+        "flying",
+        "getting",
+        "gets",
+        "going",
+        "goes",
+        "hold",
+        "holding",
+        "holds",
+        "jumping",
+        "jumps",
+        "laying",
+        "lays",
+        "leans",
+        "leaning",
+        "look",
+        "looking",
+        "looks",
+        "lying",
+        "making",
+        "play",
+        "playing",
+        "plays",
+        "posing",
+        "reading",
+        "ride",
+        "rides",
+        "riding",
+        "run",
+        "running",
+        "runs",
+        "see",
+        "seen",
+        "shows",
+        "sit",
+        "sits",
+        "sitting",
+        "smiles",
+        "smiling",
+        "stand",
+        "standing",
+        "stands",
+        "swimming",
+        "swims",
+        "takes",
+        "taking",
+        "talking",
+        "throwing",
+        "using",
+        "walk",
+        "walking",
+        "walks",
+        "watch",
+        "watches",
+        "watching",
+        "wearing",
+        "wears",
+        "work",
+        "working",
+    ]
 )
 """Words that end a phrase and are never part of one."""
 
-DETERMINERS = frozenset("a an the some any each every another several many few one two three four five six".split())
+DETERMINERS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "some",
+        "any",
+        "each",
+        "every",
+        "another",
+        "several",
+        "many",
+        "few",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+    ]
+)
 """Words that may open a phrase, and that end the one before."""
 
-SIDES = frozenset("left right top bottom front back middle".split())
+SIDES = frozenset(["left", "right", "top", "bottom", "front", "back", "middle"])
 
 
 class Parser(Protocol):
@@ -119,5 +305,7 @@ def load_parser(name: str) -> Parser:
             f" give a model's folder, or set spans.parser to {RULES}"
         ) from error
     if "parser" not in nlp.pipe_names:
-        raise InputError(f"spans.parser: {name!r} has no dependency parser, so no noun chunks; take one of spaCy's models")
+        raise InputError(
+            f"spans.parser: {name!r} has no dependency parser, so no noun chunks; take one of spaCy's models"
+        )
     return NounChunks(nlp)

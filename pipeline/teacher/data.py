@@ -103,7 +103,9 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def batch(self, rows: NDArray[np.int64], caption_index: NDArray[np.int64], with_text: NDArray[np.bool_]) -> TeacherBatch:
+    def batch(
+        self, rows: NDArray[np.int64], caption_index: NDArray[np.int64], with_text: NDArray[np.bool_]
+    ) -> TeacherBatch:
         """The batch of manifest rows, each with one of its captions.
 
         Args:

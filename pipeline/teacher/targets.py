@@ -60,7 +60,9 @@ class Targets:
                 raise ContractError(f"{path}: {found} targets of {key}, expected {1 + len(texts)}")
         wanted = np.concatenate([np.arange(-1, len(texts)) for texts in manifest.captions])
         if not np.array_equal(table.integers("caption_index"), wanted):
-            raise ContractError(f"{path}: caption_index does not count from -1 within every key; run: dvc repro -f targets")
+            raise ContractError(
+                f"{path}: caption_index does not count from -1 within every key; run: dvc repro -f targets"
+            )
         norms = np.linalg.norm(rows.astype(np.float32), axis=1)
         worst = int(np.abs(norms - 1).argmax()) if np.isfinite(norms).all() else int((~np.isfinite(norms)).argmax())
         if not abs(norms[worst] - 1) <= NORM_TOLERANCE:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pipeline.errors import InputError
 from pipeline import files
+from pipeline.errors import InputError
 from pipeline.progress import track
 
 B = TypeVar("B")
