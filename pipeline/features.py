@@ -25,7 +25,7 @@ Metadata = dict[str, Any]
 def write_images(
     clip: Clip, manifest: Manifest, regions: Table, folder: Path, metadata: Metadata, compute: Compute
 ) -> None:
-    """Embed every region of every picture into regions.arrow; region 0, the picture itself, also into images.arrow."""
+    """Embed every region of every picture into regions.arrow; region 0, the whole picture, also into images.arrow."""
     d = clip.dimension
     to_pixels = clip.pixels()
     start = offsets(regions.strings("key"), manifest.keys, str(regions.path))
@@ -58,7 +58,7 @@ def write_texts(
     metadata: Metadata,
     compute: Compute,
 ) -> int:
-    """Embed every caption into captions.arrow, and the wanted kinds of span into spans/phrases.arrow and spans/tokens.arrow.
+    """Embed every caption into captions.arrow, and the wanted kinds of span into spans/<kind>.arrow.
 
     A distinct string is encoded once; tokens come from the same forward as their caption.
 

@@ -162,14 +162,16 @@ class Table:
 
     def integers(self, name: str) -> NDArray[np.int32]:
         """An integer column without nulls, int32 [rows]."""
-        return self.columns[name].to_numpy()
+        values: NDArray[np.int32] = self.columns[name].to_numpy()
+        return values
 
     def vectors(self, name: str = "vector") -> NDArray[np.float16]:
         """A vector column, float16 [rows, dimension]; read-only and not copied."""
         column = self.columns[name].combine_chunks()
         chunk = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         flat = chunk.flatten().to_numpy(zero_copy_only=True)
-        return flat.reshape(len(self), -1)
+        rows: NDArray[np.float16] = flat.reshape(len(self), -1)
+        return rows
 
     def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
         """The vectors of a run of keys that follow each other in the manifest; read-only and not copied.

@@ -15,7 +15,7 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
     data/curate/{train,val,test}/NNNNNN.tar, manifest.parquet and rejected.parquet; kept + rejected = read, always.
     """
     return library.curate(
-        Path(params.sources.path), data / "curate", quota=params.sources.quota, test=params.curate.test,
+        Path(params.sources.path), data / "curate", quota={str(k): v for k, v in params.sources.quota.items()}, test=params.curate.test,
         validation=params.curate.validation, samples_per_shard=params.curate.samples_per_shard, seed=params.seed,
         workers=params.compute.workers,
     )  # fmt: skip

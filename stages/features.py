@@ -29,9 +29,14 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     compute = Compute(params.compute.device, params.compute.dtype, params.features.batch)
     weights = clip.weights
     fingerprint = files.fingerprint(
-        code="features 1", weights=weights, preprocess=clip.config["preprocess_cfg"], compute=params.compute.model_dump(),
-        params=params.features.model_dump(), regions=regions.metadata["fingerprint"], spans=spans.metadata["fingerprint"],
-    )  # fmt: skip
+        code="features 1",
+        weights=weights,
+        preprocess=clip.config["preprocess_cfg"],
+        compute=params.compute.model_dump(),
+        params=params.features.model_dump(),
+        regions=regions.metadata["fingerprint"],
+        spans=spans.metadata["fingerprint"],
+    )
     metadata = {
         "kind": "features", "manifest": manifest.fingerprint, "model": "data/models/clip", "weights": weights,
         "dimension": clip.dimension, "normalised": True, "dtype": params.compute.dtype, "features": fingerprint,

@@ -24,8 +24,8 @@ def sample(params: Params, data: Path) -> dict[str, Any]:
     training_sets.build_base(out / "base", pairs=size.base_pairs, seed=seed, workers=workers)
     per_class = {"val": size.zeroshot_val, "test": size.zeroshot_test}
     training_sets.build_zeroshot(out / "zeroshot", per_class=per_class, seed=seed, workers=workers)
-    return {"images": sum(images.values()) + size.test, "base_pairs": size.base_pairs, "planted": {
-        source: {defect: len(rows) for defect, rows in defects.items()} for source, defects in planted.items()}}  # fmt: skip
+    counts = {source: {defect: len(rows) for defect, rows in of.items()} for source, of in planted.items()}
+    return {"images": sum(images.values()) + size.test, "base_pairs": size.base_pairs, "planted": counts}
 
 
 if __name__ == "__main__":

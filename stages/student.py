@@ -70,7 +70,8 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         params=p.model_dump(), compute=params.compute.model_dump(), zeroshot=[c.name for c in classes.paths],
     )  # fmt: skip
     result = train(
-        trained, training_pairs, Validator(trained, validation_pairs, classes, zeroshot.pixels(model, classes), compute),
+        trained, training_pairs,
+        Validator(trained, validation_pairs, classes, zeroshot.pixels(model, classes), compute),
         StudentTraining(
             recipe=p.recipe, epochs=p.epochs, batch=p.batch, lr=p.lr, weight_decay=p.weight_decay,
             weights=p.weights.model_dump(), keep=p.keep, seed=seed),

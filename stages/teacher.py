@@ -26,20 +26,26 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
 
     threads(params)
     p, seed = params.teacher, params.seed
-    sets = [FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans) for s in (Split.TRAIN, Split.VAL)]
+    training, validation = (
+        FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans) for s in (Split.TRAIN, Split.VAL)
+    )
     torch.manual_seed(seed)
     model = MetaTeacher(
-        sets[0].dimension,
+        training.dimension,
         heads=p.heads,
         depth=p.depth,
         feed_forward=p.feed_forward,
         pool_temperature=p.pool_temperature,
     )
     fingerprint = files.fingerprint(
-        code="teacher 1", features=sets[0].fingerprint, params=p.model_dump(), seed=seed, threads=params.compute.threads
+        code="teacher 1",
+        features=training.fingerprint,
+        params=p.model_dump(),
+        seed=seed,
+        threads=params.compute.threads,
     )
     trained = train(
-        model, *sets,
+        model, training, validation,
         TeacherTraining(
             epochs=p.epochs, batch=p.batch, lr=p.lr, temperature=p.temperature, caption_dropout=p.caption_dropout,
             seed=seed),

@@ -1,4 +1,4 @@
-"""Detector weights: a pickle, so its hash is checked before it is opened; saved so that equal weights are equal files."""
+"""Detector weights: a pickle, so its hash is checked first; saved so that equal weights are equal files."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class RetrievalIndex:
         manifest: fingerprint of the manifest.
     """
 
-    images: faiss.IndexFlatIP
-    captions: faiss.IndexFlatIP
+    images: faiss.Index
+    captions: faiss.Index
     keys: list[str]
     texts: list[list[str]]
     weights: str
@@ -111,7 +111,8 @@ def load(folder: Path, weights: str | None = None) -> RetrievalIndex:
             raise ContractError(f"{folder / name}: sha256 {found}, expected {expected}; run: dvc repro -f index")
     if weights is not None and about["weights"] != weights:
         raise ContractError(
-            f"{folder} was made with weights {about['weights'][:12]}, the model has {weights[:12]}; run: dvc repro index"
+            f"{folder} was made with weights {about['weights'][:12]}, the model has {weights[:12]}; "
+            "run: dvc repro index"
         )
     entries = pq.read_table(folder / "entries.parquet").to_pydict()
     return RetrievalIndex(

@@ -88,7 +88,7 @@ class Builder:
                 planted[form].append(item.key)
         for form, item in zip(("recompressed", "resized") * len(items), some(0.01), strict=False):
             original = order.pop()
-            item.scene, item.captions, item.form = original.scene, list(original.captions), form  # type: ignore[assignment]
+            item.scene, item.captions, item.form = original.scene, list(original.captions), form
             planted["near_duplicate"].append([original.key, item.key])
         return order
 

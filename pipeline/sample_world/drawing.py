@@ -121,9 +121,9 @@ def draw(scene: Scene) -> Image.Image:
     left, top = (int(v) for v in rng.integers(0, _TILE - SIDE, 2))
     picture = _background_tile(scene.background).crop((left, top, left + SIDE, top + SIDE))
     for thing in scene.things:
-        side = max(4, int(round(2 * thing.radius)))
+        side = max(4, round(2 * thing.radius))
         mask = _mask(thing, side)
-        corner = (int(round(thing.x - thing.radius)), int(round(thing.y - thing.radius)))
+        corner = (round(thing.x - thing.radius), round(thing.y - thing.radius))
         rim = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask)
         fill = _fill(thing, side)
         fill.paste((30, 30, 30) if sum(COLOURS[thing.colour]) > 200 else (225, 225, 225), mask=rim)

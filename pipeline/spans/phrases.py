@@ -15,213 +15,24 @@ from pipeline.spans.tokens import Span
 
 RULES = "rules"
 
-BREAKS = frozenset(
-    # prepositions and relations
-    [
-        "about",
-        "above",
-        "across",
-        "after",
-        "against",
-        "along",
-        "among",
-        "around",
-        "as",
-        "at",
-        "before",
-        "behind",
-        "below",
-        "beneath",
-        "beside",
-        "besides",
-        "between",
-        "beyond",
-        "by",
-        "down",
-        "during",
-        "for",
-        "from",
-        "in",
-        "inside",
-        "into",
-        "like",
-        "near",
-        "of",
-        "off",
-        "on",
-        "onto",
-        "opposite",
-        "out",
-        "outside",
-        "over",
-        "past",
-        "since",
-        "than",
-        "through",
-        "to",
-        "toward",
-        "towards",
-        "under",
-        "underneath",
-        "until",
-        "up",
-        "upon",
-        "via",
-        "while",
-        "with",
-        "within",
-        "without",
-    ]
-    # conjunctions, pronouns, question words
-    + [
-        "and",
-        "but",
-        "nor",
-        "or",
-        "so",
-        "yet",
-        "he",
-        "her",
-        "him",
-        "his",
-        "i",
-        "it",
-        "its",
-        "she",
-        "that",
-        "their",
-        "them",
-        "there",
-        "they",
-        "this",
-        "those",
-        "we",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whose",
-        "you",
-    ]
-    # auxiliaries, and verbs that captions use all the time
-    + [
-        "am",
-        "are",
-        "be",
-        "been",
-        "being",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "had",
-        "has",
-        "have",
-        "is",
-        "may",
-        "might",
-        "must",
-        "shall",
-        "should",
-        "was",
-        "were",
-        "will",
-        "would",
-        "carries",
-        "carrying",
-        "climbing",
-        "climbs",
-        "eating",
-        "eats",
-        "flies",
-        "flying",
-        "getting",
-        "gets",
-        "going",
-        "goes",
-        "hold",
-        "holding",
-        "holds",
-        "jumping",
-        "jumps",
-        "laying",
-        "lays",
-        "leans",
-        "leaning",
-        "look",
-        "looking",
-        "looks",
-        "lying",
-        "making",
-        "play",
-        "playing",
-        "plays",
-        "posing",
-        "reading",
-        "ride",
-        "rides",
-        "riding",
-        "run",
-        "running",
-        "runs",
-        "see",
-        "seen",
-        "shows",
-        "sit",
-        "sits",
-        "sitting",
-        "smiles",
-        "smiling",
-        "stand",
-        "standing",
-        "stands",
-        "swimming",
-        "swims",
-        "takes",
-        "taking",
-        "talking",
-        "throwing",
-        "using",
-        "walk",
-        "walking",
-        "walks",
-        "watch",
-        "watches",
-        "watching",
-        "wearing",
-        "wears",
-        "work",
-        "working",
-    ]
-)
+_RELATIONS = """about above across after against along among around as at before behind below beneath beside besides
+    between beyond by down during for from in inside into like near of off on onto opposite out outside over past since
+    than through to toward towards under underneath until up upon via while with within without"""
+_LINKS = """and but nor or so yet he her him his i it its she that their them there they this those we what when where
+    which who whose you"""
+_VERBS = """am are be been being can could did do does had has have is may might must shall should was were will would
+    carries carrying climbing climbs eating eats flies flying getting gets going goes hold holding holds jumping jumps
+    laying lays leaning leans look looking looks lying making play playing plays posing reading ride rides riding run
+    running runs see seen shows sit sits sitting smiles smiling stand standing stands swimming swims takes taking
+    talking throwing using walk walking walks watch watches watching wearing wears work working"""
+_DETERMINERS = "a an the some any each every another several many few one two three four five six"
+_SIDES = "left right top bottom front back middle"
+
+BREAKS = frozenset(f"{_RELATIONS} {_LINKS} {_VERBS}".split())
 """Words that end a phrase and are never part of one."""
-
-DETERMINERS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "some",
-        "any",
-        "each",
-        "every",
-        "another",
-        "several",
-        "many",
-        "few",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-    ]
-)
+DETERMINERS = frozenset(_DETERMINERS.split())
 """Words that may open a phrase, and that end the one before."""
-
-SIDES = frozenset(["left", "right", "top", "bottom", "front", "back", "middle"])
+SIDES = frozenset(_SIDES.split())
 
 
 class Parser(Protocol):
@@ -241,6 +52,7 @@ class NounChunks:
         self.name = f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}"
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[Span]]:
+        """For every caption its noun chunks, in order."""
         for doc in self.nlp.pipe(captions, batch_size=256):
             yield [Span(chunk.start_char, chunk.end_char) for chunk in doc.noun_chunks]
 
@@ -260,6 +72,7 @@ class Rules:
         self.nlp = spacy.blank("en")
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[Span]]:
+        """For every caption its phrases, in order."""
         for doc in self.nlp.pipe(captions, batch_size=1024):
             yield list(self._phrases(doc))
 
@@ -301,8 +114,8 @@ def load_parser(name: str) -> Parser:
         nlp = spacy.load(name, exclude=["ner", "lemmatizer"])
     except OSError as error:
         raise InputError(
-            f"spans.parser: no spaCy model {name!r} here ({error}). Install it (python -m spacy download {Path(name).name}),"
-            f" give a model's folder, or set spans.parser to {RULES}"
+            f"spans.parser: no spaCy model {name!r} here ({error}). Install it "
+            f"(python -m spacy download {Path(name).name}), give a model's folder, or set spans.parser to {RULES}"
         ) from error
     if "parser" not in nlp.pipe_names:
         raise InputError(

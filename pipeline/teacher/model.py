@@ -27,6 +27,7 @@ class CrossAttention(nn.Module):
             self.feed_forward_norm = nn.LayerNorm(dimension)
 
     def forward(self, x_BKD: Tensor, y_BLD: Tensor, y_mask_BL: Tensor) -> Tensor:
+        """x having attended to the unmasked of y, [B, K, D]."""
         some_B = y_mask_BL.any(dim=1)
         ignored_BL = ~y_mask_BL & some_B[:, None]  # softmax over nothing is NaN: attend to all, then drop the result
         found_BKD, _ = self.attention(x_BKD, y_BLD, y_BLD, key_padding_mask=ignored_BL, need_weights=False)

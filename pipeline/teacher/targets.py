@@ -34,9 +34,8 @@ def write(teacher: MetaTeacher, features: FeatureSet, path: Path, metadata: dict
             n = own.stop - own.start
             writer.write([key] * (1 + n), range(-1, n), np.concatenate([alone[i : i + 1], pairs[own]]))
     owner = np.repeat(np.arange(len(alone)), np.diff(features.caption_start))
-    return {
-        "images": len(alone), "pairs": len(pairs), "cosine_of_image_and_pair": float((alone[owner] * pairs).sum(1).mean())
-    }  # fmt: skip
+    cosine = float((alone[owner] * pairs).sum(axis=1).mean())
+    return {"images": len(alone), "pairs": len(pairs), "cosine_of_image_and_pair": cosine}
 
 
 class Targets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ class Student(nn.Module):
     def __init__(self, clip: Clip, *, target_dimension: int, train_text: bool, temperature: float | str) -> None:
         super().__init__()
         self.clip = clip
-        self.model = clip.model
+        self.model: Any = clip.model
         self.train_text = train_text
         same = clip.dimension == target_dimension
         self.image_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
@@ -38,7 +39,7 @@ class Student(nn.Module):
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(train_text or name.split(".")[0] not in TEXT_PARTS)
         if temperature != LEARNABLE:
-            self.model.logit_scale.data.fill_(torch.tensor(1 / float(temperature)).log())
+            self.model.logit_scale.data.fill_(math.log(1 / float(temperature)))
             self.model.logit_scale.requires_grad_(False)
         self.eval()
 
@@ -53,7 +54,8 @@ class Student(nn.Module):
     @property
     def scale(self) -> Tensor:
         """1/tau, at most 100 as in CLIP."""
-        return self.model.logit_scale.exp().clamp(max=100)
+        scale: Tensor = self.model.logit_scale.exp().clamp(max=100)
+        return scale
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """uint8 [B, 3, side, side] -> unit [B, d]."""
