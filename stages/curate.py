@@ -14,11 +14,17 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
     Reads every corpus named in sources.quota below sources.path. Karpathy val and test images never train. Writes
     data/curate/{train,val,test}/NNNNNN.tar, manifest.parquet and rejected.parquet; kept + rejected = read, always.
     """
+    wanted = params.curate
     return library.curate(
-        Path(params.sources.path), data / "curate", quota={str(k): v for k, v in params.sources.quota.items()}, test=params.curate.test,
-        validation=params.curate.validation, samples_per_shard=params.curate.samples_per_shard, seed=params.seed,
+        Path(params.sources.path),
+        data / "curate",
+        quota={str(source): images for source, images in params.sources.quota.items()},
+        test=wanted.test,
+        validation=wanted.validation,
+        samples_per_shard=wanted.samples_per_shard,
+        seed=params.seed,
         workers=params.compute.workers,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -31,16 +31,17 @@ class Student(nn.Module):
     def __init__(self, clip: Clip, *, target_dimension: int, train_text: bool, temperature: float | str) -> None:
         super().__init__()
         self.clip = clip
-        self.model: Any = clip.model
+        model: Any = clip.model
+        self.model = model
         self.train_text = train_text
         same = clip.dimension == target_dimension
         self.image_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
         self.text_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(train_text or name.split(".")[0] not in TEXT_PARTS)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = train_text or name.split(".")[0] not in TEXT_PARTS
         if temperature != LEARNABLE:
-            self.model.logit_scale.data.fill_(math.log(1 / float(temperature)))
-            self.model.logit_scale.requires_grad_(False)
+            nn.init.constant_(model.logit_scale, math.log(1 / float(temperature)))
+            model.logit_scale.requires_grad = False
         self.eval()
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
