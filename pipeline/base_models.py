@@ -11,7 +11,7 @@ import numpy as np
 from pipeline import files, images, shards
 from pipeline.clip import towers
 from pipeline.clip.pretrain import pretrain
-from pipeline.clip.towers import Clip, WrongWeights
+from pipeline.clip.towers import Clip
 from pipeline.detector import train, weights
 from pipeline.params import (
     ClipFromDirectory,
@@ -21,6 +21,7 @@ from pipeline.params import (
     DetectorFromWeights,
 )
 from pipeline.progress import track
+from pipeline.weights import WrongWeights
 
 SAMPLE_CLIP = {
     "model_cfg": {

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import io
+import struct
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "MPO": "jpg"}
 """Extension of a shard member by the format that the bytes themselves declare."""
+
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture with this EXIF orientation is turned upright."""
 
 
 class UnreadableImage(ValueError):
@@ -25,10 +39,23 @@ def decode(data: bytes) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            upright = ImageOps.exif_transpose(image)
+            image.load()
+            turn = _TURNS.get(_orientation(image))
+            upright = image.transpose(turn) if turn is not None else image
+            if upright.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
+                shades = np.asarray(upright).astype(np.float32) / 256
+                upright = Image.fromarray(shades.clip(0, 255).astype(np.uint8))
             return upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{len(data)} bytes: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none or the EXIF block is broken, which leaves the pixels whole."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return 1
 
 
 def sniff(data: bytes) -> str:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
 from pipeline.schema import SpanKind
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+
+def _no_truth(value: Any) -> Any:
+    """Refuse true and false where a number is wanted; pydantic would read them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number, found true or false")
+    return value
+
+
+Number = BeforeValidator(_no_truth)
+Fraction = Annotated[float, Number, Field(ge=0, le=1)]
+Count = Annotated[int, Number, Field(ge=1)]
+Positive = Annotated[float, Number, Field(gt=0, allow_inf_nan=False)]
 
 
 class ParamsError(InputError):
@@ -182,7 +191,9 @@ class Student(Section):
     batch: Annotated[int, Field(ge=2)]
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)]
-    keep: Fraction = Field(description="share of validation zero-shot that the chosen epoch must keep")
+    keep: Fraction = Field(
+        description="share of the base's validation zero-shot that the chosen point between base and student must keep"
+    )
     weights: Weights
 
     @model_validator(mode="after")
@@ -236,12 +247,27 @@ class Params(Section):
         return self
 
 
-def _known_names(location: tuple[Any, ...]) -> list[str]:
-    model: Any = Params
+def _choices(annotation: Any) -> list[Any]:
+    """The models that an annotation may hold: itself, or the members of an optional or a union."""
+    members = [m for argument in get_args(annotation) for m in _choices(argument)]
+    return members or ([annotation] if hasattr(annotation, "model_fields") else [])
+
+
+def _walk(location: tuple[Any, ...]) -> tuple[str, list[str]]:
+    """A parameter's name as it stands in the file, and the names that are known beside it.
+
+    pydantic puts the chosen kind of a union into the location; the file has no such level.
+    """
+    models: list[Any] = [Params]
+    path: list[str] = []
     for part in location[:-1]:
-        fields = getattr(model, "model_fields", {})
-        model = fields[part].annotation if part in fields else None
-    return list(getattr(model, "model_fields", {}))
+        kinds = [m for m in models if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)]
+        if kinds:
+            models = kinds
+            continue
+        path.append(str(part))
+        models = [c for m in models if part in m.model_fields for c in _choices(m.model_fields[part].annotation)]
+    return ".".join([*path, *(str(part) for part in location[-1:])]), [n for m in models for n in m.model_fields]
 
 
 def load(path: Path) -> Params:
@@ -254,17 +280,17 @@ def load(path: Path) -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path} does not exist; copy one of profiles/ there: dclip profile sample") from error
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path} is not a YAML file: {error}") from error
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
+            name, known = _walk(problem["loc"])
             line = f"  {name or 'params'}: {problem['msg']}"
             if problem["type"] == "extra_forbidden":
-                close = difflib.get_close_matches(str(problem["loc"][-1]), _known_names(problem["loc"]), n=1)
+                close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
                 line = f"  {name}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
             elif problem["type"] not in ("missing", "value_error"):
                 line += f", found {problem['input']!r}"

@@ -17,6 +17,8 @@ from pipeline.images import EXTENSIONS
 def write(folder: Path, samples: Iterable[dict[str, Any]], per_shard: int) -> list[tuple[int, int]]:
     """Write samples (`__key__`, `<extension>`: bytes, `json`: bytes) as folder/NNNNNN.tar of `per_shard` each.
 
+    Shards of an earlier, larger run are removed.
+
     Returns:
         (shard, row) of every sample, in order.
     """
@@ -36,6 +38,8 @@ def write(folder: Path, samples: Iterable[dict[str, Any]], per_shard: int) -> li
                 row += 1
                 sample = next(iterator, None)
         shard += 1
+    for stale in set(folder.glob("*.tar")) - {folder / f"{i:06d}.tar" for i in range(shard)}:
+        stale.unlink()
     return places
 
 

@@ -8,6 +8,7 @@ length, and the number of rows. `Table` compares them with what the reader expec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -91,6 +92,9 @@ class VectorWriter:
         rows = np.ascontiguousarray(rows, dtype=np.float16)
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ContractError(f"{self.path}: got vectors of shape {rows.shape}, expected [n, {self.dimension}]")
+        lengths = [len(values) for values in index]
+        if lengths != [len(rows)] * len(self._columns):
+            raise ContractError(f"{self.path}: got index columns of lengths {lengths} for {len(rows)} vectors")
         bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
             raise ContractError(f"{self.path}: vector of {index[0][int(bad.argmax())]} is not finite in float16")
@@ -136,7 +140,7 @@ class Table:
             raise ContractError(f"{path} does not exist; run the stage that writes it: dvc repro {path.parent.name}")
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ContractError(
                 f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -f {path.parent.name}"
             ) from error
@@ -167,10 +171,12 @@ class Table:
 
     def vectors(self, name: str = "vector") -> NDArray[np.float16]:
         """A vector column, float16 [rows, dimension]; read-only and not copied."""
-        column = self.columns[name].combine_chunks()
-        chunk = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-        flat = chunk.flatten().to_numpy(zero_copy_only=True)
-        rows: NDArray[np.float16] = flat.reshape(len(self), -1)
+        column = self.columns[name]
+        # combine_chunks copies even a single chunk
+        chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        rows: NDArray[np.float16] = (
+            chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(self), -1 if len(self) else column.type.list_size)
+        )
         return rows
 
     def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
@@ -185,7 +191,7 @@ class Table:
         if len(inside) == 0:
             raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {self.path.parent.name}")
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
-        check_keys(list(dict.fromkeys(own[rows])), keys, str(self.path))
+        check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
         return self.vectors(name)[rows]
 
 
@@ -193,7 +199,7 @@ def offsets(keys: Sequence[str], order: Sequence[str], what: str) -> NDArray[np.
     """Where each key's rows begin in a flat table in manifest order: int64 [len(order) + 1].
 
     Raises:
-        ContractError: the table has rows of other keys, misses keys, or is in another order.
+        ContractError: the table has rows of other keys, or is in another order. A key may have no row.
     """
     counts = np.zeros(len(order), dtype=np.int64)
     at = 0

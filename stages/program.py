@@ -20,13 +20,19 @@ HOME = Path(os.environ.get("DCLIP_HOME", ".dclip"))
 """Checkpoints and caches that are not outputs of a stage."""
 
 
-def run(stage: Callable[[Params, Path], dict[str, Any]]) -> None:
-    """Make a command-line program of a stage and run it.
+Stage = Callable[[Params, Path], dict[str, Any]]
+"""Takes the parameters and the data folder, writes data/<its name>/, and returns its summary."""
 
-    Args:
-        stage: takes the parameters and the data folder, writes data/<name>/, and returns the stage's summary, which
-            becomes data/<name>/metrics.json. Its docstring is the program's help.
-    """
+
+def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
+    """Run a stage; its summary becomes data/<its name>/metrics.json."""
+    metrics = stage(params, data)
+    files.write_json(data / stage.__name__ / "metrics.json", metrics)
+    return metrics
+
+
+def run(stage: Stage) -> None:
+    """Make a command-line program of a stage, whose docstring is its help, and run it."""
     name = stage.__name__
 
     def program(
@@ -36,11 +42,10 @@ def run(stage: Callable[[Params, Path], dict[str, Any]]) -> None:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         warnings.filterwarnings("ignore", category=UserWarning, module="open_clip")
         try:
-            metrics = stage(load(params), data)
+            perform(stage, load(params), data)
         except InputError as error:
             print(f"{name}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
-        files.write_json(data / name / "metrics.json", metrics)
 
     program.__doc__ = stage.__doc__
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown")

@@ -12,9 +12,9 @@ from stages.program import HOME, run, threads
 def student(params: Params, data: Path) -> dict[str, Any]:
     """Train a CLIP student by student.recipe: data/student is an open_clip local directory.
 
-    With frozen text the text tower never runs: its embeddings are read from the cache. The best epoch is chosen on
-    val by retrieval, among those that keep student.keep of the zero-shot accuracy. A killed run resumes after its
-    last epoch.
+    With frozen text the text tower never runs: its embeddings are read from the cache. The epoch that retrieves best
+    on val is taken; then, on the way from the base's weights to its own, the point that retrieves best on val among
+    those that keep student.keep of the zero-shot accuracy. A killed run resumes after its last epoch.
     """
     import torch
 
@@ -25,9 +25,9 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.curation.curate import Manifest
     from pipeline.tables import Table
     from pipeline.teacher.targets import Targets
-    from pipeline.training import pixels
+    from pipeline.training import interpolation, pixels
     from pipeline.training.recipes import RECIPES
-    from pipeline.training.student import Student, start
+    from pipeline.training.student import BASE, Student, start
     from pipeline.training.train import Pairs, StudentTraining, Validator, train
 
     threads(params)
@@ -69,20 +69,25 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         code="student 1", weights=weights, manifest=manifest.fingerprint, targets=targets_made_by, seed=seed,
         params=p.model_dump(), compute=params.compute.model_dump(), zeroshot=[c.name for c in classes.paths],
     )  # fmt: skip
+    validate = Validator(trained, validation_pairs, classes, zeroshot.pixels(model, classes), compute)
     result = train(
-        trained, training_pairs,
-        Validator(trained, validation_pairs, classes, zeroshot.pixels(model, classes), compute),
+        trained, training_pairs, validate,
         StudentTraining(
             recipe=p.recipe, epochs=p.epochs, batch=p.batch, lr=p.lr, weight_decay=p.weight_decay,
-            weights=p.weights.model_dump(), keep=p.keep, seed=seed),
+            weights=p.weights.model_dump(), seed=seed),
         device=device, steps=steps, checkpoint=HOME / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
     )  # fmt: skip
     out = data / "student"
+    chosen: dict[str, float] = {"alpha": 1.0}
+    points: list[dict[str, float]] = []
+    if p.init == BASE:
+        chosen, points = interpolation.choose(model.model, base.model.state_dict(), validate, result.history[0], p.keep)
     model.save(out)
+    write_history(out / "interpolation.csv", points)
     write_history(out / "history.csv", result.history)
     return {
         "recipe": p.recipe, "steps_an_epoch": steps, "pairs": len(training_pairs.captions),
-        "start": result.history[0], "best": result.best,
+        "start": result.history[0], "best": result.best, "chosen": {**result.best, **chosen},
     }  # fmt: skip
 
 

@@ -17,11 +17,11 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     """
     from safetensors.torch import load_file
 
-    from pipeline.clip.towers import weights_hash
     from pipeline.curation.curate import Manifest
     from pipeline.teacher import targets as library
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
+    from pipeline.weights import weights_hash
 
     threads(params)
     p = params.teacher

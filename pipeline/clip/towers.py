@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,10 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
 
 from pipeline import files
-from pipeline.errors import InputError
+from pipeline.weights import WrongWeights, weights_hash
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
-
-
-class WrongWeights(InputError):
-    """Weights are missing, are not what their hash says, or do not fit the architecture."""
-
-
-def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """sha256 over tensors sorted by name: equal weights have equal hashes however they were saved."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from ultralytics import YOLO
 
 from pipeline import files
-from pipeline.clip.towers import WrongWeights
+from pipeline.weights import WrongWeights
 
 
 def load(path: Path, sha256: str) -> YOLO:

@@ -147,6 +147,11 @@ def write(
             ),
             plots.curves(student, [n for n in student if "zeroshot" in n], "student: val zero-shot"),
             plots.curves(
+                plots.read_history(data / "student/interpolation.csv"),
+                ["val_text_to_image_recall@1", "val_zeroshot_top1", "val_zeroshot_unseen_top1"],
+                "from base (0) to student (1): val", "alpha",
+            ),
+            plots.curves(
                 plots.read_history(data / "teacher/history.csv"),
                 ["val_text_to_image_recall@1", "val_image_to_text_recall@1"], "teacher alone: val recall@1",
             ),

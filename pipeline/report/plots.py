@@ -68,16 +68,16 @@ def recall_bars(metrics: dict[str, Any]) -> str:
         return _svg(figure)
 
 
-def curves(history: dict[str, list[float]], names: list[str], title: str) -> str:
-    """Some columns of a history over its epochs, as SVG; empty if the history has none of them."""
+def curves(history: dict[str, list[float]], names: list[str], title: str, x: str = "epoch") -> str:
+    """Some columns of a history over its column `x`, as SVG; empty if the history has none of them."""
     present = [name for name in names if name in history]
     if not present:
         return ""
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(3.4, 2.2))
         for name in present:
-            axis.plot(history["epoch"], history[name], marker=".", label=name.removeprefix("val_").replace("_", " "))
-        axis.set_xlabel("epoch")
+            axis.plot(history[x], history[name], marker=".", label=name.removeprefix("val_").replace("_", " "))
+        axis.set_xlabel(x)
         axis.set_title(title, fontsize=9)
         axis.legend(frameon=False, fontsize=7)
         return _svg(figure)

@@ -12,7 +12,7 @@ from pipeline.sample_world.pictures import Picture, render
 from pipeline.sample_world.scenes import SIDE, Scene, portrait, random_scene
 from pipeline.sample_world.vocabulary import COLOURS, SHAPES, is_seen
 
-PORTRAITS = 0.65
+PORTRAITS = 0.8
 """Share of the base's pictures that show one thing alone."""
 TEMPLATES = ("a {}", "a picture of a {}", "there is a {}", "we see a {}")
 

@@ -34,7 +34,7 @@ def read(folder: Path) -> Iterator[Row]:
         raise SourceError(f"{SOURCE}: no *.tsv in {folder}; expected rows of caption<TAB>url")
     downloads: dict[str, Path] = {}
     for found in sorted(folder.rglob("*")):
-        if found.suffix != ".tsv" and found.is_file():
+        if found.suffix not in (".tsv", ".json", ".txt") and found.is_file():
             downloads.setdefault(found.stem.rpartition("_")[2], found)
     captions: dict[str, list[Caption]] = {}
     for path in tables:
@@ -43,7 +43,7 @@ def read(folder: Path) -> Iterator[Row]:
                 place = f"{path.name}:{number}"
                 raw, tab, address = line.rstrip(b"\r\n").partition(b"\t")
                 url = address.decode("utf-8", errors="replace").strip()
-                if not tab or not url:
+                if not tab or not url or "\t" in url:
                     yield Rejected("caption", "", SOURCE, place, Reason.MALFORMED_ROW, "expected caption<TAB>url")
                     continue
                 own = captions.setdefault(url, [])

@@ -1,4 +1,4 @@
-"""Flickr30k and Flickr8k: a token file `name.jpg#i<TAB>caption`, an image folder, optionally dataset_flickr30k.json."""
+"""Flickr30k: a token file `name.jpg#i<TAB>caption`, an image folder, optionally dataset_flickr30k.json."""
 
 from __future__ import annotations
 
@@ -42,10 +42,18 @@ def read(folder: Path) -> Iterator[Row]:
             except UnicodeDecodeError as error:
                 yield Rejected("caption", make_key(SOURCE, Path(name).stem), SOURCE, place, Reason.NOT_UTF8, str(error))
     present = {entry.name for entry in images.iterdir()}
+    seen: dict[str, str] = {}
     for name, own in captions.items():
         source_id = Path(name).stem
+        key = make_key(SOURCE, source_id)
+        if seen.setdefault(source_id, name) != name:
+            detail = f"same photo id as {seen[source_id]}"
+            yield Rejected("image", key, SOURCE, name, Reason.DUPLICATE_IMAGE, detail)
+            for caption in own:
+                yield Rejected("caption", key, SOURCE, caption.place, Reason.DUPLICATE_IMAGE, detail)
+            continue
         yield Sample(
-            key=make_key(SOURCE, source_id), source=SOURCE, source_id=source_id,
+            key=key, source=SOURCE, source_id=source_id,
             path=images / name if name in present else None,
             captions=tuple(own), licence=LICENCE, url="", evaluation=split.get(source_id),
         )  # fmt: skip

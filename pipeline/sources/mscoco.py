@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline import files
 from pipeline.schema import Reason, make_key
@@ -34,10 +35,10 @@ def _read_file(path: Path, images: Path, split: karpathy.Evaluation, seen: set[s
     try:
         content = files.read_json(path)
         licences = {entry["id"]: str(entry["name"]) for entry in content.get("licenses", [])}
-        captions: dict[int, list[Caption]] = defaultdict(list)
+        captions: dict[int, list[tuple[Any, str]]] = defaultdict(list)
         for annotation in content["annotations"]:
             place = f"{path.name}#{annotation['id']}"
-            captions[int(annotation["image_id"])].append(Caption(str(annotation["caption"]), place))
+            captions[int(annotation["image_id"])].append((annotation["caption"], place))
         entries = [
             (
                 int(image["id"]),
@@ -47,7 +48,7 @@ def _read_file(path: Path, images: Path, split: karpathy.Evaluation, seen: set[s
             )
             for image in content["images"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"{path}: not a COCO captions file ({error!r}); expected images with id and file_name, and "
             "annotations with id, image_id and caption. Download it again"
@@ -56,7 +57,12 @@ def _read_file(path: Path, images: Path, split: karpathy.Evaluation, seen: set[s
     for number, file_name, licence, url in entries:
         source_id = f"{number:012d}"
         key = make_key(SOURCE, source_id)
-        own = tuple(captions.pop(number, ()))
+        own = []
+        for text, place in captions.pop(number, ()):
+            if reason := _unusable(text):
+                yield Rejected("caption", key, SOURCE, place, reason, repr(text)[:200])
+            else:
+                own.append(Caption(text, place))
         if source_id in seen:
             detail = "this image id was already read"
             yield Rejected("image", key, SOURCE, f"{path.name}#{number}", Reason.DUPLICATE_IMAGE, detail)
@@ -67,9 +73,20 @@ def _read_file(path: Path, images: Path, split: karpathy.Evaluation, seen: set[s
         yield Sample(
             key=key, source=SOURCE, source_id=source_id,
             path=images / file_name if file_name in present else None,
-            captions=own, licence=licence, url=url, evaluation=split.get(source_id),
+            captions=tuple(own), licence=licence, url=url, evaluation=split.get(source_id),
         )  # fmt: skip
     for number, orphans in captions.items():
-        for caption in orphans:
+        for _, place in orphans:
             key = make_key(SOURCE, f"{number:012d}")
-            yield Rejected("caption", key, SOURCE, caption.place, Reason.MALFORMED_ROW, f"no image with id {number}")
+            yield Rejected("caption", key, SOURCE, place, Reason.MALFORMED_ROW, f"no image with id {number}")
+
+
+def _unusable(text: Any) -> Reason | None:
+    """Why a caption cannot be text; JSON can hold what UTF-8 cannot, such as half of a surrogate pair."""
+    if not isinstance(text, str):
+        return Reason.MALFORMED_ROW
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Reason.NOT_UTF8
+    return None

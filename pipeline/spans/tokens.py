@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import regex
 from open_clip import SimpleTokenizer
@@ -16,45 +17,46 @@ class Span:
     end: int | None
 
 
-def _folded(caption: str) -> tuple[str, list[int]]:
-    """The caption in lower case, and for each of its characters the place it comes from."""
-    characters: list[str] = []
+def _places(caption: str, cleaned: str) -> list[int | None]:
+    """Where in the caption each character of the cleaned text comes from; None where the cleaning wrote it."""
+    folded: list[str] = []
     origin: list[int] = []
     for i, character in enumerate(caption):
         for low in character.lower():
-            characters.append(low)
+            folded.append(low)
             origin.append(i)
-    return "".join(characters), origin
+    if cleaned == "".join(folded):
+        return list(origin)
+    places: list[int | None] = [None] * len(cleaned)
+    for block in SequenceMatcher(None, "".join(folded), cleaned, autojunk=False).get_matching_blocks():
+        places[block.b : block.b + block.size] = origin[block.a : block.a + block.size]
+    return places
 
 
 def token_spans(tokenizer: SimpleTokenizer, caption: str, limit: int) -> list[Span]:
     """Span of every BPE token of a caption, in order, start and end tokens left out.
 
-    The tokenizer cleans the text first (entities, encoding, case); a token whose word it changed so that the word is
-    not found in the caption has no offsets.
+    The tokenizer cleans the text first (entities, encoding, white space, case); a token with characters that the
+    cleaning wrote has no offsets.
 
     Args:
         tokenizer: open_clip's.
         caption: any text.
         limit: how many tokens the text tower reads, start and end left out; later ones are cut off.
     """
-    text, origin = _folded(caption)
+    cleaned = tokenizer.clean_fn(caption)
+    places = _places(caption, cleaned)
     spans: list[Span] = []
-    cursor = 0
-    for word in regex.findall(tokenizer.pat, tokenizer.clean_fn(caption)):
-        at = text.find(word, cursor)
-        encoded = "".join(tokenizer.byte_encoder[b] for b in word.encode("utf-8"))
-        pieces = tokenizer.bpe(encoded).split(" ")
+    for word in regex.finditer(tokenizer.pat, cleaned):
+        encoded = "".join(tokenizer.byte_encoder[b] for b in word.group().encode("utf-8"))
         taken = bytearray()
-        for piece in pieces:
-            before = len(taken.decode("utf-8", errors="ignore"))
+        for piece in tokenizer.bpe(encoded).split(" "):
+            start = word.start() + len(taken.decode("utf-8", errors="ignore"))
             taken += bytes(tokenizer.byte_decoder[c] for c in piece.removesuffix("</w>"))
-            after = len(taken.decode("utf-8", errors="ignore"))
-            if at < 0:
-                spans.append(Span(None, None))
-            else:
-                first, last = min(at + before, len(origin) - 1), max(at + after - 1, at + before)
-                spans.append(Span(origin[first], origin[min(last, len(origin) - 1)] + 1))
-        if at >= 0:
-            cursor = at + len(word)
+            end = word.start() + len(taken.decode("utf-8", errors="ignore"))
+            start = min(start, word.end() - 1)  # a piece may be a part of one character's bytes
+            found = [places[i] for i in range(start, max(end, start + 1))]
+            first, last = found[0], found[-1]
+            whole = first is not None and last is not None and None not in found
+            spans.append(Span(first, last + 1) if whole else Span(None, None))  # type: ignore[operator]
     return spans[:limit]

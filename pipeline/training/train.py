@@ -1,4 +1,4 @@
-"""Train a student: its data, its steps by recipe, its best epoch by validation retrieval and zero-shot."""
+"""Train a student: its data, its steps by recipe, its validation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline import zeroshot
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.retrieval.metrics import evaluate
+from pipeline.training.interpolation import retrieval
 from pipeline.training.loop import Loop, Trained
 from pipeline.training.recipes import RECIPES, Recipe, StudentBatch
 from pipeline.training.schedule import warmup_cosine
@@ -70,7 +71,6 @@ class StudentTraining:
         lr: of AdamW (1e-6).
         weight_decay: of matrices.
         weights: factor of every loss term (1 each).
-        keep: share of the base's validation zero-shot accuracy that a chosen epoch keeps, if any epoch does.
         seed: of order and captions.
     """
 
@@ -80,7 +80,6 @@ class StudentTraining:
     lr: float
     weight_decay: float
     weights: Mapping[str, float]
-    keep: float
     seed: int
 
 
@@ -111,24 +110,6 @@ class Validator:
             if top := zeroshot.accuracy(vectors, weights, self.classes, seen=seen):
                 found[f"val_{name}_top1"] = top["top1"]
         return found
-
-
-def better(new: dict[str, float], old: dict[str, float], start: dict[str, float], keep: float) -> bool:
-    """Whether an epoch is to be preferred: first it keeps `keep` of the start's zero-shot, then it retrieves better.
-
-    Among epochs that do not keep enough, the one that keeps most.
-    """
-
-    def kept(figures: dict[str, float]) -> float:
-        shares = [figures[k] / start[k] for k in start if "zeroshot" in k and start[k] > 0]
-        return min(shares, default=1.0)
-
-    def retrieval(figures: dict[str, float]) -> float:
-        return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
-
-    if kept(new) >= keep and kept(old) >= keep:
-        return retrieval(new) > retrieval(old)
-    return kept(new) > kept(old)
 
 
 def _batches(
@@ -175,7 +156,7 @@ def train(
     checkpoint: Path | None = None,
     fingerprint: str = "",
 ) -> Trained:
-    """Train `student` in place by a recipe and leave it with its best epoch's weights.
+    """Train `student` in place by a recipe; it is left with the weights of the epoch that retrieves best on validation.
 
     Args:
         student: on `device`.
@@ -198,13 +179,13 @@ def train(
 
     optimizer = torch.optim.AdamW(student.parameter_groups(training.weight_decay), lr=training.lr, fused=True)
     total = steps * training.epochs
-    loop: Loop[StudentBatch] = Loop(
+    loop = Loop(
         what="student", module=student, optimizer=optimizer,
         schedule=warmup_cosine(optimizer, warmup=max(1, total // 20), steps=total),
         epochs=training.epochs, seed=training.seed,
         batches=lambda epoch: _batches(student, recipe, pairs, training, device, epoch, steps),
         losses=losses, validate=validate,
-        better=lambda new, old: better(new, old, loop.history[0], training.keep),
+        better=lambda new, old: retrieval(new) > retrieval(old),
         checkpoint=checkpoint, fingerprint=fingerprint,
     )  # fmt: skip
     return loop.run()

@@ -1,0 +1,61 @@
+"""Weight-space interpolation between base and student (WiSE-FT, Wortsman et al. 2022): the whole trade-off, one point.
+
+theta(a) = (1 - a) theta_base + a theta_student. Free at inference; `a` is chosen on validation data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from pipeline.progress import track
+
+STEPS = 10
+"""Points between base and student, the student's end included."""
+
+Figures = dict[str, float]
+
+
+def retained(figures: Figures, start: Figures) -> float:
+    """The smallest share of the start's zero-shot accuracies (seen, unseen) that is kept; 1 without zero-shot data."""
+    return min((figures[k] / start[k] for k in start if "zeroshot" in k and start[k] > 0), default=1.0)
+
+
+def retrieval(figures: Figures) -> float:
+    """Sum of recall@1 both ways: what epochs and interpolation points are compared by."""
+    return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
+
+
+def mix(base: Mapping[str, Tensor], student: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """(1 - alpha) base + alpha student, tensor by tensor; tensors that are not floating point are the student's."""
+    return {
+        name: base[name].lerp(value, alpha) if value.is_floating_point() else value for name, value in student.items()
+    }
+
+
+def choose(
+    model: nn.Module, base: Mapping[str, Tensor], validate: Callable[[], Figures], start: Figures, keep: float
+) -> tuple[Figures, list[Figures]]:
+    """Walk from base to student and leave `model` at the point that retrieves best while it keeps zero-shot.
+
+    Args:
+        model: holds the student's weights; afterwards the chosen point's.
+        base: the base's weights.
+        validate: the model's validation figures.
+        start: the base's validation figures.
+        keep: share of the base's zero-shot accuracy to keep. If no point keeps it, the one that keeps most.
+
+    Returns:
+        the chosen point's figures and those of all points, each with its `alpha`.
+    """
+    student = {name: value.clone() for name, value in model.state_dict().items()}
+    points: list[Figures] = []
+    for step in track(range(1, STEPS + 1), "interpolate", unit="points"):
+        alpha = step / STEPS
+        model.load_state_dict(mix(base, student, alpha))
+        points.append({"alpha": alpha, **validate()})
+    enough = [point for point in points if retained(point, start) >= keep]
+    chosen = max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start))
+    model.load_state_dict(mix(base, student, chosen["alpha"]))
+    return chosen, [{"alpha": 0.0, **start}, *points]

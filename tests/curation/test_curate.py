@@ -1,0 +1,175 @@
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from tiny_corpora import coco, flickr, png
+
+from pipeline import shards, sources
+from pipeline.curation.curate import EmptySplit, Manifest, curate
+from pipeline.schema import MANIFEST, REJECTED, Split
+from pipeline.tables import ContractError
+
+COCO = range(1, 31)
+"""Ids of MSCOCO's images; 30 of them, of which 2 are Karpathy's."""
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    coco(folder / "mscoco", {i: [f"number {i}", "a café"] for i in COCO}, karpathy={1: "test", 2: "val"}, missing=[3])
+    lines = [b"%d.jpg#0\ta dog" % n for n in range(100, 110)]
+    lines += [b"100.jpg#1\t . ", b"100.jpg#2\t\xff", b"no tab"]
+    pictures = {f"{n}.jpg": png(n) for n in range(100, 110)}
+    pictures["109.jpg"] = png(1)  # a test image of MSCOCO
+    flickr(folder / "flickr30k", lines, pictures=pictures, karpathy={"100.jpg": "test", "101.jpg": "test"})
+    return folder
+
+
+def run(corpora, out, **changes):
+    arguments = {
+        "quota": {"mscoco": 20, "flickr30k": 20},
+        "test": {"flickr30k": "karpathy"},
+        "validation": 0.3,
+        "samples_per_shard": 5,
+        "seed": 17,
+        "workers": 2,
+    }
+    return curate(corpora, out, **{**arguments, **changes})
+
+
+@pytest.fixture(scope="module")
+def curated(corpora, tmp_path_factory):
+    out = tmp_path_factory.mktemp("curated")
+    return out, run(corpora, out)
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_counts_add_up_to_what_stands_in_the_files(curated):
+    _, counts = curated
+    coco_images = counts["image"]["mscoco"]
+    assert (coco_images["read"], coco_images["kept"], coco_images["evaluation_image"]) == (30, 20, 2)
+    assert counts["caption"]["mscoco"]["read"] == 60
+    flickr_captions = counts["caption"]["flickr30k"]
+    assert flickr_captions == {
+        "read": 13, "kept": 9, "evaluation_image": 1, "empty_caption": 1, "not_utf8": 1, "malformed_row": 1,
+    }  # fmt: skip
+    assert counts["image"]["flickr30k"] == {"read": 10, "kept": 9, "evaluation_image": 1}
+    assert counts["kept"]["test"] == 2
+    assert sum(counts["kept"].values()) == 29
+
+
+def test_every_rejected_row_has_its_place_and_reason(curated):
+    out, counts = curated
+    table = pq.read_table(out / "rejected.parquet")
+    assert table.schema.remove_metadata().equals(REJECTED)
+    rows = {(r["place"], r["reason"]) for r in table.to_pylist() if r["source"] == "flickr30k"}
+    assert rows == {
+        ("results_20130124.token:11", "empty_caption"),
+        ("results_20130124.token:12", "not_utf8"),
+        ("results_20130124.token:13", "malformed_row"),
+        ("results_20130124.token:10", "evaluation_image"),
+        ("109.jpg", "evaluation_image"),
+    }
+    assert table.num_rows == sum(
+        n
+        for by_source in (counts["image"], counts["caption"])
+        for reasons in by_source.values()
+        for reason, n in reasons.items()
+        if reason not in ("read", "kept")
+    )
+
+
+def test_shards_hold_the_original_bytes_in_the_order_of_the_manifest(curated, corpora):
+    out, _ = curated
+    manifest = Manifest(out)
+    assert pq.read_schema(out / "manifest.parquet").remove_metadata().equals(MANIFEST)
+    assert len(manifest) == len(set(manifest.keys)) == 29
+    assert [r["split"] for r in manifest.rows] == sorted((r["split"] for r in manifest.rows), key=list(Split).index)
+    found = dict(manifest.images("check"))
+    assert list(found) == manifest.keys
+    for row in manifest.rows:
+        assert found[row["key"]] == png(int(row["source_id"]))
+        assert (row["width"], row["height"]) == (4, 3)
+
+
+def test_a_shard_alone_says_what_its_samples_are(curated):
+    out, _ = curated
+    manifest = Manifest(out, (Split.TRAIN,))
+    found = list(shards.read(out / "train"))
+    assert [record["captions"] for _, _, record in found] == manifest.captions
+    assert [record["source"] for _, _, record in found] == [row["source"] for row in manifest.rows]
+    places = [(row["shard"], row["row"]) for row in manifest.rows]
+    assert places == [(i // 5, i % 5) for i in range(len(manifest))]
+
+
+def test_every_shard_mixes_the_corpora(curated):
+    out, _ = curated
+    order = [row["source"] for row in Manifest(out, (Split.TRAIN,)).rows]
+    assert order not in (sorted(order), sorted(order, reverse=True))
+
+
+def test_two_runs_are_the_same_bytes(curated, corpora, tmp_path):
+    out, _ = curated
+    run(corpora, tmp_path / "again", workers=1)
+    assert contents(tmp_path / "again") == contents(out)
+
+
+def test_a_manifest_of_some_splits_holds_no_others(curated):
+    out, _ = curated
+    test = Manifest(out, (Split.TEST,))
+    assert sorted(test.keys) == ["flickr30k-100", "flickr30k-101"]
+    assert [key for key, _ in test.images("check")] == test.keys
+    assert test.fingerprint == Manifest(out).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "split"),
+    [
+        ({"validation": 1e-12}, "val"),
+        ({"validation": 1 - 1e-12}, "train"),
+        ({"test": {"mscoco": 1e-12}}, "test"),
+    ],
+)
+def test_an_empty_split_is_an_error_that_names_it(corpora, tmp_path, changes, split):
+    with pytest.raises(EmptySplit, match=f"no sample was kept for the {split} split"):
+        run(corpora, tmp_path, **changes)
+    assert not (tmp_path / "manifest.parquet").exists()
+
+
+def test_a_corpus_that_is_not_there_is_an_error(corpora, tmp_path):
+    with pytest.raises(sources.SourceError, match="conceptual_captions: no folder"):
+        run(corpora, tmp_path, quota={"mscoco": 5, "conceptual_captions": 5})
+
+
+def test_a_caption_that_utf8_cannot_write_does_not_stop_the_run(tmp_path):
+    coco(tmp_path / "mscoco", {i: ["a dog \ud83d", "a dog"] for i in COCO})
+    run(tmp_path, tmp_path / "out", quota={"mscoco": 50}, test={"mscoco": 0.3})
+    assert all(captions == ["a dog"] for captions in Manifest(tmp_path / "out").captions)
+
+
+def test_a_manifest_that_is_not_there_names_its_stage(tmp_path):
+    with pytest.raises(ContractError, match=r"manifest\.parquet does not exist; run: dvc repro curate"):
+        Manifest(tmp_path)
+
+
+def test_shards_of_another_manifest_are_refused_with_both_keys(curated, tmp_path):
+    out, _ = curated
+    shutil.copytree(out, tmp_path / "copy")
+    samples = [shards.record(key, "png", data, captions=["a"]) for key, data, _ in shards.read(out / "test")]
+    shards.write(tmp_path / "copy" / "test", samples[::-1], per_shard=5)
+    manifest = Manifest(tmp_path / "copy", (Split.TEST,))
+    with pytest.raises(ContractError, match="shards hold") as caught:
+        list(manifest.images("check"))
+    assert all(key in str(caught.value) for key in manifest.keys)
+
+
+def test_a_shard_that_is_too_short_is_refused(curated, tmp_path):
+    out, _ = curated
+    shutil.copytree(out, tmp_path / "copy")
+    samples = [shards.record(key, "png", data, captions=["a"]) for key, data, _ in shards.read(out / "test")]
+    shards.write(tmp_path / "copy" / "test", samples[:1], per_shard=5)
+    with pytest.raises(ContractError, match="is in no shard"):
+        list(Manifest(tmp_path / "copy", (Split.TEST,)).images("check"))

@@ -1,0 +1,168 @@
+"""Every stage on real photographs and captions, with real YOLO11n weights and the real spaCy model.
+
+The base CLIP is the tiny world's: no pretrained one can be had without a network.
+"""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from tiny_world import execute
+
+from pipeline import images
+from pipeline.curation.curate import Manifest
+from pipeline.schema import Split
+from pipeline.tables import Table
+
+REAL = os.environ.get("DCLIP_REAL_DATA")
+YOLO11N = "3e6f511d42e2c24df5d23a141d42b789648017a6dcb8c6989b56cc4f3eb2e46e"
+
+pytestmark = pytest.mark.skipif(not REAL, reason="DCLIP_REAL_DATA names no folder with real photographs")
+
+
+@pytest.fixture(scope="module")
+def real(world, tmp_path_factory):
+    tiny_data, tiny_params = world
+    source = Path(REAL)
+    root = tmp_path_factory.mktemp("real")
+    corpora = root / "corpora"
+    corpora.mkdir()
+    for name, folder in (("mscoco", "mscoco"), ("flickr30k", "flickr"), ("conceptual_captions", "conceptual_captions")):
+        (corpora / name).symlink_to(source / folder)
+    zeroshot = root / "zeroshot"
+    names = sorted((source / "mscoco/train2017").iterdir())
+    for split, start in (("val", 0), ("test", 4)):
+        for label, name in enumerate(("a photo taken outdoors", "a photo taken indoors")):
+            folder = zeroshot / split / name.replace(" ", "_")
+            folder.mkdir(parents=True)
+            for photo in names[start + 2 * label : start + 2 * label + 2]:
+                (folder / photo.name).symlink_to(photo)
+    params = copy.deepcopy(tiny_params)
+    params["sources"] = {
+        "sample": [], "path": str(corpora),
+        "quota": {"mscoco": 10_000, "flickr30k": 10_000, "conceptual_captions": 10_000},
+    }  # fmt: skip
+    params["curate"] |= {"test": {"flickr30k": 0.2}}
+    params["models"] = {
+        "path": str(source / "weights"),
+        "clip": {"kind": "directory", "path": str(tiny_data / "models/clip")},
+        "detector": {"kind": "weights", "path": str(source / "weights/yolo11n.pt"), "sha256": YOLO11N},
+    }
+    params["regions"] |= {"image_size": 320, "confidence": 0.25, "cap": 5}
+    params["spans"]["parser"] = str(source / "en_core_web_sm")
+    params["zeroshot"]["path"] = str(zeroshot)
+    data = root / "data"
+    execute(
+        ("models", "curate", "regions", "spans", "features", "teacher", "targets", "student", "index", "evaluate"),
+        params, data,
+    )  # fmt: skip
+    return data, params
+
+
+def test_every_photograph_is_kept_or_rejected_with_a_reason(real):
+    data, _ = real
+    manifest = Manifest(data / "curate")
+    rejected = pq.read_table(data / "curate/rejected.parquet").to_pylist()
+    for source, count in (("mscoco", 80), ("flickr30k", 260)):
+        kept = [row for row in manifest.rows if row["source"] == source]
+        not_kept = [row for row in rejected if row["kind"] == "image" and row["source"] == source]
+        assert len(kept) + len(not_kept) == count
+        assert all(row["reason"] and row["detail"] for row in not_kept)
+        assert len(kept) >= 0.95 * count
+
+
+def test_captions_whose_images_were_never_downloaded_are_rejected_as_such(real):
+    data, _ = real
+    rejected = pq.read_table(data / "curate/rejected.parquet").to_pylist()
+    captions = [row for row in rejected if row["kind"] == "caption" and row["source"] == "conceptual_captions"]
+    assert len(captions) == 3000
+    assert {row["reason"] for row in captions} == {"missing_image"}
+
+
+def test_the_detector_finds_what_coco_annotators_found(real):
+    data, _ = real
+    annotations = json.loads((Path(REAL) / "mscoco/annotations/instances_train2017.json").read_text())
+    names = {c["id"]: c["name"] for c in annotations["categories"]}
+    annotated = {}
+    for a in annotations["annotations"]:
+        annotated.setdefault(f"mscoco-{a['image_id']:012d}", set()).add(names[a["category_id"]])
+    rows = Table(data / "regions/regions.arrow").columns.to_pylist()
+    found = [r for r in rows if r["region_index"] > 0 and r["key"].startswith("mscoco")]
+    right = sum(r["class_name"] in annotated.get(r["key"], set()) for r in found)
+    print(f"{right} of {len(found)} boxes have a class that the photograph's annotation names")
+    assert len(found) > 80
+    assert right / len(found) > 0.8
+
+
+def test_noun_chunks_come_from_the_real_parser(real):
+    data, _ = real
+    manifest = Manifest(data / "curate")
+    captions = dict(zip(manifest.keys, manifest.captions, strict=True))
+    table = Table(data / "spans/spans.arrow")
+    assert "core_web_sm" in table.metadata["model"]
+    phrases = {
+        captions[r["key"]][r["caption_index"]][r["start"] : r["end"]]
+        for r in table.columns.to_pylist()
+        if r["kind"] == "phrases"
+    }
+    assert len(phrases) > 500
+    assert any(phrase.lower().startswith(("a ", "the ", "two ")) for phrase in phrases)
+
+
+def test_sizes_in_the_manifest_are_those_of_the_upright_photograph(real):
+    data, _ = real
+    manifest = Manifest(data / "curate")
+    for row, (_, picture) in zip(manifest.rows, manifest.images("sizes"), strict=True):
+        assert images.decode(picture).size == (row["width"], row["height"])
+
+
+def test_targets_index_and_results_cover_every_kept_photograph(real):
+    data, _ = real
+    train = Manifest(data / "curate", (Split.TRAIN,))
+    targets = Table(data / "targets/targets.arrow", manifest=train.fingerprint)
+    assert len(targets) == len(train) + sum(map(len, train.captions))
+    assert np.isfinite(targets.vectors("z").astype(np.float32)).all()
+    test = Manifest(data / "curate", (Split.TEST,))
+    assert json.loads((data / "index/metrics.json").read_text())["images"] == len(test)
+    assert "difference" in json.loads((data / "evaluate/metrics.json").read_text())
+
+
+def test_the_report_shows_photographs_with_their_boxes(real):
+    data, _ = real
+    page = (data / "evaluate/report/index.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 4
+    assert 'title="person' in page
+    assert "http://" not in page.replace("http://www.w3.org/", "") and 'src="https://' not in page
+
+
+def test_a_wrong_detector_hash_stops_before_the_pickle_is_opened(real, tmp_path):
+    _, params = real
+    wrong = copy.deepcopy(params)
+    wrong["models"]["detector"]["sha256"] = "0" * 64
+    with pytest.raises(ValueError, match="it was not"):
+        execute(["models"], wrong, tmp_path)
+    assert not (tmp_path / "models/detector.pt").exists()
+
+
+def test_crops_have_the_pixels_of_their_boxes(real):
+    data, _ = real
+    manifest = Manifest(data / "curate")
+    pictures = {key: images.decode(picture) for key, picture in list(manifest.images("pictures"))[:40]}
+    checked = 0
+    for row in Table(data / "regions/regions.arrow").columns.to_pylist():
+        if row["region_index"] == 0 or row["key"] not in pictures:
+            continue
+        picture = pictures[row["key"]]
+        x0, y0, x1, y1 = (v * s for v, s in zip(row["box"], picture.size * 2, strict=True))
+        cut = picture.crop((round(x0), round(y0), round(x1), round(y1))).resize((8, 8), Image.Resampling.BOX)
+        found = images.decode(row["crop"]).resize((8, 8), Image.Resampling.BOX)
+        if max(x1 - x0, y1 - y0) < 1.3 * min(x1 - x0, y1 - y0):  # near-square boxes: crop and box show the same
+            difference = np.abs(np.asarray(cut, dtype=float) - np.asarray(found, dtype=float)).mean()
+            assert difference < 40
+            checked += 1
+    assert checked

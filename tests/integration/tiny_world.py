@@ -1,0 +1,46 @@
+"""A sample world of a few hundred pictures, and how its stages are run."""
+
+import importlib
+from pathlib import Path
+
+import yaml
+
+from pipeline.params import Params
+from stages.program import perform
+
+ROOT = Path(__file__).parents[2]
+STAGES = (
+    "sample", "models", "curate", "regions", "spans", "features", "teacher", "targets", "student", "index", "evaluate",
+)  # fmt: skip
+
+
+def tiny(data: Path) -> dict:
+    """The shipped parameters, with everything made small."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["compute"] |= {"threads": 1, "workers": 1}
+    content["sources"] |= {
+        "path": str(data / "sample/corpora"),
+        "quota": {"mscoco": 70, "flickr30k": 50, "conceptual_captions": 40},
+    }
+    content["sample"] = {
+        "mscoco": 90, "flickr30k": 70, "conceptual_captions": 70, "test": 24, "base_pairs": 160, "zeroshot_val": 1,
+        "zeroshot_test": 1,
+    }  # fmt: skip
+    content["curate"] |= {"samples_per_shard": 50}
+    content["models"]["path"] = str(data / "sample/base")
+    content["models"]["clip"] |= {"epochs": 1, "batch": 32}
+    content["models"]["detector"] |= {"pictures": 16, "epochs": 1, "batch": 8}
+    content["regions"] |= {"image_size": 64, "batch": 8, "confidence": 0.01, "cap": 3}
+    content["features"] |= {"batch": 32}
+    content["teacher"] |= {"epochs": 2, "batch": 32}
+    content["student"] |= {"epochs": 2, "batch": 32}
+    content["zeroshot"]["path"] = str(data / "sample/zeroshot")
+    content["evaluate"] = {"bootstrap": 50, "examples": 2}
+    return content
+
+
+def execute(names, params: dict, data: Path) -> None:
+    """Run stages in this process, as `python -m stages.<name>` does."""
+    checked = Params.model_validate(params)
+    for name in names:
+        perform(getattr(importlib.import_module(f"stages.{name}"), name), checked, data)

@@ -1,0 +1,179 @@
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_manifest import write_manifest
+from tiny_models import unit_rows
+
+from pipeline import files, params
+from pipeline.base_models import write_history
+from pipeline.evaluation import Comparison, Embedded, compare
+from pipeline.report import page
+from pipeline.retrieval.index import Hit, RetrievalIndex, exact
+from pipeline.schema import REGIONS, Split
+from pipeline.tables import Table, TableWriter
+
+HOSTILE = '<script src="https://example.org/x.js">alert(1)</script> & "two" <b>cats</b>'
+SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}
+OWNER = np.repeat(np.arange(6), 2)
+
+
+class Links(HTMLParser):
+    """Everything that a browser would fetch or lead to, and the tags and texts of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.targets, self.tags, self.alts, self.texts = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"):
+                self.targets.append(value)
+            if name == "alt":
+                self.alts.append(value)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def assert_asks_no_host(html):
+    page = Links(html)
+    assert all(target.startswith(("data:", "#")) for target in page.targets)
+    assert not {"script", "iframe", "link", "object", "embed", "base", "form"} & set(page.tags)
+    assert "@import" not in html
+    assert all(part.startswith(("#", "data:")) for part in html.replace("url('", "url(").split("url(")[1:])
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_manifest(tmp_path_factory.mktemp("page") / "curate", {Split.TEST: SAMPLES})
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    images = unit_rows(6, 8, seed=1)
+    base, student = (images[OWNER] + noise * unit_rows(12, 8, seed=2) for noise in (1.5, 0.8))
+    result = compare(Embedded(images, base), Embedded(images, student), OWNER, samples=50, seed=1)
+    for model, top1 in (("base", 0.5), ("student", 0.45)):
+        result.metrics[model]["zeroshot"] = {"top1": top1}
+    result.metrics["student"]["zeroshot"]["retained"] = 0.9
+    return result, images, student
+
+
+@pytest.fixture(scope="module")
+def written(manifest, comparison):
+    result, images, captions = comparison
+    root = manifest.folder.parent
+    made = RetrievalIndex(exact(images), exact(captions), manifest.keys, manifest.captions, "w", "m")
+    with TableWriter(root / "regions/regions.arrow", REGIONS, {}) as writer:
+        for key in manifest.keys:
+            writer.write({
+                "key": [key, key], "region_index": [0, 1], "box": [[0, 0, 1, 1], [0.25, 0.5, 0.75, 1.0]],
+                "score": [1, 0.875], "class_name": ["image", "star <i>"], "crop": [None, b""],
+            })  # fmt: skip
+    figures = {"val_text_to_image_recall@1": 0.5, "val_image_to_text_recall@1": 0.5}
+    for stage in ("student", "teacher"):
+        rows = [{"epoch": 0, **figures}, {"epoch": 1, "loss": 2.0, **figures}, {"epoch": 2, "loss": 1.0, **figures}]
+        write_history(root / stage / "history.csv", rows)
+    best = {"epoch": 2}
+    files.write_json(root / "student/metrics.json", {"recipe": "dclip_clean", "pairs": 1234, "best": best})
+    counts = {"read": 9, "kept": 6, "missing_image": 3}
+    files.write_json(
+        root / "curate/metrics.json",
+        {"kept": {"train": 60, "val": 7, "test": 6}, "image": {"mscoco": counts}, "caption": {"mscoco": counts}},
+    )
+    files.write_json(root / "regions/metrics.json", {"boxes_per_image": 1.0, "images_without_boxes": 0})
+    out = root / "evaluate/report/index.html"
+    given = params.load(Path(__file__).parents[2] / "params.yaml")
+    page.write(out, result, manifest, made, Table(root / "regions/regions.arrow"), root, given)
+    return out.read_text(encoding="utf-8")
+
+
+def test_the_page_asks_no_host_for_anything(written):
+    assert_asks_no_host(written)
+
+
+def test_captions_are_escaped(written):
+    parsed = Links(written)
+    assert "script" not in parsed.tags
+    assert set(parsed.alts) == {texts[0] for texts in SAMPLES.values()}
+    shown = {text for text in parsed.texts if "alert" in text}
+    assert shown and shown <= {text for texts in SAMPLES.values() for text in texts}, "read as they were written"
+
+
+def test_class_names_are_escaped(written):
+    assert 'title="star &lt;i&gt; 0.88"' in written
+
+
+def test_the_page_shows_the_results(written, comparison):
+    metrics = comparison[0].metrics
+    text = " ".join(Links(written).texts)
+    for way in ("text_to_image", "image_to_text"):
+        for name in ("recall@1", "mrr", "map@r"):
+            assert f"{way.replace('_', ' ')} {name}" in text
+            assert f"{metrics['student'][way][name]:.3f}" in text
+            assert f"{metrics['difference'][way][name]['low']:+.3f}" in text
+    assert "90.0 % retained" in text
+    assert "dclip_clean" in text and "1,234" in text
+    assert "unseen" not in text.lower(), "there are no such classes here"
+
+
+def test_boxes_are_placed_in_per_cent_and_the_whole_picture_is_no_box(written):
+    assert "left:25.0%;top:50.0%;width:50.0%;height:50.0%" in written
+    assert "width:100.0%;height:100.0%" not in written
+
+
+def test_pictures_are_inside_the_page(written):
+    assert written.count('src="data:image/jpeg;base64,') == Links(written).tags.count("img") > 5
+
+
+def test_a_search_page_asks_no_host_and_escapes_its_query(manifest, tmp_path):
+    captions = dict(zip(manifest.keys, manifest.captions, strict=True))
+    hits = [Hit("mscoco-5", 0.9), Hit("mscoco-3", 0.25)]
+    page.write_search(tmp_path / "found.html", HOSTILE, hits, captions, manifest)
+    html = (tmp_path / "found.html").read_text(encoding="utf-8")
+    assert_asks_no_host(html)
+    assert HOSTILE in Links(html).texts
+    assert Links(html).tags.count("img") == 2
+    assert html.index("0.900") < html.index("0.250")
+
+
+def test_a_thumbnail_is_a_small_jpeg(manifest):
+    found = page.thumbnails(manifest, {"mscoco-1"})
+    assert set(found) == {"mscoco-1"}
+    assert found["mscoco-1"].startswith("data:image/jpeg;base64,/9j/")
+
+
+def examples(base_ranks, student_ranks, count=3):
+    texts = [["0 a", "0 b"], ["1 a"], ["2 a"], ["3 a", "3 b"]]
+    keys = [f"mscoco-{i}" for i in range(4)]
+    index = RetrievalIndex(exact(unit_rows(4, 8)), exact(unit_rows(6, 8)), keys, texts, "w", "m")
+    result = Comparison({}, np.array(base_ranks), np.array(student_ranks))
+    found = page.choose_examples(result, index, count)
+    return {group: [e.caption for e in chosen] for group, chosen in found.items()}
+
+
+def test_examples_by_hand():
+    # Captions:           0 a 0 b 1 a 2 a 3 a 3 b
+    found = examples([9, 1, 4, 1, 2, 3], [1, 1, 2, 3, 8, 2])
+    assert found["won"] == ["0 a"], "1 a and 3 b gained too, but are not first; 0 b had nothing to gain"
+    assert found["lost"] == ["3 a", "2 a"] or found["lost"] == ["2 a", "3 a"]
+    assert found["worst"] == ["3 a", "2 a", "1 a"]
+
+
+def test_examples_are_ordered_by_the_ratio_of_ranks_and_cut_to_their_number():
+    assert examples([2, 1, 8, 4, 1, 1], [1] * 6)["won"] == ["1 a", "2 a", "0 a"]
+    assert examples([2, 1, 8, 4, 1, 1], [1] * 6, count=2)["won"] == ["1 a", "2 a"]
+    assert examples([1] * 6, [1, 3, 8, 1, 2, 1])["lost"] == ["1 a", "0 b", "3 a"]
+
+
+def test_a_picture_has_at_most_one_example_in_a_list():
+    assert examples([9, 8, 7, 1, 6, 5], [1] * 6)["won"] == ["0 a", "1 a", "3 a"]
+
+
+def test_equal_models_have_no_wins_and_no_losses():
+    found = examples([1] * 6, [1] * 6)
+    assert found == {"won": [], "lost": [], "worst": []}

@@ -1,0 +1,49 @@
+import csv
+import math
+
+from pipeline.base_models import write_history
+from pipeline.report.plots import curves, read_history, recall_bars, write_recall
+
+METRICS = {
+    model: {way: {f"recall@{k}": value for k in (1, 5, 10)} for way in ("text_to_image", "image_to_text")}
+    for model, value in (("base", 0.25), ("student", 0.75))
+}
+
+
+def test_recall_has_a_row_for_each_model_direction_and_k(tmp_path):
+    write_recall(tmp_path / "recall.csv", METRICS)
+    with (tmp_path / "recall.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 * 2 * 3
+    assert list(rows[0].values()) == ["base text to image", "text_to_image", "1", "0.25"]
+    assert {row["recall"] for row in rows if row["model"].startswith("student")} == {"0.75"}
+
+
+def test_a_history_comes_back_with_gaps_where_it_had_none(tmp_path):
+    write_history(tmp_path / "h.csv", [{"epoch": 0, "val": 0.5}, {"epoch": 1, "loss": 2.0, "val": 0.75}])
+    found = read_history(tmp_path / "h.csv")
+    assert found["epoch"] == [0, 1]
+    assert found["val"] == [0.5, 0.75]
+    assert math.isnan(found["loss"][0]) and found["loss"][1] == 2.0
+
+
+def test_no_history_has_no_columns_and_no_plot(tmp_path):
+    assert read_history(tmp_path / "none.csv") == {}
+    write_history(tmp_path / "empty.csv", [])
+    assert read_history(tmp_path / "empty.csv") == {}
+    assert curves({}, ["loss"], "loss") == ""
+    assert curves({"epoch": [0, 1], "loss": [2.0, 1.0]}, ["other"], "other") == ""
+
+
+def test_a_plot_is_svg_with_its_names_and_the_same_bytes_each_time():
+    history = {"epoch": [0.0, 1.0], "val_zeroshot_top1": [0.5, 0.75]}
+    first = curves(history, ["val_zeroshot_top1", "missing"], "zero-shot")
+    assert first.startswith("<svg") and first.rstrip().endswith("</svg>")
+    assert "zeroshot top1" in first and "missing" not in first
+    assert curves(history, ["val_zeroshot_top1", "missing"], "zero-shot") == first
+    assert recall_bars(METRICS) == recall_bars(METRICS)
+
+
+def test_recall_bars_show_both_models_figures():
+    svg = recall_bars(METRICS)
+    assert svg.count(">0.25<") == svg.count(">0.75<") == 2 * 3

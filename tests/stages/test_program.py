@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from stages.program import run
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def regions(params, data):
+    """Find regions.
+
+    More about it.
+    """
+    return {"seed": params.seed, "data": data.name}
+
+
+def execute(monkeypatch, stage, *arguments):
+    """The exit code of the program that `stage` becomes."""
+    monkeypatch.setattr("sys.argv", [f"{stage.__name__}.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run(stage)
+    return ended.value.code
+
+
+def test_a_stages_summary_becomes_its_metrics(monkeypatch, tmp_path, capsys):
+    code = execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path / "data")
+    assert code in (0, None)
+    assert json.loads((tmp_path / "data/regions/metrics.json").read_text()) == {"seed": 17, "data": "data"}
+    assert capsys.readouterr().err == ""
+
+
+def test_without_options_params_yaml_and_data_are_read(monkeypatch, tmp_path):
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text())
+    monkeypatch.chdir(tmp_path)
+    assert execute(monkeypatch, regions) in (0, None)
+    assert (tmp_path / "data/regions/metrics.json").is_file()
+
+
+def test_an_error_of_the_input_is_one_paragraph_and_exit_code_1(monkeypatch, tmp_path, capsys):
+    def regions(params, data):
+        raise InputError("the sky is green, expected blue; paint it")
+
+    assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert err == "regions: the sky is green, expected blue; paint it\n"
+    assert out == ""
+    assert not (tmp_path / "regions/metrics.json").exists()
+
+
+def test_a_failed_run_leaves_the_metrics_of_the_last_one(monkeypatch, tmp_path):
+    execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path)
+    before = (tmp_path / "regions/metrics.json").read_bytes()
+    execute(monkeypatch, regions, "--params", tmp_path / "none.yaml", "--data", tmp_path)
+    assert (tmp_path / "regions/metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"params.yaml does not exist"),
+        ("seed: [", r"params.yaml is not valid YAML"),
+        (PARAMS.read_text().replace("recipe: dclip_clean", "recipe: dclip2"), "student.recipe"),
+    ],
+    ids=["missing", "not YAML", "unknown recipe"],
+)
+def test_parameters_that_cannot_be_used_are_an_error_of_the_input(monkeypatch, tmp_path, capsys, content, message):
+    path = tmp_path / "params.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert execute(monkeypatch, regions, "--params", path, "--data", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"regions: {path}")
+    assert message.split()[0] in err
+    assert "Traceback" not in err and "\n\n" not in err
+
+
+def test_a_mistake_of_the_program_is_not_hidden(monkeypatch, tmp_path):
+    def regions(params, data):
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
+    with pytest.raises(RuntimeError, match="a mistake"):
+        run(regions)
+
+
+def test_the_docstring_is_the_programs_help(monkeypatch, capsys):
+    assert execute(monkeypatch, regions, "--help") == 0
+    out = capsys.readouterr().out
+    assert "Find regions." in out and "More about it." in out
+    assert "--params" in out and "--data" in out

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from tiny_models import COMPUTE, picture, tiny_clip
+
+from pipeline import zeroshot
+from pipeline.evaluation import DIRECTIONS, Embedded, add_zeroshot, compare
+from pipeline.zeroshot import ZeroshotSet
+
+OWNER = np.array([0, 0, 1, 2])
+AXES = np.eye(3, dtype=np.float32)
+PERFECT = Embedded(AXES, AXES[OWNER])
+# The base takes the second caption of image 0 for one of image 1, and the caption of image 2 for image 0.
+BASE = Embedded(AXES, np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0.8, 0, 0.6]], np.float32))
+
+
+def test_base_against_student_by_hand():
+    found = compare(BASE, PERFECT, OWNER, samples=200, seed=1)
+    assert found.base_ranks.tolist() == [1, 2, 1, 2]
+    assert found.student_ranks.tolist() == [1, 1, 1, 1]
+    base, student = found.metrics["base"], found.metrics["student"]
+    assert base["text_to_image"]["recall@1"] == 2 / 4
+    assert base["text_to_image"]["mrr"] == (1 + 1 / 2 + 1 + 1 / 2) / 4
+    assert student["text_to_image"]["recall@1"] == student["image_to_text"]["map"] == 1
+    change = found.metrics["difference"]["text_to_image"]
+    assert change["recall@1"]["value"] == 0.5
+    # Images drawn with replacement gain 1/2, 0 and 1 of their captions: at worst 0, at best 1.
+    assert (change["recall@1"]["low"], change["recall@1"]["high"]) == (0, 1)
+    assert change["recall@5"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_every_figure_stands_on_both_sides_and_has_an_interval():
+    metrics = compare(BASE, PERFECT, OWNER, samples=50, seed=1).metrics
+    figures = {"recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"}
+    for way in DIRECTIONS:
+        for model in ("base", "student"):
+            assert set(metrics[model][way]) == figures | {"median_rank", "mean_rank"}
+        assert set(metrics["difference"][way]) == figures
+        for name, change in metrics["difference"][way].items():
+            assert change["low"] <= change["value"] <= change["high"]
+            assert change["value"] == pytest.approx(metrics["student"][way][name] - metrics["base"][way][name])
+
+
+def test_a_model_does_not_differ_from_itself():
+    difference = compare(BASE, BASE, OWNER, samples=50, seed=1).metrics["difference"]
+    assert all(change == {"value": 0, "low": 0, "high": 0} for way in difference.values() for change in way.values())
+
+
+def test_the_bootstrap_is_seeded():
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(20), 3)
+    one, other = (Embedded(rng.normal(size=(20, 8)), rng.normal(size=(60, 8))) for _ in range(2))
+    first = compare(one, other, owner, samples=50, seed=1).metrics
+    assert compare(one, other, owner, samples=50, seed=1).metrics == first
+    assert compare(one, other, owner, samples=50, seed=2).metrics != first
+
+
+@pytest.fixture
+def classes(tmp_path):
+    paths = []
+    for i in range(6):
+        paths.append(tmp_path / f"{i}.png")
+        picture(i).save(paths[-1])
+    seen = np.array([True, True, False])
+    return ZeroshotSet(["cat", "dog", "moon"], seen, ["a {}", "one {}"], paths, np.array([0, 0, 1, 1, 2, 2]))
+
+
+def test_zero_shot_figures_are_those_of_each_model(classes):
+    models = {"base": tiny_clip(0), "student": tiny_clip(1)}
+    metrics = {"base": {}, "student": {}}
+    add_zeroshot(metrics, models, classes, COMPUTE)
+    for name, clip in models.items():
+        vectors = zeroshot.image_vectors(clip, zeroshot.pixels(clip, classes), COMPUTE)
+        weights = zeroshot.class_weights(clip, classes, COMPUTE)
+        for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
+            wanted = zeroshot.accuracy(vectors, weights, classes, seen=seen)
+            assert {k: v for k, v in metrics[name][part].items() if k != "retained"} == wanted
+    assert "retained" not in metrics["base"]["zeroshot"]
+
+
+@pytest.mark.parametrize(
+    ("base", "student", "retained"), [(0.5, 0.45, 0.9), (0.5, 0.6, 1.2), (0.4, 0.0, 0.0), (0.0, 0.3, 0.0)]
+)
+def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypatch, base, student, retained):
+    given = iter([{"top1": base}, {"top1": base / 2}, {"top1": student}, {"top1": student / 2}])
+    monkeypatch.setattr(zeroshot, "accuracy", lambda *_, **__: next(given))
+    metrics = {"base": {}, "student": {}}
+    add_zeroshot(metrics, {"base": tiny_clip(), "student": tiny_clip()}, classes, COMPUTE)
+    assert metrics["student"]["zeroshot"]["retained"] == pytest.approx(retained)
+    assert metrics["student"]["zeroshot_unseen"]["retained"] == pytest.approx(retained)
+
+
+def test_without_unseen_classes_nothing_is_said_of_them(classes):
+    metrics = {"base": {}, "student": {}}
+    everything = ZeroshotSet(classes.names, np.array([True] * 3), classes.templates, classes.paths, classes.labels)
+    add_zeroshot(metrics, {"base": tiny_clip(), "student": tiny_clip()}, everything, COMPUTE)
+    assert set(metrics["student"]) == {"zeroshot"}

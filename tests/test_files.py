@@ -1,0 +1,97 @@
+import pytest
+
+from pipeline import files
+from pipeline.errors import InputError
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_appears_when_its_block_ends(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with files.whole(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_keeps_the_old_file_and_leaves_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), files.whole(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_exception_leaves_no_file_where_none_was(tmp_path):
+    with pytest.raises(RuntimeError), files.whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_a_reader_of_the_old_file_goes_on_reading_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        files.write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+def test_a_value_that_is_not_json_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"a": object()})
+    assert files.read_json(path) == {"a": 1}
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_equal_values_are_equal_json_bytes(tmp_path):
+    files.write_json(tmp_path / "1.json", {"b": [1, 2.5], "a": {"y": None, "x": "café"}})
+    files.write_json(tmp_path / "2.json", {"a": {"x": "café", "y": None}, "b": [1, 2.5]})
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+def test_json_is_readable_text(tmp_path):
+    files.write_json(tmp_path / "a.json", {"b": 1, "a": "café"})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "a": "café",\n  "b": 1\n}\n'
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"{'a': 1}", b'"caf\xe9"'])
+def test_a_file_that_is_not_json_is_named(tmp_path, content):
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"broken\.json is not valid JSON"):
+        files.read_json(path)
+
+
+def test_sha256_of_a_known_text(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.sha256(tmp_path / "abc") == expected
+
+
+def test_a_fingerprint_is_of_the_values_and_not_of_their_order():
+    one = files.fingerprint(weights="w", params={"lr": 0.1, "epochs": 2})
+    assert len(one) == 32
+    assert one == files.fingerprint(params={"epochs": 2, "lr": 0.1}, weights="w")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"weights": "v", "params": {"lr": 0.1}},
+        {"weights": "w", "params": {"lr": 0.2}},
+        {"weights": "w", "params": {"lr": 0.1}, "seed": 1},
+        {"weights": "w", "parameters": {"lr": 0.1}},
+    ],
+)
+def test_a_fingerprint_changes_with_every_part(other):
+    assert files.fingerprint(weights="w", params={"lr": 0.1}) != files.fingerprint(**other)

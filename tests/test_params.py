@@ -1,0 +1,205 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.params import ParamsError, load
+from pipeline.schema import SpanKind
+
+ROOT = Path(__file__).parents[1]
+PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
+
+VALID = """
+seed: 1
+compute: {device: cpu, dtype: float32, threads: 1, workers: 1}
+sources: {sample: [world], path: corpora, quota: {mscoco: 10, flickr30k: 10}}
+sample:
+  {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1}
+curate: {test: {flickr30k: karpathy}, validation: 0.1, samples_per_shard: 100}
+models:
+  path: base
+  clip: {kind: sample, epochs: 1, batch: 8, lr: 0.001, weight_decay: 0}
+  detector: {kind: sample, pictures: 8, width: 0.1, epochs: 1, batch: 8, lr: 0.01}
+regions:
+  {confidence: 0.2, iou: 0.5, image_size: 64, batch: 4, cap: 0, margin: 0, crop_side: 64, crop_quality: 90}
+spans: {parser: rules, cap: 4}
+features: {batch: 8, spans: [phrases]}
+teacher:
+  {spans: phrases, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1, temperature: 0.1, caption_dropout: 0,
+   epochs: 1, batch: 2, lr: 0.001}
+student:
+  {recipe: dclip, init: base, text: frozen, temperature: learnable, epochs: 1, batch: 2, lr: 0.001, weight_decay: 0,
+   keep: 0.9, weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
+zeroshot: {path: zeroshot}
+evaluate: {bootstrap: 10, examples: 1}
+"""
+GONE = object()
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Loads the valid parameters with some of them changed: `name="a.b"`, `GONE` to take one out."""
+
+    def load_changed(**changes):
+        content = yaml.safe_load(VALID)
+        for name, value in changes.items():
+            *sections, last = name.split("__")
+            section = content
+            for part in sections:
+                section = section[part]
+            if value is GONE:
+                del section[last]
+            else:
+                section[last] = value
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return load(path)
+
+    return load_changed
+
+
+def refusal(changed, **changes):
+    with pytest.raises(ParamsError) as caught:
+        changed(**changes)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda p: p.name)
+def test_every_profile_loads(path):
+    assert load(path).seed >= 0
+
+
+def test_values_come_back_typed(changed):
+    params = changed()
+    assert params.sources.quota == {"mscoco": 10, "flickr30k": 10}
+    assert params.features.spans == [SpanKind.PHRASES]
+    assert params.student.temperature == "learnable"
+    assert changed(student__temperature=0.07).student.temperature == 0.07
+    assert changed(curate__test={"mscoco": 0.2}).curate.test == {"mscoco": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [
+        ("studnet", "student"),
+        ("student__epoch", "epochs"),
+        ("student__weights__contrastve", "contrastive"),
+        ("sources__qouta", "quota"),
+        ("sample__base_pair", "base_pairs"),
+        ("models__clip__epocs", "epochs"),
+        ("models__detector__pictuers", "pictures"),
+    ],
+)
+def test_a_mistyped_name_suggests_the_closest(changed, mistyped, meant):
+    message = refusal(changed, **{mistyped: 1})
+    assert mistyped.split("__")[-1] in message
+    assert f"did you mean {meant}?" in message
+
+
+def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
+    message = refusal(changed, student__xyzzy=1)
+    assert "student.xyzzy: there is no such parameter" in message
+    assert "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "reason"),
+    [
+        ({"student__epochs": "many"}, "student.epochs", "'many'"),
+        ({"student__epochs": 2.5}, "student.epochs", "2.5"),
+        ({"student__epochs": 0}, "student.epochs", "greater than or equal to 1, found 0"),
+        ({"student__lr": -1}, "student.lr", "greater than 0, found -1"),
+        ({"student__keep": 1.1}, "student.keep", "less than or equal to 1, found 1.1"),
+        ({"student__recipe": "dklip"}, "student.recipe", "'dclip'"),
+        ({"student__temperature": "warm"}, "student.temperature", "'warm'"),
+        ({"curate__validation": 1.5}, "curate.validation", "less than 1, found 1.5"),
+        ({"curate__test": {"flickr30k": "karpaty"}}, "curate.test.flickr30k", "'karpaty'"),
+        ({"regions__image_size": 100}, "regions.image_size", "multiple of 32, found 100"),
+        ({"regions__crop_quality": 101}, "regions.crop_quality", "100"),
+        ({"compute__dtype": "float8"}, "compute.dtype", "'float32'"),
+        ({"features__spans": ["words"]}, "features.spans.0", "'phrases'"),
+        ({"features__spans": []}, "features.spans", "at least 1"),
+        ({"sources__quota": {"mscocoo": 1}}, "sources.quota.mscocoo", "'mscoco'"),
+        ({"teacher__batch": 1}, "teacher.batch", "2"),
+        ({"teacher": GONE}, "teacher", "required"),
+        ({"spans__cap": GONE}, "spans.cap", "required"),
+        ({"spans": None}, "spans", "dictionary"),
+    ],
+)
+def test_a_wrong_type_or_range_is_named_with_what_was_expected(changed, change, named, reason):
+    message = refusal(changed, **change)
+    line = next(line for line in message.splitlines() if line.strip().startswith(named))
+    assert reason in line
+
+
+def test_a_switch_is_not_a_number(changed):
+    assert "student.epochs" in refusal(changed, student__epochs=True)
+
+
+def test_all_that_is_wrong_is_named_at_once(changed):
+    message = refusal(changed, student__epochs=0, teacher__epochs=0, seed=-1)
+    assert all(name in message for name in ("student.epochs", "teacher.epochs", "seed"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sample": GONE}, "there is no section sample"),
+        ({"teacher__spans": "tokens"}, "teacher.spans is tokens, which features.spans does not embed"),
+        ({"curate__test": {"laion": 0.1}}, "names laion, which sources.quota does not read"),
+        ({"curate__test": {}}, "there would be no test split"),
+        ({"student__init": "ViT-S-32"}, "set student.text to trainable"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused(changed, change, reason):
+    assert reason in refusal(changed, **change)
+
+
+def test_the_sample_section_is_only_needed_for_the_sample_world(changed):
+    assert changed(sample=GONE, sources__sample=[]).sample is None
+
+
+def test_a_lightweight_student_trains_its_text(changed):
+    assert changed(student__init="ViT-S-32", student__text="trainable").student.init == "ViT-S-32"
+
+
+@pytest.mark.parametrize(
+    ("section", "content"),
+    [
+        ("clip", {"kind": "open_clip", "name": "ViT-B-32", "pretrained": "openai"}),
+        ("clip", {"kind": "directory", "path": "weights/clip"}),
+        ("detector", {"kind": "weights", "path": "yolov8x.pt", "sha256": "0" * 64}),
+    ],
+)
+def test_models_can_be_supplied(changed, section, content):
+    assert getattr(changed(**{f"models__{section}": content}).models, section).model_dump() == content
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "reasons"),
+    [
+        ("clip", {"kind": "smaple"}, ["models.clip", "'smaple'", "'sample', 'open_clip', 'directory'"]),
+        ("clip", {"path": "weights"}, ["models.clip", "kind"]),
+        ("clip", {"kind": "directory", "path": "x", "epochs": 1}, ["models.clip", "epochs", "no such parameter"]),
+        ("detector", {"kind": "weights", "path": "x", "sha256": "abc"}, ["models.detector", "sha256", "'abc'"]),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(changed, section, content, reasons):
+    message = refusal(changed, **{f"models__{section}": content})
+    assert all(reason in message for reason in reasons)
+
+
+def test_an_absent_file_says_what_to_do(tmp_path):
+    with pytest.raises(ParamsError, match=r"does not exist; .* dclip profile sample"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"seed: [1", "not a YAML file"), (b"", "dictionary"), (b"[1]", "dictionary"), (b"seed: \xff\xfe", "params.yaml")],
+)
+def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content, reason):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ParamsError, match=reason):
+        load(path)

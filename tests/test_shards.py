@@ -1,0 +1,96 @@
+import json
+import tarfile
+
+import pytest
+import webdataset as wds
+from tiny_corpora import png
+
+from pipeline import shards
+from pipeline.errors import InputError
+
+
+def records(count, first=0):
+    numbers = range(first, first + count)
+    return [shards.record(f"mscoco-{i:03d}", "png", png(i), captions=[f"café {i}"]) for i in numbers]
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_samples_are_placed_in_order_shard_by_shard(tmp_path):
+    assert shards.write(tmp_path, records(5), per_shard=2) == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    assert names(tmp_path) == ["000000.tar", "000001.tar", "000002.tar"]
+
+
+def test_a_full_last_shard_is_not_followed_by_an_empty_one(tmp_path):
+    shards.write(tmp_path, records(4), per_shard=2)
+    assert names(tmp_path) == ["000000.tar", "000001.tar"]
+
+
+def test_what_is_written_is_read_back_in_order(tmp_path):
+    shards.write(tmp_path, records(5), per_shard=2)
+    found = list(shards.read(tmp_path))
+    assert [key for key, _, _ in found] == [f"mscoco-{i:03d}" for i in range(5)]
+    assert [data for _, data, _ in found] == [png(i) for i in range(5)]
+    assert found[3][2] == {"captions": ["café 3"]}
+
+
+def test_plain_webdataset_reads_a_shard(tmp_path):
+    shards.write(tmp_path, records(2), per_shard=2)
+    samples = list(wds.WebDataset(str(tmp_path / "000000.tar"), shardshuffle=False).decode("pil"))
+    assert [s["__key__"] for s in samples] == ["mscoco-000", "mscoco-001"]
+    assert samples[1]["png"].getpixel((0, 0)) == (0, 1, 7)
+    assert samples[1]["json"] == {"captions": ["café 1"]}
+
+
+def test_the_same_samples_are_the_same_bytes(tmp_path):
+    for folder in ("a", "b"):
+        shards.write(tmp_path / folder, records(3), per_shard=2)
+    for name in ("000000.tar", "000001.tar"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_no_time_and_no_user_stands_in_a_shard(tmp_path):
+    shards.write(tmp_path, records(1), per_shard=1)
+    with tarfile.open(tmp_path / "000000.tar") as tar:
+        members = tar.getmembers()
+    assert sorted(m.name for m in members) == ["mscoco-000.json", "mscoco-000.png"]
+    assert {(m.mtime, m.uname, m.gname) for m in members} == {(0, "", "")}
+
+
+def test_an_error_on_the_way_leaves_whole_shards_only(tmp_path):
+    def broken():
+        yield from records(3)
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        shards.write(tmp_path, broken(), per_shard=2)
+    assert names(tmp_path) == ["000000.tar"]
+    assert [key for key, _, _ in shards.read(tmp_path)] == ["mscoco-000", "mscoco-001"]
+
+
+def test_writing_fewer_samples_again_leaves_nothing_of_the_first_time(tmp_path):
+    shards.write(tmp_path, records(4), per_shard=2)
+    shards.write(tmp_path, records(1, first=7), per_shard=2)
+    assert [key for key, _, _ in shards.read(tmp_path)] == ["mscoco-007"]
+
+
+def test_no_samples_are_no_shards(tmp_path):
+    assert shards.write(tmp_path, [], per_shard=2) == []
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("folder", ["", "absent"])
+def test_a_folder_without_shards_is_an_error_that_names_it(tmp_path, folder):
+    with pytest.raises(InputError, match="no shards") as caught:
+        next(shards.read(tmp_path / folder))
+    assert str(tmp_path / folder) in str(caught.value)
+
+
+def test_a_sample_without_an_image_is_an_error_that_names_it(tmp_path):
+    with tarfile.open(tmp_path / "000000.tar", "w") as tar:
+        (tmp_path / "text").write_text(json.dumps({"captions": []}))
+        tar.add(tmp_path / "text", "mscoco-001.json")
+    with pytest.raises(InputError, match="mscoco-001 has no image"):
+        next(shards.read(tmp_path))
