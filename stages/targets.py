@@ -33,10 +33,9 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
         depth=p.depth,
         feed_forward=p.feed_forward,
         pool_temperature=p.pool_temperature,
-    )
+    ).to(params.compute.device)
     state = load_file(data / "teacher/teacher.safetensors")
     model.load_state_dict(state)
-    model.eval()
     weights = weights_hash(state)
     metadata = {
         "kind": "targets", "manifest": manifest.fingerprint, "model": "dclip meta-teacher", "weights": weights,

@@ -36,7 +36,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
         depth=p.depth,
         feed_forward=p.feed_forward,
         pool_temperature=p.pool_temperature,
-    )
+    ).to(params.compute.device)
     fingerprint = files.fingerprint(
         code="teacher 1",
         features=training.fingerprint,

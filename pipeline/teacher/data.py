@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,10 @@ class TeacherBatch:
     """The frozen CLIP's embedding of the caption, [B, D]."""
     same: Tensor
     """bool [B, B]: equal captions."""
+
+    def to(self, device: torch.device) -> TeacherBatch:
+        """The same batch on a device."""
+        return TeacherBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 class FeatureSet:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import objectives
@@ -40,31 +41,34 @@ class TeacherTraining:
     seed: int
 
 
+def _embed(
+    teacher: MetaTeacher,
+    features: FeatureSet,
+    rows: NDArray[np.int64],
+    captions: NDArray[np.int64],
+    with_text: bool,
+    batch: int,
+) -> Tensor:
+    device = next(teacher.parameters()).device
+    found = []
+    for start in range(0, len(rows), batch):
+        part = slice(start, start + batch)
+        b = features.batch(rows[part], captions[part], np.full(len(rows[part]), with_text)).to(device)
+        with torch.inference_mode():
+            found.append(teacher(b.regions, b.region_mask, b.spans, b.span_mask).cpu())
+    return torch.cat(found)
+
+
 def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
     """z of every image alone (text stream masked), unit float32 [n, d]."""
-    found = []
     rows = np.arange(len(features))
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        zeros = np.zeros(len(part), dtype=np.int64)
-        b = features.batch(part, zeros, zeros.astype(bool))
-        with torch.inference_mode():
-            found.append(teacher(b.regions, b.region_mask, b.spans, b.span_mask))
-    return torch.cat(found)
+    return _embed(teacher, features, rows, np.zeros_like(rows), False, batch)
 
 
 def embed_pairs(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
     """z of every image with each of its captions, unit float32 [captions, d], in the order of the captions table."""
-    counts = np.diff(features.caption_start)
-    rows = np.repeat(np.arange(len(features)), counts)
-    index = np.arange(len(rows)) - features.caption_start[rows]
-    found = []
-    for start in range(0, len(rows), batch):
-        part = slice(start, start + batch)
-        b = features.batch(rows[part], index[part], np.ones(len(rows[part]), dtype=bool))
-        with torch.inference_mode():
-            found.append(teacher(b.regions, b.region_mask, b.spans, b.span_mask))
-    return torch.cat(found)
+    rows = np.repeat(np.arange(len(features)), np.diff(features.caption_start))
+    return _embed(teacher, features, rows, np.arange(len(rows)) - features.caption_start[rows], True, batch)
 
 
 def retrieval_of(z: Tensor, features: FeatureSet) -> dict[str, float]:
@@ -92,21 +96,21 @@ def train(
     do without, and the best epoch is chosen by what image-only targets retrieve on validation data.
     """
 
+    device = next(teacher.parameters()).device
+
     def batches(epoch: int) -> Iterator[TeacherBatch]:
         rng = np.random.default_rng([training.seed, epoch])
         order = rng.permutation(len(features))
         for start in range(0, len(order) - training.batch + 1, training.batch):
             rows = order[start : start + training.batch]
             with_text = rng.random(len(rows)) >= training.caption_dropout
-            yield features.batch(rows, features.random_captions(rows, rng), with_text)
+            yield features.batch(rows, features.random_captions(rows, rng), with_text).to(device)
 
     def losses(b: TeacherBatch) -> dict[str, Tensor]:
-        teacher.train()
         z = teacher(b.regions, b.region_mask, b.spans, b.span_mask)
         return {"contrastive": objectives.contrastive(z, b.caption, 1 / training.temperature, b.same)}
 
     def validate() -> dict[str, float]:
-        teacher.eval()
         figures = retrieval_of(embed_images(teacher, validation), validation)
         return {f"val_{name}_recall@1": value for name, value in figures.items()}
 
@@ -121,6 +125,4 @@ def train(
         epochs=training.epochs, seed=training.seed, batches=batches, losses=losses, validate=validate,
         better=lambda new, old: score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
     )  # fmt: skip
-    trained = loop.run()
-    teacher.eval()
-    return trained
+    return loop.run()
