@@ -2,20 +2,22 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# DVC runs `python -m stages.<name>`: this environment's python.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro test lint clean
 
 repro: .venv/installed  ## run the whole pipeline and print the results
-	$(BIN)/dvc repro
-	$(BIN)/dclip show
+	dvc repro
+	dclip show
 
 test: .venv/installed  ## run all tests
-	$(BIN)/python -m pytest
+	python -m pytest
 
 lint: .venv/installed  ## formatting, lint and types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	ruff format --check .
+	ruff check .
+	mypy
 
 clean:  ## remove the environment; data/ and .dclip/ stay
 	rm -rf .venv
