@@ -159,19 +159,24 @@ class Table:
     def __len__(self) -> int:
         return int(self.columns.num_rows)
 
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name not in self.columns.schema.names:
+            raise ContractError(f"{self.path}: found columns {self.columns.schema.names}, expected one named {name}")
+        return self.columns[name]
+
     def strings(self, name: str) -> list[str]:
         """A string column as a list."""
-        values: list[str] = self.columns[name].to_pylist()
+        values: list[str] = self._column(name).to_pylist()
         return values
 
     def integers(self, name: str) -> NDArray[np.int32]:
         """An integer column without nulls, int32 [rows]."""
-        values: NDArray[np.int32] = self.columns[name].to_numpy()
+        values: NDArray[np.int32] = self._column(name).to_numpy()
         return values
 
     def vectors(self, name: str = "vector") -> NDArray[np.float16]:
         """A vector column, float16 [rows, dimension]; read-only and not copied."""
-        column = self.columns[name]
+        column = self._column(name)
         # combine_chunks copies even a single chunk
         chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         rows: NDArray[np.float16] = (

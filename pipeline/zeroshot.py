@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
         content = files.read_json(described)
         try:
             classes = [(c["folder"], c["name"], bool(c.get("seen", True))) for c in content["classes"]]
-            templates = [str(t) for t in content["templates"]]
+            templates = content["templates"]
         except (KeyError, TypeError) as error:
             raise NoZeroshotData(
                 f"{described}: {error!r}; expected templates, and classes with folder and name"
@@ -71,6 +72,8 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
     else:
         classes = [(p.name, p.name.replace("_", " "), True) for p in sorted(root.iterdir()) if p.is_dir()]
         templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]
+    if not isinstance(templates, list) or not templates or any(_places(t) != [""] for t in templates):
+        raise NoZeroshotData(f"{described}: templates are {templates!r}; expected a list of prompts with one {{}} each")
     if not classes:
         raise NoZeroshotData(f"{root} has no class folders")
     paths: list[Path] = []
@@ -87,10 +90,24 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
     )  # fmt: skip
 
 
+def _places(template: str) -> list[str]:
+    """Names of the places to fill in a prompt; an unnamed one is empty. A prompt that is no format has none."""
+    try:
+        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError:
+        return []
+
+
 def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
     """Decode every picture for the tower, uint8 [n, 3, side, side]."""
     to_pixels = clip.pixels()
-    return np.stack([to_pixels(images.decode(p.read_bytes())) for p in track(data.paths, "zero-shot", unit="images")])
+    rows = []
+    for path in track(data.paths, "zero-shot", unit="images"):
+        try:
+            rows.append(to_pixels(images.decode(path.read_bytes())))
+        except images.UnreadableImage as error:
+            raise NoZeroshotData(f"{path} is no picture ({error}); take it out or replace it") from error
+    return np.stack(rows)
 
 
 def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline import files
@@ -73,11 +74,11 @@ def search(
     vector = encode.texts(student, [query], Compute("cpu", "float32", 1)).numpy()[0]
     hits = found.search_images(vector, top)
     captions = dict(zip(found.keys, found.texts, strict=True))
-    table = RichTable(title=f'"{query}"', title_justify="left")
+    table = RichTable(title=escape(f'"{query}"'), title_justify="left")
     for heading in ("rank", "similarity", "picture", "its first caption"):
         table.add_column(heading)
     for rank, hit in enumerate(hits, start=1):
-        table.add_row(str(rank), f"{hit.similarity:.3f}", hit.key, captions[hit.key][0])
+        table.add_row(str(rank), f"{hit.similarity:.3f}", hit.key, escape(captions[hit.key][0]))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if html:
         page.write_search(html, query, hits, captions, Manifest(data / "curate", (Split.TEST,)))

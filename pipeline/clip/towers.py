@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
@@ -135,7 +136,7 @@ def load(folder: Path, device: str = "cpu") -> Clip:
             raise WrongWeights(f"{folder} has no {name}; expected an open_clip local directory (dvc repro models)")
     try:
         model = open_clip.create_model(f"local-dir:{folder}", device=device, precision="fp32")
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise WrongWeights(f"{folder}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
     return Clip(model.to(memory_format=torch.channels_last), files.read_json(folder / CONFIG))
 

@@ -125,4 +125,6 @@ def train(
         epochs=training.epochs, seed=training.seed, batches=batches, losses=losses, validate=validate,
         better=lambda new, old: score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
     )  # fmt: skip
-    return loop.run()
+    trained = loop.run()
+    teacher.eval()
+    return trained

@@ -119,7 +119,7 @@ class Loop(Generic[B]):
             for name, term in {**terms, "loss": loss}.items():
                 sums[name] = sums.get(name, 0.0) + term.item()
         if steps == 0:
-            raise ValueError(f"{self.what}: an epoch has no full batch; lower {self.what}.batch or keep more samples")
+            raise InputError(f"{self.what}: an epoch has no full batch; lower {self.what}.batch or keep more samples")
         return {name: value / steps for name, value in sums.items()}
 
     def _save(self, epoch: int) -> None:

@@ -63,7 +63,7 @@ def dclip(b: StudentBatch) -> Terms:
     """
     return {
         "teacher": cosine_distance(b.image_in_target, _given(b.target)),
-        "text": cosine_distance(b.text_in_target, b.base_text),
+        "text": b.scale.new_zeros(()) if b.text_is_frozen else cosine_distance(b.text_in_target, b.base_text),
         **plain(b),
     }
 

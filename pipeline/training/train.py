@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +145,15 @@ def _batches(
         )  # fmt: skip
 
 
+def of_others(targets: NDArray[np.floating] | None, seed: int) -> NDArray[np.floating]:
+    """The same targets, every one at the place of another: along a random circle through all of them."""
+    assert targets is not None, "RECIPES says which recipes get targets"
+    circle = np.random.default_rng([seed, 0]).permutation(len(targets))
+    moved = np.empty_like(targets)
+    moved[circle] = targets[np.roll(circle, 1)]
+    return moved
+
+
 def train(
     student: Student,
     pairs: Pairs,
@@ -169,9 +178,8 @@ def train(
         fingerprint: of all inputs.
     """
     recipe = RECIPES[training.recipe]
-    targets = pairs.targets
-    if recipe.shuffled and targets is not None:
-        pairs.targets = targets[np.random.default_rng([training.seed, 0]).permutation(len(targets))]
+    if recipe.shuffled:
+        pairs = replace(pairs, targets=of_others(pairs.targets, training.seed))
     steps = steps or len(pairs.captions) // training.batch
 
     def losses(batch: StudentBatch) -> dict[str, Tensor]:

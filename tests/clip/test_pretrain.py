@@ -4,7 +4,7 @@ from tiny_models import COMPUTE, CONFIG, random_pixels
 
 from pipeline import objectives
 from pipeline.clip import encode
-from pipeline.clip.pretrain import SHIFT, batches, pretrain, sharing_a_word, shifted
+from pipeline.clip.pretrain import SHIFT, pretrain, shifted
 from pipeline.objectives import contrastive
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 30), "blue": (20, 30, 230), "white": (250, 250, 250)}
@@ -57,33 +57,6 @@ def test_equal_captions_of_a_batch_are_positives_of_each_other(monkeypatch):
     for text, same in given:
         assert same.sum() > 8
         assert torch.equal(same, (text[:, None] == text[None, :]).all(dim=-1))
-
-
-def test_words_that_some_but_not_most_captions_share_make_groups():
-    captions = ["a red star", "a red moon", "a blue star", "a green cat", "a cat and a cat"]
-    assert [rows.tolist() for rows in sharing_a_word(captions, low=0.3, high=0.5)] == [[3, 4], [0, 1], [0, 2]]
-    assert sharing_a_word(captions, low=0.9, high=1.0)[0].tolist() == [0, 1, 2, 3, 4]
-    assert sharing_a_word(captions, low=0.5, high=0.9) == []
-
-
-def test_half_of_a_batch_shares_a_word_and_the_other_half_repeats_nothing():
-    colours = ("red", "green", "blue", "white", "black")
-    captions = [f"{colours[i % 5]} number{i}" for i in range(50)]
-    found = list(batches(captions, 10, np.random.default_rng(0)))
-    assert [len(rows) for rows in found] == [10] * 5
-    drawn = np.concatenate([rows[:5] for rows in found])
-    assert len(set(drawn.tolist())) == 25
-    shared = [{captions[i].split()[0] for i in rows[5:]} for rows in found]
-    assert all(len(words) == 1 for words in shared)
-    assert all(len(set(rows[5:].tolist())) == 5 for rows in found)
-    assert len(set.union(*shared)) > 1, "not always the same word"
-
-
-def test_without_a_shared_word_an_epoch_is_one_random_order():
-    found = list(batches([f"caption{i}" for i in range(20)], 8, np.random.default_rng(0)))
-    rows = np.concatenate(found)
-    assert len(found) == 2 and len(set(rows.tolist())) == 16
-    assert rows.tolist() != sorted(rows.tolist())
 
 
 def test_an_unfull_batch_is_left_to_the_next_epoch(monkeypatch):

@@ -79,7 +79,10 @@ def written(manifest, comparison):
         rows = [{"epoch": 0, **figures}, {"epoch": 1, "loss": 2.0, **figures}, {"epoch": 2, "loss": 1.0, **figures}]
         write_history(root / stage / "history.csv", rows)
     best = {"epoch": 2}
-    files.write_json(root / "student/metrics.json", {"recipe": "dclip_clean", "pairs": 1234, "best": best})
+    files.write_json(
+        root / "student/metrics.json",
+        {"recipe": "dclip_clean", "pairs": 1234, "best": best, "chosen": {**best, "alpha": 0.5}},
+    )
     counts = {"read": 9, "kept": 6, "missing_image": 3}
     files.write_json(
         root / "curate/metrics.json",

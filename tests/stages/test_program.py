@@ -28,7 +28,7 @@ def execute(monkeypatch, stage, *arguments):
 def test_a_stages_summary_becomes_its_metrics(monkeypatch, tmp_path, capsys):
     code = execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path / "data")
     assert code in (0, None)
-    assert json.loads((tmp_path / "data/regions/metrics.json").read_text()) == {"seed": 17, "data": "data"}
+    assert json.loads((tmp_path / "data/regions/metrics.json").read_text()) == {"seed": 0, "data": "data"}
     assert capsys.readouterr().err == ""
 
 

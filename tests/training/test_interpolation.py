@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from pipeline.training.interpolation import STEPS, choose, mix, retained
+
+
+def figures(alpha, zeroshot):
+    return {
+        "val_text_to_image_recall@1": 0.1 + 0.1 * alpha,
+        "val_image_to_text_recall@1": 0.2 + 0.1 * alpha,
+        "val_zeroshot_top1": zeroshot(alpha),
+    }
+
+
+def line():
+    """A model of one weight, 0 at the base and 1 at the student, so that its weight is alpha."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 1.0)
+    return model, {"weight": torch.zeros(1, 1)}
+
+
+def walk(zeroshot, keep):
+    model, base = line()
+    chosen, points = choose(
+        model, base, lambda: figures(model.weight.item(), zeroshot), figures(0.0, zeroshot), keep
+    )  # fmt: skip
+    return model, chosen, points
+
+
+def test_mixing_is_the_straight_line_and_leaves_counters_alone():
+    base = {"weight": torch.tensor([0.0, 2.0]), "steps": torch.tensor(3)}
+    student = {"weight": torch.tensor([1.0, 4.0]), "steps": torch.tensor(7)}
+    mixed = mix(base, student, 0.25)
+    assert mixed["weight"].tolist() == [0.25, 2.5]
+    assert mixed["steps"].item() == 7
+
+
+def test_the_student_itself_is_taken_where_it_keeps_enough():
+    model, chosen, points = walk(lambda alpha: 0.5, keep=1.0)
+    assert chosen["alpha"] == 1.0
+    assert model.weight.item() == 1.0
+    assert [p["alpha"] for p in points] == pytest.approx([i / STEPS for i in range(STEPS + 1)])
+
+
+def test_the_best_retrieval_among_points_that_keep_enough_is_taken():
+    model, chosen, _ = walk(lambda alpha: 0.5 * (1 - 0.1 * alpha), keep=0.955)
+    assert chosen["alpha"] == pytest.approx(0.4)
+    assert model.weight.item() == pytest.approx(0.4)
+
+
+def test_where_no_point_keeps_enough_the_one_that_keeps_most_is_taken():
+    _, chosen, _ = walk(lambda alpha: 0.5 - 0.4 * alpha, keep=0.99)
+    assert chosen["alpha"] == pytest.approx(1 / STEPS)
+
+
+def test_retained_is_the_worst_of_the_class_groups():
+    start = {"val_zeroshot_top1": 0.5, "val_zeroshot_unseen_top1": 0.4, "val_text_to_image_recall@1": 0.1}
+    assert retained({"val_zeroshot_top1": 0.5, "val_zeroshot_unseen_top1": 0.2}, start) == pytest.approx(0.5)
+    assert retained({}, {"val_text_to_image_recall@1": 0.1}) == 1.0
