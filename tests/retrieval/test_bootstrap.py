@@ -39,9 +39,16 @@ def test_the_captions_of_an_image_stay_together():
 
 
 def test_an_image_weighs_as_much_as_it_has_captions():
-    # Draws of (three captions gained, one caption not): 1, 3/4 and 0; with equal weights the middle would be 1/2.
-    found = paired_interval(np.zeros(4), np.array([1.0, 1, 1, 0]), np.array([0, 0, 0, 1]), samples=400, seed=0)
-    assert found == {"value": 0.75, "low": 0, "high": 1}
+    # As above, but the image that gains has four captions and each other image one: drawn 3 of 5 times it has
+    # 12 captions of 14. With equal weights that would be 3/5.
+    found = interval([0] * 8, [1] * 4 + [0] * 4, [0, 0, 0, 0, 1, 2, 3, 4], samples=4000)
+    assert found == {"value": 0.5, "low": 0, "high": 12 / 14}
+
+
+@pytest.mark.parametrize(("gains", "value"), [([1, 0, 0], 1 / 3), ([1, 1, 0], 2 / 3)])
+def test_the_interval_holds_95_per_cent(gains, value):
+    # One image in three is drawn three times of three with probability 1/27 = .037: more than 2.5 %, less than 5 %.
+    assert interval([0] * 3, gains, range(3), samples=4000) == {"value": pytest.approx(value), "low": 0, "high": 1}
 
 
 def test_captions_of_one_image_need_not_stand_together():
