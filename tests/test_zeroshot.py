@@ -101,7 +101,9 @@ def test_a_description_in_another_form_says_what_was_expected(tmp_path, describe
         read(put(tmp_path, {"a": 1}, described), Split.TEST)
 
 
-@pytest.mark.parametrize("templates", [[], ["a photo"], ["a {} and a {}"], ["a {", "{name}"], "a {}"])
+@pytest.mark.parametrize(
+    "templates", [[], ["a photo"], ["a {} and a {}"], ["a {", "{name}"], "a {}", [3], ["a {}", None], ["a {:d}"]]
+)
 def test_templates_that_cannot_name_a_class_are_refused(tmp_path, templates):
     described = {"templates": templates, "classes": [{"folder": "a", "name": "a"}]}
     with pytest.raises(NoZeroshotData, match="templates"):

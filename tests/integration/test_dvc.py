@@ -82,15 +82,14 @@ def test_repro_runs_every_stage_once_and_only_what_a_change_reaches(checkout):
     checkout.change("student", epochs=1)
     assert checkout.repro() == ["student", "index", "evaluate"]
 
-    checkout.change("teacher", lr=0.002)
-    status = checkout.run("dvc", "status")
-    assert set(re.findall(r"^(\w+)(?:@\w+)?:$", status, flags=re.MULTILINE)) <= {"teacher", "targets"}
-    assert checkout.repro() == ["teacher", "targets", "student", "index", "evaluate"]
-
     assert "recall@1" in checkout.run("dvc", "metrics", "show")
     assert "text to image recall@1" in checkout.run(sys.executable, "-m", "stages.dclip", "show")
     found = checkout.run(sys.executable, "-m", "stages.dclip", "search", "a small red star on sand", "--top", "3")
     assert found.count("flickr30k-") == 3
+
+    checkout.change("teacher", lr=0.002)
+    changed = set(re.findall(r"^(\w+)(?:@\w+)?:$", checkout.run("dvc", "status"), flags=re.MULTILINE))
+    assert changed == {"teacher", "targets"}, "the stages that read teacher.* and, of course, what follows them"
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -81,7 +81,9 @@ def test_the_text_parameters_are_all_that_a_text_embedding_depends_on(clip):
 
 @pytest.mark.parametrize("train_text", [False, True])
 def test_batchnorm_keeps_its_statistics(train_text):
-    student = made(train_text=train_text)
+    clip = tiny_clip()
+    clip.model.train()
+    student = made(clip, train_text=train_text)
     norms = [m for m in student.modules() if isinstance(m, nn.BatchNorm2d)]
     before = copies(student.model.named_buffers())
     take_steps(student)

@@ -140,6 +140,25 @@ def test_a_short_training_on_random_data_lowers_the_loss(train_text):
     assert history[-1]["loss"] < 0.8 * history[1]["loss"]
 
 
+def test_the_epoch_that_retrieves_best_both_ways_is_taken():
+    made, states = student(), []
+    scores = iter([(0.9, 0.9, 0.9), (0.3, 0.3, 0.9), (0.2, 0.5, 0.1), (0.5, 0.1, 0.9)])
+
+    def validate():
+        states.append(made.clip.weights)
+        text_to_image, image_to_text, top1 = next(scores)
+        return {
+            "val_text_to_image_recall@1": text_to_image,
+            "val_image_to_text_recall@1": image_to_text,
+            "val_zeroshot_top1": top1,
+        }
+
+    data = pairs([[c] for c in numbered(8)])
+    assert train(made, data, validate, training("contrastive", epochs=3), device="cpu").best_epoch == 2
+    assert made.clip.weights == states[2]
+    assert len(set(states)) == 4
+
+
 def test_terms_are_weighted_by_name():
     captions = [[c] for c in numbered(8)]
     data = pairs(captions, image_vectors=unit_rows(8, 16, seed=2), targets=unit_rows(8, 16, seed=3))
