@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
     else:
         classes = [(p.name, p.name.replace("_", " "), True) for p in sorted(root.iterdir()) if p.is_dir()]
         templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]
-    if not isinstance(templates, list) or not templates or any(_places(t) != [""] for t in templates):
+    if not isinstance(templates, list) or not templates or not all(map(_names_a_class, templates)):
         raise NoZeroshotData(f"{described}: templates are {templates!r}; expected a list of prompts with one {{}} each")
     if not classes:
         raise NoZeroshotData(f"{root} has no class folders")
@@ -90,12 +91,13 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
     )  # fmt: skip
 
 
-def _places(template: str) -> list[str]:
-    """Names of the places to fill in a prompt; an unnamed one is empty. A prompt that is no format has none."""
+def _names_a_class(template: Any) -> bool:
+    """Whether a prompt has exactly one plain place, {}, for the class name."""
     try:
-        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
-    except ValueError:
-        return []
+        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except (TypeError, ValueError):
+        return False
+    return parts == [("", "", None)]
 
 
 def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
