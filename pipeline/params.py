@@ -186,7 +186,7 @@ class Student(Section):
     recipe: Literal["contrastive", "dclip", "dclip_clean", "shuffled_targets", "continue_base"]
     init: str = Field(description="base, or an open_clip architecture (name or .json) for a lightweight student")
     text: Literal["frozen", "trainable"]
-    temperature: Positive | Literal["learnable"]
+    temperature: Annotated[float, Number, Field(ge=0.01, allow_inf_nan=False)] | Literal["learnable"]
     epochs: Count
     batch: Annotated[int, Field(ge=2)]
     lr: Positive

@@ -9,7 +9,7 @@ from stages.program import run, threads
 
 
 def evaluate(params: Params, data: Path) -> dict[str, Any]:
-    """Compare student and base on the test data, which nothing has read before: data/evaluate.
+    """Compare student and base on the test data, which nothing is chosen on: data/evaluate.
 
     metrics.json holds recall@1/5/10, median rank, MRR, MAP and mAP@R both ways, zero-shot of seen and unseen classes
     with the share retained, and bootstrap intervals of every difference. recall.csv and history.csv feed

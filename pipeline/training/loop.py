@@ -107,9 +107,11 @@ class Loop(Generic[B]):
             value = loss.item()
             if not math.isfinite(value):
                 parts = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+                saved = self.checkpoint is not None and self.checkpoint.is_file()
                 raise TrainingDiverged(
                     f"{self.what}: loss is {value} in epoch {epoch}, step {steps + 1} ({parts}). "
-                    f"Lower {self.what}.lr, or raise its temperature; the last good epoch is in {self.checkpoint}"
+                    f"Lower {self.what}.lr, or raise its temperature"
+                    + (f"; the last good epoch is in {self.checkpoint}" if saved else "")
                 )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline import zeroshot
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
+from pipeline.errors import InputError
 from pipeline.retrieval.metrics import evaluate
 from pipeline.training.interpolation import retrieval
 from pipeline.training.loop import Loop, Trained
@@ -181,6 +182,11 @@ def train(
     if recipe.shuffled:
         pairs = replace(pairs, targets=of_others(pairs.targets, training.seed))
     steps = steps or len(pairs.captions) // training.batch
+    if steps * training.batch > len(pairs.captions):
+        raise InputError(
+            f"{training.recipe}: {len(pairs.captions)} pictures, expected {steps * training.batch} for {steps} steps "
+            f"of {training.batch}; give it more pictures (sample.base_pairs) or lower student.batch"
+        )
 
     def losses(batch: StudentBatch) -> dict[str, Tensor]:
         return {name: training.weights.get(name, 1.0) * term for name, term in recipe.terms(batch).items()}
