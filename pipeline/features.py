@@ -14,7 +14,7 @@ from pipeline import images
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.progress import track
 from pipeline.schema import SpanKind, vectors
 from pipeline.tables import Table, VectorWriter, offsets

@@ -1,19 +1,23 @@
-"""Pictures: the one decode function that serves everything, and what is known of a picture without a model."""
+"""Pictures: the one decode function that serves everything."""
 
 from __future__ import annotations
 
 import io
 import struct
-from functools import cache
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "MPO": "jpg"}
-"""Extension of a shard member by the format that the bytes themselves declare."""
+EXTENSIONS = {
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "GIF": "gif", "BMP": "bmp",
+    "TIFF": "tif",
+}  # fmt: skip
+"""Formats that are read, and the extension of a shard member by the format that the bytes themselves declare."""
 
-
+_OPENERS = tuple(form for form in EXTENSIONS if form != "MPO")  # a JPEG that turns out to hold several pictures
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,47 +35,100 @@ class UnreadableImage(ValueError):
     """The bytes are not a complete picture of a known format."""
 
 
+class NotAnImage(UnreadableImage):
+    """The bytes do not begin as a picture of a known format does."""
+
+
+class OversizedImage(UnreadableImage):
+    """The header declares so many pixels that decoding them would exhaust the memory."""
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Whatever a decoder raises on bytes that it does not understand says that they are unreadable, and why."""
+    try:
+        yield
+    except Image.DecompressionBombError as error:
+        raise OversizedImage(f"{what}: {error}") from error
+    except Exception as error:
+        raise UnreadableImage(f"{what}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """The picture in `data` with its header read and nothing decoded yet.
+
+    Raises:
+        NotAnImage: none of `EXTENSIONS`.
+        OversizedImage: more pixels than twice Pillow's limit.
+        UnreadableImage: truncated or damaged.
+    """
+    try:
+        with _explained(f"{len(data)} bytes"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # callers have limits of their own
+            image = Image.open(io.BytesIO(data), formats=_OPENERS)
+    except UnreadableImage as error:
+        if not isinstance(error.__cause__, UnidentifiedImageError):
+            raise
+        start = data[:12].decode("latin-1").strip()
+        known = ", ".join(EXTENSIONS)
+        raise NotAnImage(f"{len(data)} bytes that begin with {start!r}; expected one of {known}") from error
+    with image:
+        yield image
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Whether an opened picture has several frames; the second picture of an MPO is not one.
+
+    Raises:
+        UnreadableImage: truncated or damaged.
+    """
+    with _explained(f"{image.format} file"):
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an opened picture: RGB, EXIF rotation applied, transparent parts white, 16-bit grey scaled to 8.
+
+    Raises:
+        UnreadableImage: truncated or damaged.
+    """
+    with _explained(f"{image.format} of {image.width} x {image.height}"):
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        if turn is not None:
+            image = image.transpose(turn)
+        if image.mode == "RGB":
+            return image
+        if image.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
+            shades = np.asarray(image).astype(np.float32) / 256
+            image = Image.fromarray(shades.clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            image = Image.new("RGBA", layer.size, "white")
+            image.alpha_composite(layer)
+        return image.convert("RGB")
+
+
 def decode(data: bytes) -> Image.Image:
-    """Decode image bytes to an upright RGB picture (EXIF rotation applied).
+    """Decode image bytes to an upright RGB picture.
 
     Raises:
         UnreadableImage: the bytes are empty, truncated, or not a picture.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            turn = _TURNS.get(_orientation(image))
-            upright = image.transpose(turn) if turn is not None else image
-            if upright.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
-                shades = np.asarray(upright).astype(np.float32) / 256
-                upright = Image.fromarray(shades.clip(0, 255).astype(np.uint8))
-            return upright.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{len(data)} bytes: {error}") from error
+    with opened(data) as image:
+        picture = upright(image)
+        return picture.copy() if picture is image else picture
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none or the EXIF block is broken, which leaves the pixels whole."""
+    if image.format == "JPEG" and "exif" not in image.info:
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         return 1
-
-
-def sniff(data: bytes) -> str:
-    """File extension (no dot) by the bytes' own header.
-
-    Raises:
-        UnreadableImage: not one of `EXTENSIONS`.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            found = image.format or "unknown"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{len(data)} bytes: {error}") from error
-    if found not in EXTENSIONS:
-        raise UnreadableImage(f"format {found}; expected one of {', '.join(EXTENSIONS)}")
-    return EXTENSIONS[found]
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
@@ -79,22 +136,3 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()
-
-
-@cache
-def _cosines(size: int, keep: int) -> NDArray[np.float32]:
-    k = np.arange(keep)[:, None]
-    n = np.arange(size)[None, :]
-    return np.cos(np.pi * (2 * n + 1) * k / (2 * size)).astype(np.float32)
-
-
-def perceptual_hash(image: Image.Image) -> int:
-    """64-bit DCT hash (pHash): near-equal pictures have hashes a few bits apart.
-
-    The 8 x 8 lowest frequencies of the 32 x 32 grey picture, each compared with their median (without the mean).
-    """
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float32)
-    basis = _cosines(32, 8)
-    low = (basis @ grey @ basis.T).ravel()
-    bits = low > np.median(low[1:])
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import sources
 from pipeline.errors import InputError
 from pipeline.schema import SpanKind
 
@@ -18,6 +19,12 @@ def _no_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("expected a number, found true or false")
     return value
+
+
+def _known_corpus(name: str) -> str:
+    if name not in sources.CORPORA:
+        raise ValueError(f"there is no corpus {name!r}; expected {', '.join(map(repr, sources.CORPORA))}")
+    return name
 
 
 Number = BeforeValidator(_no_truth)
@@ -50,7 +57,7 @@ class Sources(Section):
 
     sample: list[Literal["world"]] = Field(description="[world] to generate the sample world, [] for real corpora")
     path: str = Field(description="folder that holds a folder for every corpus named in quota")
-    quota: dict[Literal["mscoco", "flickr30k", "conceptual_captions"], Count] = Field(
+    quota: dict[Annotated[str, AfterValidator(_known_corpus)], Count] = Field(
         description="images of train and val together, by corpus; a corpus that is not named is not read"
     )
 
@@ -67,6 +74,36 @@ class Sample(Section):
     zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
 
 
+class CurateImages(Section):
+    """Which images are kept; sides after EXIF rotation."""
+
+    min_side: Count = Field(description="pixels of the shorter side")
+    max_pixels: Count = Field(description="width times height in the header; more is not decoded")
+    max_aspect: Annotated[float, Number, Field(ge=1)] = Field(description="longer side over shorter side")
+
+
+class CurateCaptions(Section):
+    """Which captions are kept."""
+
+    min_words: Count
+    max_words: Count
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words is {self.min_words}, more than max_words, {self.max_words}")
+        return self
+
+
+class CurateDuplicates(Section):
+    """What counts as the same picture, and what becomes of a copy's captions."""
+
+    radius: Annotated[int, Number, Field(ge=0, le=20)] = Field(
+        description="bits of 64 that two perceptual hashes may differ in before the pictures are compared in colour"
+    )
+    captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")
+
+
 class Curate(Section):
     """What is kept, and in which split."""
 
@@ -74,7 +111,10 @@ class Curate(Section):
         description="where test images come from: by corpus, karpathy (its split file) or a fraction of its images"
     )
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="share of the kept that goes to val")
-    samples_per_shard: Count
+    samples_per_shard: Count = Field(description="at most; shards of a split are equal in length")
+    images: CurateImages
+    captions: CurateCaptions
+    duplicates: CurateDuplicates
 
 
 class ClipFromSample(Section):

@@ -9,8 +9,8 @@ from ultralytics import YOLO
 
 from pipeline import images
 from pipeline.clip.encode import batches
-from pipeline.curation.curate import Manifest
 from pipeline.detector.detect import crop, detect
+from pipeline.manifest import Manifest
 from pipeline.schema import REGIONS
 from pipeline.tables import TableWriter
 

@@ -18,15 +18,35 @@ class Split(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a row is not kept: the closed set of rejected.parquet."""
+    """Why a row is not kept: the closed set of rejected.parquet. The captions of a rejected image have its reason."""
 
     MISSING_IMAGE = "missing_image"
+    EMPTY_FILE = "empty_file"
+    NOT_AN_IMAGE = "not_an_image"
     UNREADABLE_IMAGE = "unreadable_image"
+    """Truncated or damaged."""
+    OVERSIZED_IMAGE = "oversized_image"
+    """More pixels in its header than would be decoded."""
+    SMALL_IMAGE = "small_image"
+    EXTREME_SHAPE = "extreme_shape"
+    ANIMATED_IMAGE = "animated_image"
     DUPLICATE_IMAGE = "duplicate_image"
+    """The same bytes, or the same id, as another."""
+    NEAR_DUPLICATE = "near_duplicate"
+    """The same picture as another: compressed again, resized, or cropped a little."""
     EVALUATION_IMAGE = "evaluation_image"
+    """A published split names its id for evaluation."""
+    EVALUATION_COPY = "evaluation_copy"
+    """The same bytes or the same picture as an evaluation image, in whatever corpus."""
     OVER_QUOTA = "over_quota"
     NO_CAPTION = "no_caption"
     EMPTY_CAPTION = "empty_caption"
+    NO_WORDS = "no_words"
+    """Nothing but addresses, digits and punctuation."""
+    SHORT_CAPTION = "short_caption"
+    LONG_CAPTION = "long_caption"
+    DUPLICATE_CAPTION = "duplicate_caption"
+    """The image has the same caption already."""
     NOT_UTF8 = "not_utf8"
     MALFORMED_ROW = "malformed_row"
 
@@ -64,11 +84,13 @@ MANIFEST = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("captions", pa.list_(pa.string())),
+        ("caption_origins", pa.list_(pa.string())),
         ("licence", pa.string()),
         ("url", pa.string()),
     ]
 )
-"""One row a kept sample, ordered by split, shard, row. Width and height after EXIF rotation."""
+"""One row a kept sample, ordered by split, shard, row. Width and height after EXIF rotation. `caption_origins` says of
+every caption where it was read, `<source>:<place>`: a merged copy's captions keep their own corpus."""
 
 REJECTED = pa.schema(
     [

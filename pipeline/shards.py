@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-
-import webdataset as wds
 
 from pipeline import files
 from pipeline.errors import InputError
 from pipeline.images import EXTENSIONS
 
 
-def write(folder: Path, samples: Iterable[dict[str, Any]], per_shard: int) -> list[tuple[int, int]]:
-    """Write samples (`__key__`, `<extension>`: bytes, `json`: bytes) as folder/NNNNNN.tar of `per_shard` each.
+def name(shard: int) -> str:
+    """File name of a shard by its number."""
+    return f"{shard:06d}.tar"
 
-    Shards of an earlier, larger run are removed.
 
-    Returns:
-        (shard, row) of every sample, in order.
-    """
-    places: list[tuple[int, int]] = []
+def write_one(path: Path, samples: Iterable[dict[str, Any]]) -> None:
+    """Write samples (`__key__`, `<extension>`: bytes, `json`: bytes) as one tar, whole or not at all."""
+    import webdataset as wds  # imports torch: seconds, and hundreds of megabytes
+
+    with (
+        files.whole(path) as temporary,
+        wds.TarWriter(str(temporary), mtime=0, user="", group="", encoder=False) as tar,
+    ):
+        for sample in samples:
+            tar.write(sample)
+
+
+def write(folder: Path, samples: Iterable[dict[str, Any]], per_shard: int) -> None:
+    """Write samples as folder/NNNNNN.tar of `per_shard` each; shards of an earlier, larger run are removed."""
     iterator = iter(samples)
-    sample = next(iterator, None)
     shard = 0
-    while sample is not None:
-        with (
-            files.whole(folder / f"{shard:06d}.tar") as temporary,
-            wds.TarWriter(str(temporary), mtime=0, user="", group="", encoder=False) as tar,
-        ):
-            row = 0
-            while sample is not None and row < per_shard:
-                tar.write(sample)
-                places.append((shard, row))
-                row += 1
-                sample = next(iterator, None)
+    for first in iterator:
+        write_one(folder / name(shard), chain([first], islice(iterator, per_shard - 1)))
         shard += 1
-    for stale in set(folder.glob("*.tar")) - {folder / f"{i:06d}.tar" for i in range(shard)}:
+    remove_beyond(folder, shard)
+
+
+def remove_beyond(folder: Path, count: int) -> None:
+    """Remove shards of an earlier, larger run, so that `count` are left."""
+    for stale in set(folder.glob("*.tar")) - {folder / name(shard) for shard in range(count)}:
         stale.unlink()
-    return places
 
 
 def record(key: str, extension: str, data: bytes, **fields: Any) -> dict[str, Any]:
@@ -58,6 +61,8 @@ def read(folder: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     paths = sorted(str(p) for p in folder.glob("*.tar"))
     if not paths:
         raise InputError(f"no shards (*.tar) in {folder}; run the stage that writes them: dvc repro curate")
+    import webdataset as wds
+
     known = set(EXTENSIONS.values())
     for sample in wds.WebDataset(paths, shardshuffle=False, empty_check=False):
         image = next((value for name, value in sample.items() if name in known), None)

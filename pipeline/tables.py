@@ -8,7 +8,7 @@ length, and the number of rows. `Table` compares them with what the reader expec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from pipeline import files
 from pipeline.errors import InputError
+
+_ROWS = 8192
+"""Rows of a Parquet file that are in memory at a time."""
 
 
 class ContractError(InputError):
@@ -230,7 +233,9 @@ def check_keys(found: Sequence[str], expected: Sequence[str], what: str) -> None
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, **metadata: Any) -> None:
-    """Write rows as a Parquet file, whole or not at all."""
-    table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata({k: str(v) for k, v in metadata.items()}))
-    with files.whole(path) as temporary:
-        pq.write_table(table, temporary)
+    """Write rows as a Parquet file, whole or not at all, a few thousand in memory at a time."""
+    schema = schema.with_metadata({k: str(v) for k, v in metadata.items()})
+    iterator = iter(rows)
+    with files.whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        while part := list(islice(iterator, _ROWS)):
+            writer.write_table(pa.Table.from_pylist(part, schema=schema))

@@ -3,28 +3,43 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.curation import curate as library
 from pipeline.params import Params
 from stages.program import run
 
 
 def curate(params: Params, data: Path) -> dict[str, Any]:
-    """Curate the corpora into WebDataset shards, a manifest, and a table of everything rejected.
+    """Curate the corpora into WebDataset shards, a manifest, a table of everything rejected, and a data card.
 
-    Reads every corpus named in sources.quota below sources.path. Karpathy val and test images never train. Writes
-    data/curate/{train,val,test}/NNNNNN.tar, manifest.parquet and rejected.parquet; kept + rejected = read, always.
+    Reads every corpus named in sources.quota below sources.path. Published val and test images never train, and
+    neither do copies of them. Writes data/curate/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet and
+    card/; kept + rejected = read, always.
     """
+    from pipeline.curation import curate as library
+    from pipeline.curation.captions import CaptionLimits
+    from pipeline.curation.inspection import ImageLimits
+    from pipeline.curation.select import Rules
+    from pipeline.report import data_card
+
     wanted = params.curate
-    return library.curate(
-        Path(params.sources.path),
-        data / "curate",
-        quota={str(source): images for source, images in params.sources.quota.items()},
+    rules = Rules(
+        quota=params.sources.quota,
         test=wanted.test,
         validation=wanted.validation,
-        samples_per_shard=wanted.samples_per_shard,
+        images=ImageLimits(**wanted.images.model_dump()),
+        radius=wanted.duplicates.radius,
+        merge=wanted.duplicates.captions == "merge",
         seed=params.seed,
+    )
+    counts = library.curate(
+        Path(params.sources.path),
+        data / "curate",
+        rules,
+        CaptionLimits(**wanted.captions.model_dump()),
+        samples_per_shard=wanted.samples_per_shard,
         workers=params.compute.workers,
     )
+    data_card.write(data / "curate/card")
+    return counts
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def search(
     """Show the test pictures that fit a text best, e.g. dclip search "a small red star on sand"."""
     from pipeline.clip import encode, towers
     from pipeline.clip.encode import Compute
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.report import page
     from pipeline.retrieval import index
     from pipeline.schema import Split

@@ -20,8 +20,8 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline import zeroshot
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
-    from pipeline.curation.curate import Manifest
     from pipeline.evaluation import Embedded, add_zeroshot, compare
+    from pipeline.manifest import Manifest
     from pipeline.report import page, plots
     from pipeline.retrieval import index
     from pipeline.tables import Table

@@ -17,7 +17,7 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     from pipeline import features as library
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.tables import Table
 
     threads(params)

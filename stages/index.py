@@ -18,7 +18,7 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     from pipeline import images
     from pipeline.clip import encode, towers
     from pipeline.clip.encode import Compute
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.retrieval.index import RetrievalIndex, exact
     from pipeline.tables import Table
 

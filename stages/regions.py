@@ -15,8 +15,8 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
     opened only after its hash has been checked.
     """
     from pipeline import regions as library
-    from pipeline.curation.curate import Manifest
     from pipeline.detector import weights
+    from pipeline.manifest import Manifest
 
     threads(params)
     sha256 = files.read_json(data / "models/metrics.json")["detector"]["sha256"]

@@ -13,7 +13,7 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
 
     Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
     """
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.spans import table
     from pipeline.spans.phrases import load_parser
 

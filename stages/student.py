@@ -22,7 +22,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.base_models import base_pairs, write_history
     from pipeline.clip import encode, towers
     from pipeline.clip.encode import Compute
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.tables import Table
     from pipeline.teacher.targets import Targets
     from pipeline.training import interpolation, pixels

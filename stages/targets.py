@@ -17,7 +17,7 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     """
     from safetensors.torch import load_file
 
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.teacher import targets as library
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher

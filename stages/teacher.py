@@ -19,7 +19,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from pipeline.base_models import write_history
-    from pipeline.curation.curate import Manifest
+    from pipeline.manifest import Manifest
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
     from pipeline.teacher.train import TeacherTraining, train

@@ -15,7 +15,13 @@ compute: {device: cpu, dtype: float32, threads: 1, workers: 1}
 sources: {sample: [world], path: corpora, quota: {mscoco: 10, flickr30k: 10}}
 sample:
   {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1}
-curate: {test: {flickr30k: karpathy}, validation: 0.1, samples_per_shard: 100}
+curate:
+  test: {flickr30k: karpathy}
+  validation: 0.1
+  samples_per_shard: 100
+  images: {min_side: 32, max_pixels: 80000000, max_aspect: 4}
+  captions: {min_words: 2, max_words: 100}
+  duplicates: {radius: 12, captions: merge}
 models:
   path: base
   clip: {kind: sample, epochs: 1, batch: 8, lr: 0.001, weight_decay: 0}

@@ -2,15 +2,31 @@
 
 import io
 import json
+import zlib
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import webdataset as wds
 from PIL import Image
 
 
-def png(number, size=(4, 3)):
-    """A small picture; another number gives other bytes."""
+def picture(number, size=(48, 36)):
+    """Coloured patches; another number gives another picture."""
+    patches = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC)
+
+
+def encoded(image, form="PNG", **options):
+    """The bytes of a picture as a file."""
     out = io.BytesIO()
-    Image.new("RGB", size, (number // 256, number % 256, 7)).save(out, "PNG")
+    image.save(out, form, **options)
     return out.getvalue()
+
+
+def png(number):
+    """The file of `picture(number)`."""
+    return encoded(picture(number))
 
 
 def write(path, data):
@@ -45,4 +61,41 @@ def flickr(folder, lines, *, pictures, karpathy=None):
     if karpathy is not None:
         entries = [{"filename": name, "split": split} for name, split in karpathy.items()]
         write(folder / "dataset_flickr30k.json", json.dumps({"images": entries}).encode())
+    return folder
+
+
+def img2dataset(folder, rows, *, shard="00000", form="webdataset", captions=True):
+    """A shard as img2dataset writes it. `rows`: url, caption, and the picture's bytes or why it failed to download."""
+    records, samples = [], []
+    for number, (url, caption, result) in enumerate(rows):
+        failed = isinstance(result, str)
+        record = {"url": url, "key": f"{shard}{number:04d}", "status": "failed_to_download" if failed else "success"}
+        record |= {"error_message": result if failed else None, "width": None if failed else 4}
+        if captions:
+            record["caption"] = caption
+        records.append(record)
+        if not failed:
+            sample = {"__key__": record["key"], "jpg": result, "json": json.dumps(record, indent=4)}
+            samples.append(sample | ({"txt": caption} if captions else {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    if form == "webdataset":
+        with wds.TarWriter(str(folder / f"{shard}.tar")) as tar:
+            for sample in samples:
+                tar.write(sample)
+    else:
+        for sample in samples:
+            for extension in sample.keys() - {"__key__"}:
+                data = sample[extension] if extension == "jpg" else sample[extension].encode()
+                write(folder / shard / f"{sample['__key__']}.{extension}", data)
+    pq.write_table(pa.Table.from_pylist(records), folder / f"{shard}.parquet")
+    write(folder / f"{shard}_stats.json", json.dumps({"count": len(rows)}).encode())
+    return folder
+
+
+def conceptual(folder, pairs):
+    """`pairs`: caption and the picture's bytes (None if it was not downloaded) by url."""
+    write(folder / "Train_GCC-training.tsv", b"".join(c + b"\t" + u.encode() + b"\n" for u, (c, _) in pairs.items()))
+    for url, (_, data) in pairs.items():
+        if data is not None:
+            write(folder / "downloads" / f"{zlib.crc32(url.encode())}.jpg", data)
     return folder

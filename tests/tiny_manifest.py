@@ -7,7 +7,7 @@ from PIL import Image
 from tiny_models import picture
 
 from pipeline import shards, tables
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import MANIFEST, Split
 
 
@@ -38,6 +38,7 @@ def write_manifest(folder: Path, samples: dict[Split, dict[str, list[str]]]) -> 
                     "width": image.width,
                     "height": image.height,
                     "captions": captions,
+                    "caption_origins": [f"mscoco:{key}/{i}" for i in range(len(captions))],
                     "licence": "",
                     "url": "",
                 }

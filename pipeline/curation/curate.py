@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import importlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline import files, shards, sources, tables
-from pipeline.curation.ledger import Ledger
-from pipeline.curation.select import Kept, check_captions, draw, select
+from pipeline.curation import facts
+from pipeline.curation.captions import CaptionLimits
+from pipeline.curation.intake import take
+from pipeline.curation.ledger import Kept, Ledger
+from pipeline.curation.select import Rules, select
 from pipeline.errors import InputError
+from pipeline.processes import Processes
 from pipeline.progress import track
 from pipeline.schema import MANIFEST, REJECTED, Split
 
@@ -20,32 +27,35 @@ class EmptySplit(InputError):
     """Nothing was kept for a split."""
 
 
-def read_all(path: Path, names: Mapping[str, int], ledger: Ledger) -> dict[str, list[sources.Sample]]:
-    """Every sample of the named corpora below `path`, with captions checked; the rest is in the ledger."""
-    rows: dict[str, list[sources.Sample]] = {}
-    for source in names:
-        rows[source] = []
-        for row in track(sources.read(source, path / source), f"read {source}", unit="rows"):
-            ledger.saw(row)
-            if isinstance(row, sources.Sample):
-                rows[source].append(check_captions(row, ledger))
-    return rows
+class ImageChanged(InputError):
+    """An image file is not what it was when it was inspected."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """What one process writes: a tar file of these images, in this order."""
+
+    path: Path
+    images: list[Kept]
 
 
 def curate(
-    path: Path,
-    out: Path,
-    *,
-    quota: Mapping[str, int],
-    test: Mapping[str, str | float],
-    validation: float,
-    samples_per_shard: int,
-    seed: int,
-    workers: int,
+    path: Path, out: Path, rules: Rules, captions: CaptionLimits, *, samples_per_shard: int, workers: int
 ) -> dict[str, Any]:
-    """Curate the corpora below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet.
+    """Curate the corpora below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
+    and what there is to say of them into card/.
 
-    Original image bytes are copied, never encoded again. Arguments are those of `select`.
+    Original image bytes are copied, never encoded again. Every shard mixes the corpora in a seeded order and shards of
+    a split differ by at most one image in length. Memory is flat in the number of rows; the result is the same bytes
+    for any number of workers.
+
+    Args:
+        path: holds a folder for every corpus of `rules.quota`.
+        out: of the stage.
+        rules: what is selected.
+        captions: which captions are kept.
+        samples_per_shard: at most.
+        workers: processes that decode, compare and write.
 
     Returns:
         counts by split, and by kind and source.
@@ -53,91 +63,76 @@ def curate(
     Raises:
         sources.SourceError: a corpus is missing or malformed.
         EmptySplit: no sample was kept for a split.
+        ImageChanged: a file was changed or removed while curate ran.
     """
-    ledger = Ledger()
-    rows = read_all(path, quota, ledger)
-    kept = select(rows, quota=quota, test=test, validation=validation, seed=seed, workers=workers, ledger=ledger)
-    counts = ledger.balance(k.sample for k in kept)
-
-    manifest: list[dict[str, Any]] = []
-    for split in Split:
-        chosen = [k for k in kept if k.split is split]
-        if not chosen:
-            raise EmptySplit(
-                f"no sample was kept for the {split} split; rows by source: {counts['image']}. "
-                "Look at the reasons, then change sources.quota, curate.validation or curate.test"
-            )
-        chosen.sort(key=lambda k: (draw(seed, "order", k.sample.key), k.sample.key))
-        places = shards.write(out / split, _records(chosen, split), samples_per_shard)
-        manifest += [_manifest_row(k, *place) for k, place in zip(chosen, places, strict=True)]
-    tables.write_parquet(out / "manifest.parquet", manifest, MANIFEST)
-    tables.write_parquet(
-        out / "rejected.parquet",
-        (
-            {"kind": r.kind, "key": r.key, "source": r.source, "place": r.place, "reason": r.reason, "detail": r.detail}
-            for r in ledger.rejected
-        ),
-        REJECTED,
-    )
-    return {"kept": {split: sum(k.split is split for k in kept) for split in Split}, **counts}
-
-
-def _records(chosen: list[Kept], split: Split) -> Iterator[dict[str, Any]]:
-    for k in track(chosen, f"write {split}", unit="images"):
-        assert k.sample.path is not None
-        yield shards.record(
-            k.sample.key, k.image.extension, k.sample.path.read_bytes(),
-            captions=[c.text for c in k.sample.captions], source=k.sample.source, url=k.sample.url,
-        )  # fmt: skip
-
-
-def _manifest_row(k: Kept, shard: int, row: int) -> dict[str, Any]:
-    return {
-        "key": k.sample.key, "source": k.sample.source, "source_id": k.sample.source_id, "split": str(k.split),
-        "shard": shard, "row": row, "image_sha256": k.image.sha256, "phash": k.image.phash,
-        "width": k.image.width, "height": k.image.height, "captions": [c.text for c in k.sample.captions],
-        "licence": k.sample.licence, "url": k.sample.url,
-    }  # fmt: skip
-
-
-class Manifest:
-    """The kept samples in manifest order (split, shard, row), as the later stages read them.
-
-    Args:
-        folder: the curate stage's folder.
-        splits: which splits; all by default.
-    """
-
-    def __init__(self, folder: Path, splits: tuple[Split, ...] = tuple(Split)) -> None:
-        path = folder / "manifest.parquet"
-        if not path.is_file():
-            raise tables.ContractError(f"{path} does not exist; run: dvc repro curate")
-        table = pq.read_table(path)
-        if not table.schema.remove_metadata().equals(MANIFEST):
-            raise tables.ContractError(f"{path}: found columns {table.schema.names}, expected {MANIFEST.names}")
-        self.folder, self.splits = folder, splits
-        self.fingerprint = files.sha256(path)[:32]
-        self.rows: list[dict[str, Any]] = [row for row in table.to_pylist() if row["split"] in splits]
-        self.keys: list[str] = [row["key"] for row in self.rows]
-        self.captions: list[list[str]] = [row["captions"] for row in self.rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def images(self, what: str) -> Iterator[tuple[str, bytes]]:
-        """Key and image bytes of every sample, in order, with progress.
-
-        Raises:
-            tables.ContractError: shards and manifest differ.
-        """
-        found = (pair for split in self.splits for pair in shards.read(self.folder / split))
-        expected = iter(self.keys)
-        for key, data, _ in track(found, what, total=len(self), unit="images"):
-            wanted = next(expected, None)
-            if key != wanted:
-                raise tables.ContractError(
-                    f"{self.folder}: shards hold {key!r} where the manifest has {wanted!r}; run: dvc repro -f curate"
+    shutil.rmtree(out / "card", ignore_errors=True)
+    with Ledger(out / ".ledger.sqlite", path) as ledger:
+        for source in rules.quota:
+            rows = sources.read(source, path / source)
+            take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
+        with Processes(workers) as processes:
+            select(ledger, rules, processes)
+        counts, by_split = ledger.balance(), ledger.kept_by_split()
+        for split, kept in by_split.items():
+            if not kept:
+                raise EmptySplit(
+                    f"no sample was kept for the {split} split; rows by source: {counts['image']}. "
+                    "Look at the reasons, then change sources.quota, curate.validation or curate.test"
                 )
-            yield key, data
-        if (missing := next(expected, None)) is not None:
-            raise tables.ContractError(f"{self.folder}: {missing!r} is in no shard; run: dvc repro -f curate")
+        importlib.import_module("webdataset")  # once, before the writing processes branch off
+        with Processes(workers) as processes:
+            for split in Split:
+                sizes = list(_sizes(by_split[split], samples_per_shard))
+                written = processes.map(_write, _shards(ledger, out / split, split, sizes))
+                for _ in track(written, f"write {split}", total=len(sizes), unit="shards"):
+                    pass
+                shards.remove_beyond(out / split, len(sizes))
+        manifest = (row for split in Split for row in _manifest_rows(ledger, split, by_split[split], samples_per_shard))
+        tables.write_parquet(out / "manifest.parquet", manifest, MANIFEST)
+        tables.write_parquet(out / "rejected.parquet", ledger.rejected(), REJECTED)
+        files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card"))
+    return {"kept": by_split, **counts}
+
+
+def _sizes(images: int, most: int) -> Iterator[int]:
+    """Lengths of as few shards as hold so many images, none more than one longer than another."""
+    count = -(-images // most)
+    for shard in range(count):
+        yield images // count + (shard < images % count)
+
+
+def _shards(ledger: Ledger, folder: Path, split: Split, sizes: list[int]) -> Iterator[_Shard]:
+    kept = ledger.kept(split)
+    for shard, size in enumerate(sizes):
+        yield _Shard(folder / shards.name(shard), list(islice(kept, size)))
+
+
+def _write(shard: _Shard) -> None:
+    shards.write_one(shard.path, map(_record, shard.images))
+
+
+def _record(kept: Kept) -> dict[str, Any]:
+    try:
+        data = kept.file.read()
+    except OSError as error:
+        raise ImageChanged(
+            f"{kept.file.path} of {kept.key} was readable when curate began: {error}; run it again"
+        ) from error
+    if hashlib.sha256(data).digest() != kept.image.sha256:
+        raise ImageChanged(f"{kept.file.path} of {kept.key} has changed since curate began; run it again")
+    return shards.record(
+        kept.key, kept.image.extension, data, captions=kept.captions, source=kept.source, url=kept.url,
+        licence=kept.licence,
+    )  # fmt: skip
+
+
+def _manifest_rows(ledger: Ledger, split: Split, images: int, most: int) -> Iterator[dict[str, Any]]:
+    kept = ledger.kept(split)
+    for shard, size in enumerate(_sizes(images, most)):
+        for row, k in enumerate(islice(kept, size)):
+            yield {
+                "key": k.key, "source": k.source, "source_id": k.id, "split": str(split), "shard": shard, "row": row,
+                "image_sha256": k.image.sha256.hex(), "phash": k.image.phash, "width": k.image.width,
+                "height": k.image.height, "captions": k.captions, "caption_origins": k.origins, "licence": k.licence,
+                "url": k.url,
+            }  # fmt: skip

@@ -1,39 +1,255 @@
-"""The count that must balance: every row read ends as kept or as rejected with a reason."""
+"""The account of every row: what was read, what became of it, and the count that must balance.
+
+Rows lie in an SQLite file beside the output while curation runs, so that memory stays flat however many there are.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pipeline.schema import Reason
-from pipeline.sources import Rejected, Sample
+from pipeline.curation.inspection import Inspection
+from pipeline.schema import Reason, Split
+from pipeline.sources import File
+
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE images (
+    number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL,
+    declared INTEGER NOT NULL DEFAULT 0, path BLOB, offset INTEGER, length INTEGER,
+    licence TEXT, url TEXT, evaluation TEXT, note TEXT,
+    role TEXT, draw REAL, sha256 BLOB, phash BLOB, width INTEGER, height INTEGER, extension TEXT,
+    split TEXT, place REAL, reason TEXT, detail TEXT, original INTEGER, seen INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE captions (
+    number INTEGER PRIMARY KEY, image INTEGER NOT NULL, home INTEGER NOT NULL, fold BLOB NOT NULL,
+    text TEXT NOT NULL, place TEXT NOT NULL
+);
+CREATE TABLE refused (
+    number INTEGER PRIMARY KEY, kind TEXT, key TEXT, source TEXT, place TEXT, reason TEXT, detail TEXT
+);
+BEGIN;
+"""
+# images: named by a caption but not by the corpus while declared is 0; undecided while split and reason are both null;
+# role is null for the pool that the quotas draw from; original is what a copy is a copy of; seen is 1 for an evaluation
+# image that copies can be compared with.
+# captions: `home` is the image they belong to now, which after merging is not the one they were read for.
+# refused: rows with a reason of their own. A caption shares the fate of its home.
+
+
+Role = Literal["test", "guard"]
+"""Evaluation images: kept as the test split, or only kept out of training; either way together with their copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image on which nothing is decided yet."""
+
+    number: int
+    key: str
+    role: Role | None
+    evaluation: str | None
+    file: File | None
+    note: str
+    captions: int
+    """How many usable captions it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A kept image, as shards and manifest need it."""
+
+    key: str
+    source: str
+    id: str
+    file: File
+    licence: str
+    url: str
+    image: Inspection
+    captions: list[str]
+    origins: list[str]
+    """Of each caption, `<source>:<place in the source>`."""
+
+
+def draw(seed: int, purpose: str, key: str) -> float:
+    """A number in 0..1 fixed by seed, purpose and key alone, so that adding data never reshuffles old choices."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 class Ledger:
-    """Collects the rejected rows and counts what was read, so that `balance` can prove that nothing is lost."""
+    """Every image and caption that was read; a context manager.
 
-    def __init__(self) -> None:
-        self.rejected: list[Rejected] = []
+    Args:
+        path: of the file, which is removed in the end.
+        root: of the corpora; rejected rows name files relative to it.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path, self._root = path, os.fsencode(f"{root}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.executescript(_SCHEMA)
+        self.db.create_function("draw", 3, draw, deterministic=True)
         self.read: Counter[tuple[str, str]] = Counter()
         """Rows read, by (kind, source)."""
 
-    def saw(self, row: Sample | Rejected) -> None:
-        """Count a row as a reader yields it."""
-        if isinstance(row, Rejected):
-            self.read[row.kind, row.source] += 1
-            self.rejected.append(row)
-        else:
-            self.read["image", row.source] += 1
-            self.read["caption", row.source] += len(row.captions)
+    def __enter__(self) -> Self:
+        return self
 
-    def reject(self, sample: Sample, reason: Reason, detail: str = "") -> None:
-        """Reject an image, and with it every caption it still has."""
-        place = sample.path.name if sample.path else sample.url or sample.source_id
-        self.rejected.append(Rejected("image", sample.key, sample.source, place, reason, detail))
-        for caption in sample.captions:
-            self.rejected.append(Rejected("caption", sample.key, sample.source, caption.place, reason, detail))
+    def __exit__(self, *_: object) -> None:
+        self.db.close()
+        self.path.unlink(missing_ok=True)
 
-    def balance(self, kept: Iterable[Sample]) -> dict[str, dict[str, dict[str, int]]]:
+    def refuse(self, kind: str, key: str, source: str, place: str, reason: Reason, detail: str) -> None:
+        """Record a row that cannot be used, whatever becomes of its image."""
+        self.db.execute(
+            "INSERT INTO refused (kind, key, source, place, reason, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (kind, key, source, place, reason, detail),
+        )
+
+    def place(self, path: bytes) -> str:
+        """A file's path in the corpora as text that UTF-8 can hold."""
+        return path.removeprefix(self._root).decode("utf-8", errors="replace")
+
+    def has(self, source: str, evaluation: str) -> bool:
+        """Whether a published split names images of this corpus for `evaluation`."""
+        query = "SELECT 1 FROM images WHERE source = ? AND evaluation = ? LIMIT 1"
+        return self.db.execute(query, (source, evaluation)).fetchone() is not None
+
+    def assign(self, seed: int, published: set[str], fractions: dict[str, float]) -> None:
+        """Give every evaluation image its role, and every other its place in the pool.
+
+        Args:
+            seed: of the draws.
+            published: corpora whose published test images are the test split.
+            fractions: share of a corpus that is drawn for the test split.
+        """
+        update = self.db.execute
+        update("UPDATE images SET role = 'guard' WHERE evaluation IS NOT NULL")
+        for source in published:
+            update("UPDATE images SET role = 'test' WHERE source = ? AND evaluation = 'test'", (source,))
+        for source, share in fractions.items():
+            update(
+                "UPDATE images SET role = 'test' WHERE source = ? AND draw(?, 'test', key) < ?", (source, seed, share)
+            )
+        update("UPDATE images SET draw = draw(?, 'quota', key) WHERE role IS NULL", (seed,))
+        update("CREATE INDEX pool ON images (source, draw, key)")
+        update("CREATE INDEX captions_of ON captions (home, number)")
+
+    def evaluation_images(self) -> Iterator[Candidate]:
+        """Those with a role, by key."""
+        yield from self._candidates("role IS NOT NULL ORDER BY key")
+
+    def pool(self, source: str, after: tuple[float, str], most: int) -> list[Candidate]:
+        """The next images of a corpus in the order of their draws, after the given (draw, key)."""
+        where = "source = ? AND role IS NULL AND (draw, key) > (?, ?) ORDER BY draw, key LIMIT ?"
+        return list(self._candidates(where, source, *after, most))
+
+    def pool_size(self, source: str) -> int:
+        """How many images quotas may draw from."""
+        query = "SELECT count(*) FROM images WHERE source = ? AND role IS NULL"
+        return int(self.db.execute(query, (source,)).fetchone()[0])
+
+    def _candidates(self, where: str, *values: object) -> Iterator[Candidate]:
+        rows = self.db.execute(
+            "SELECT number, key, role, evaluation, path, offset, length, note, "
+            f"(SELECT count(*) FROM captions WHERE home = images.number) FROM images WHERE {where}",
+            values,
+        )
+        for number, key, role, evaluation, path, offset, length, note, captions in rows:
+            file = File(os.fsdecode(path), offset, length) if path else None
+            yield Candidate(number, key, role, evaluation, file, note, captions)
+
+    def key(self, number: int) -> str:
+        """Of an image."""
+        return str(self.db.execute("SELECT key FROM images WHERE number = ?", (number,)).fetchone()[0])
+
+    def file(self, number: int) -> File:
+        """Where an image lies."""
+        query = "SELECT path, offset, length FROM images WHERE number = ?"
+        path, offset, length = self.db.execute(query, (number,)).fetchone()
+        return File(os.fsdecode(path), offset, length)
+
+    def saw(self, numbers: Iterable[int]) -> None:
+        """Note which evaluation images could be read."""
+        self.db.executemany("UPDATE images SET seen = 1 WHERE number = ?", ((n,) for n in numbers))
+
+    def reject(self, number: int, reason: Reason, detail: str, original: int | None = None) -> None:
+        """Decide that an image, and with it every caption whose home it is, is not kept."""
+        self.db.execute(
+            "UPDATE images SET reason = ?, detail = ?, original = ? WHERE number = ?",
+            (reason, detail, original, number),
+        )
+
+    def reject_rest(self, source: str, reason: Reason, detail: str) -> None:
+        """Reject every image of a corpus on which nothing is decided yet."""
+        self.db.execute(
+            "UPDATE images SET reason = ?, detail = ? WHERE source = ? AND split IS NULL AND reason IS NULL",
+            (reason, detail, source),
+        )
+
+    def keep(self, number: int, image: Inspection, split: Split, place: float) -> None:
+        """Decide that an image is kept; `place` orders its split."""
+        self.db.execute(
+            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ? "
+            "WHERE number = ?",
+            (split, place, image.sha256, image.phash.to_bytes(8, "big"), image.width, image.height, image.extension,
+             number),
+        )  # fmt: skip
+
+    def move(self, number: int, split: Split) -> None:
+        """Put a kept image into another split."""
+        self.db.execute("UPDATE images SET split = ? WHERE number = ?", (split, number))
+
+    def merge(self, copy: int, original: int) -> None:
+        """Give the captions of a copy to its original, those that the original has already excepted."""
+        self.db.execute(
+            "UPDATE captions SET home = ? WHERE home = ? AND fold NOT IN (SELECT fold FROM captions WHERE home = ?)",
+            (original, copy, original),
+        )
+
+    def kept(self, split: Split) -> Iterator[Kept]:
+        """The images of a split in its order."""
+        rows = self.db.execute(
+            "SELECT number, key, source, id, path, offset, length, licence, url, sha256, phash, width, height, "
+            "extension FROM images WHERE split = ? ORDER BY place, key",
+            (split,),
+        )
+        for number, key, source, identity, path, offset, length, licence, url, sha256, phash, *shape in rows:
+            captions = self.db.execute(
+                "SELECT text, source || ':' || c.place FROM captions c JOIN images i ON i.number = c.image "
+                "WHERE home = ? ORDER BY c.image <> home, c.number",
+                (number,),
+            ).fetchall()
+            image = Inspection(sha256, int.from_bytes(phash, "big"), b"", *shape)
+            texts, origins = ([row[i] for row in captions] for i in (0, 1))
+            file = File(os.fsdecode(path), offset, length)
+            yield Kept(key, source, identity, file, licence, url, image, texts, origins)
+
+    def rejected(self) -> Iterator[dict[str, Any]]:
+        """One row for every image and caption that is not kept: kind, key, source, place, reason, detail."""
+        rows = self.db.execute(
+            "SELECT 'image', key, source, path, url, id, reason, detail FROM images WHERE reason IS NOT NULL "
+            "UNION ALL SELECT 'caption', i.key, i.source, NULL, NULL, c.place, h.reason, h.detail FROM captions c "
+            "JOIN images i ON i.number = c.image JOIN images h ON h.number = c.home WHERE h.reason IS NOT NULL "
+            "UNION ALL SELECT kind, key, source, NULL, NULL, place, reason, detail FROM refused"
+        )
+        for kind, key, source, path, url, place, reason, detail in rows:
+            yield {
+                "kind": kind, "key": key, "source": source, "place": self.place(path or b"") or url or place,
+                "reason": reason, "detail": detail,
+            }  # fmt: skip
+
+    def balance(self) -> dict[str, dict[str, dict[str, int]]]:
         """Counts by kind and source: read, kept, and one for each reason.
 
         Raises:
@@ -42,15 +258,25 @@ class Ledger:
         counts: dict[str, dict[str, dict[str, int]]] = {"image": {}, "caption": {}}
         for (kind, source), read in sorted(self.read.items()):
             counts[kind][source] = {"read": read, "kept": 0}
-        for sample in kept:
-            counts["image"][sample.source]["kept"] += 1
-            counts["caption"].setdefault(sample.source, {"read": 0, "kept": 0})["kept"] += len(sample.captions)
-        for row in self.rejected:
-            reasons = counts[row.kind][row.source]
-            reasons[row.reason] = reasons.get(row.reason, 0) + 1
+        found = self.db.execute(
+            "SELECT 'image', source, coalesce(reason, 'kept'), count(*) FROM images "
+            "WHERE split IS NOT NULL OR reason IS NOT NULL GROUP BY 2, 3 "
+            "UNION ALL SELECT 'caption', i.source, coalesce(h.reason, 'kept'), count(*) FROM captions c "
+            "JOIN images i ON i.number = c.image JOIN images h ON h.number = c.home "
+            "WHERE h.split IS NOT NULL OR h.reason IS NOT NULL GROUP BY 2, 3 "
+            "UNION ALL SELECT kind, source, reason, count(*) FROM refused GROUP BY 1, 2, 3"
+        )
+        for kind, source, outcome, count in found:
+            numbers = counts[kind][source]
+            numbers[outcome] = numbers.get(outcome, 0) + count
         for kind, sources in counts.items():
             for source, numbers in sources.items():
                 accounted = sum(numbers.values()) - numbers["read"]
                 if accounted != numbers["read"]:
                     raise AssertionError(f"{kind}s of {source}: read {numbers['read']}, accounted for {accounted}")
         return counts
+
+    def kept_by_split(self) -> dict[str, int]:
+        """Kept images, 0 where a split has none."""
+        found = dict(self.db.execute("SELECT split, count(*) FROM images WHERE split IS NOT NULL GROUP BY split"))
+        return {split: found.get(split, 0) for split in Split}

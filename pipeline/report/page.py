@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pipeline import files, images
-from pipeline.curation.curate import Manifest
 from pipeline.evaluation import DIRECTIONS, Comparison
+from pipeline.manifest import Manifest
 from pipeline.params import Params
-from pipeline.report import plots
+from pipeline.report import data_card, plots
+from pipeline.report.data_card import environment
 from pipeline.retrieval.index import Hit, RetrievalIndex
 from pipeline.tables import Table, offsets
 
@@ -36,11 +36,7 @@ class Example:
 
 
 def _page(template: str, **values: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("pipeline.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template(template).render(**values)
+    return environment().get_template(template).render(**values)
 
 
 def thumbnail(data: bytes) -> str:
@@ -137,7 +133,7 @@ def write(
         figures=("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"),
         recipe=params.student.recipe,
         trained=files.read_json(data / "student/metrics.json"),
-        curated=files.read_json(data / "curate/metrics.json"),
+        **data_card.values(data / "curate/card"),
         detected=files.read_json(data / "regions/metrics.json"),
         recall=plots.recall_bars(result.metrics),
         curves=[
@@ -158,16 +154,17 @@ def write(
             plots.curves(plots.read_history(data / "models/pretraining.csv"), ["loss"], "base: pretraining loss"),
         ],
         examples=examples,
-        pictures=thumbnails(manifest, keys),
+        thumbnails=thumbnails(manifest, keys),
         boxes=_boxes(regions, keys, manifest.keys),
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
         sources={row["key"]: row["source"] for row in manifest.rows},
         queries=len(result.base_ranks),
+        pictures_searched=len(manifest),
     )  # fmt: skip
     files.write_text(path, html)
 
 
 def write_search(path: Path, query: str, hits: list[Hit], captions: dict[str, list[str]], manifest: Manifest) -> None:
     """Write the pictures that a search found as a page."""
-    pictures = thumbnails(manifest, {hit.key for hit in hits})
-    files.write_text(path, _page("search.html.j2", query=query, hits=hits, captions=captions, pictures=pictures))
+    found = thumbnails(manifest, {hit.key for hit in hits})
+    files.write_text(path, _page("search.html.j2", query=query, hits=hits, captions=captions, thumbnails=found))

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-
 from pipeline import files
 from pipeline.evaluation import DIRECTIONS
+from pipeline.report import svg
 from pipeline.retrieval.metrics import KS
 
 COLOURS = {"base": "#8a93a6", "student": "#2f6fde"}
-_STYLE = {
-    "svg.hashsalt": "dclip", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
-    "axes.spines.right": False, "text.color": "#667085", "axes.labelcolor": "#667085", "xtick.color": "#667085",
-    "ytick.color": "#667085", "axes.edgecolor": "#98a2b3", "axes.titlecolor": "#667085",
-}  # fmt: skip
 
 
 def write_recall(path: Path, metrics: dict[str, Any]) -> None:
@@ -45,27 +35,19 @@ def read_history(path: Path) -> dict[str, list[float]]:
     return {name: values for name, values in columns.items() if any(v == v for v in values)}
 
 
-def _svg(figure: Any) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
 def recall_bars(metrics: dict[str, Any]) -> str:
     """Recall@K of base and student both ways, as SVG."""
-    with plt.rc_context(_STYLE):
+    with svg.style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(7, 2.4), sharey=True)
         for axis, way in zip(axes, DIRECTIONS, strict=True):
             for offset, (model, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
                 values = [metrics[model][way][f"recall@{k}"] for k in KS]
                 bars = axis.bar([i + offset for i in range(len(KS))], values, 0.38, color=colour, label=model)
-                axis.bar_label(bars, fmt="%.2f", fontsize=7, color="#667085")
+                axis.bar_label(bars, fmt="%.2f", fontsize=7, color=svg.GREY)
             axis.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
             axis.set_title(way.replace("_", " "), fontsize=9)
         axes[0].legend(frameon=False)
-        return _svg(figure)
+        return svg.text(figure)
 
 
 def curves(history: dict[str, list[float]], names: list[str], title: str, x: str = "epoch") -> str:
@@ -73,11 +55,11 @@ def curves(history: dict[str, list[float]], names: list[str], title: str, x: str
     present = [name for name in names if name in history]
     if not present:
         return ""
-    with plt.rc_context(_STYLE):
+    with svg.style() as plt:
         figure, axis = plt.subplots(figsize=(3.4, 2.2))
         for name in present:
             axis.plot(history[x], history[name], marker=".", label=name.removeprefix("val_").replace("_", " "))
         axis.set_xlabel(x)
         axis.set_title(title, fontsize=9)
         axis.legend(frameon=False, fontsize=7)
-        return _svg(figure)
+        return svg.text(figure)

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from PIL import Image
-
+from pipeline.processes import Processes
 from pipeline.progress import track
 from pipeline.sample_world.drawing import draw
-from pipeline.sample_world.scenes import SIDE, Scene
-
-Form = Literal["rgb", "grey", "cmyk", "truncated", "recompressed", "resized"]
+from pipeline.sample_world.forms import FORMS, Alteration, altered
+from pipeline.sample_world.scenes import Scene
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A scene, and how its JPEG is written: what real corpora contain beside plain RGB files."""
+    """A scene, and how its file is written."""
 
     scene: Scene
-    form: Form = "rgb"
+    form: str = "rgb"
+    """One of `FORMS`."""
+    alteration: Alteration | None = None
+    """Of a near copy, which is a JPEG."""
 
 
-def jpeg(picture: Picture) -> bytes:
-    """The picture's file. `truncated` stops after 40 % of the bytes."""
+def encode(picture: Picture) -> bytes:
+    """The picture's file."""
     image = draw(picture.scene)
-    quality = 92
-    match picture.form:
-        case "grey":
-            image = image.convert("L")
-        case "cmyk":
-            image = image.convert("CMYK")
-        case "recompressed":
-            quality = 70
-        case "resized":
-            image = image.resize((SIDE * 7 // 8, SIDE * 7 // 8), Image.Resampling.BICUBIC)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    data = out.getvalue()
-    return data[: len(data) * 2 // 5] if picture.form == "truncated" else data
+    return altered(image, picture.alteration) if picture.alteration else FORMS[picture.form](image)
 
 
 def render(pictures: Sequence[Picture], what: str, workers: int) -> Iterator[bytes]:
     """The file of every picture, in order, rendered by `workers` processes."""
-    if workers < 2:
-        yield from track(map(jpeg, pictures), what, total=len(pictures), unit="images")
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        rendered: Iterable[bytes] = pool.map(jpeg, pictures, chunksize=32)
-        yield from track(rendered, what, total=len(pictures), unit="images")
+    with Processes(workers) as processes:
+        yield from track(processes.map(encode, pictures), what, total=len(pictures), unit="images")

@@ -119,3 +119,23 @@ def sibling(rng: np.random.Generator, scene: Scene, shapes: Sequence[str], colou
             things[i] = replace(a, x=b.x, y=b.y, radius=b.radius, size=b.size)
             things[j] = replace(b, x=a.x, y=a.y, radius=a.radius, size=a.size)
     return Scene(tuple(things), scene.background, int(rng.integers(2**31)))
+
+
+def twin(rng: np.random.Generator, scene: Scene, colours: Sequence[str]) -> Scene:
+    """The same picture, noise and all, but for the colour of one thing, or its place by 12 to 40 pixels."""
+    things = list(scene.things)
+    i = int(rng.integers(len(things)))
+    moved = _moved(rng, things[i], things[:i] + things[i + 1 :]) if rng.random() < 0.5 else None
+    things[i] = moved or replace(things[i], colour=_choice(rng, [c for c in colours if c != things[i].colour]))
+    return replace(scene, things=tuple(things))
+
+
+def _moved(rng: np.random.Generator, thing: Thing, others: Sequence[Thing]) -> Thing | None:
+    """The thing elsewhere, or None if no room is found."""
+    for _ in range(50):
+        distance, angle = float(rng.uniform(12, 40)), float(rng.uniform(0, 2 * np.pi))
+        x, y = thing.x + distance * float(np.cos(angle)), thing.y + distance * float(np.sin(angle))
+        moved = replace(thing, x=x, y=y)
+        if min(moved.box) >= 2 and max(moved.box) <= SIDE - 2 and _fits(moved, others):
+            return moved
+    return None

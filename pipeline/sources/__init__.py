@@ -1,26 +1,24 @@
 """The corpora as they are downloaded: one file each, one function each, registered here.
 
-A reader takes a corpus's folder and yields every row of it, as a `Sample` or as a `Rejected`. To add a corpus,
-write `read(folder)` in a file of its own and add it to `READERS`.
+A reader takes a corpus's folder and yields every row of it: an `Image`, a `Caption` or a `Rejected`. To add a corpus,
+write `read(folder)` and what must be said of it, a `Corpus`, in a file of its own, and add it to `CORPORA`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
-from pipeline.sources.rows import Caption, Rejected, Row, Sample, SourceError
+from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
 
-Reader = Callable[[Path], Iterator[Row]]
-
-READERS: dict[str, Reader] = {
-    "mscoco": mscoco.read,
-    "flickr30k": flickr30k.read,
-    "conceptual_captions": conceptual_captions.read,
+CORPORA: dict[str, Corpus] = {
+    "mscoco": mscoco.CORPUS,
+    "flickr30k": flickr30k.CORPUS,
+    "conceptual_captions": conceptual_captions.CORPUS,
 }
 
-__all__ = ["READERS", "Caption", "Reader", "Rejected", "Row", "Sample", "SourceError", "read"]
+__all__ = ["CORPORA", "Caption", "Corpus", "File", "Image", "Rejected", "Row", "SourceError", "read"]
 
 
 def read(source: str, folder: Path) -> Iterator[Row]:
@@ -29,11 +27,11 @@ def read(source: str, folder: Path) -> Iterator[Row]:
     Raises:
         SourceError: the folder or one of its files is missing or not in the expected layout.
     """
-    if source not in READERS:
-        raise SourceError(f"unknown corpus {source!r}; there are {', '.join(READERS)}")
+    if source not in CORPORA:
+        raise SourceError(f"unknown corpus {source!r}; there are {', '.join(CORPORA)}")
     if not folder.is_dir():
         raise SourceError(
             f"{source}: no folder {folder}. Put the corpus there (README, 'Your own data') or take it out of "
             "sources.quota in params.yaml"
         )
-    return READERS[source](folder)
+    return CORPORA[source].read(folder)

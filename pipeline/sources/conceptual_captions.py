@@ -1,60 +1,153 @@
-"""Conceptual Captions: TSV files `caption<TAB>url` and a folder of whatever could be downloaded."""
+"""Conceptual Captions: TSV files `caption<TAB>url` with whatever could be downloaded, or img2dataset's output.
+
+    Train_GCC-training.tsv              any *.tsv; `caption<TAB>url` may stand above as a header
+    <crc32(url)>, <row>_<crc32(url)>    downloads, with any extension, anywhere below the folder
+    00000.tar, 00000.parquet            img2dataset's shards, anywhere below the folder
+
+The rows are those of the TSV files, or without one those of img2dataset.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from pipeline.schema import Reason, make_key
-from pipeline.sources.rows import Caption, Rejected, Row, Sample, SourceError
+from pipeline.schema import Reason
+from pipeline.sources import folders, img2dataset
+from pipeline.sources.lines import lines
+from pipeline.sources.lookup import Lookup
+from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
 
 SOURCE = "conceptual_captions"
 LICENCE = "as the page it is from"
 
+_HEADER = b"caption\turl"
+_NO_IMAGES = ("tsv", "json", "txt", "tar", "parquet")
+
+Find = Callable[[str], tuple[File | None, str]]
+"""Takes a url to its file, or to why there is none."""
+
 
 def source_id(url: str) -> str:
     """`cc-` and 16 hex digits of the url's sha256."""
-    return "cc-" + hashlib.sha256(url.encode()).hexdigest()[:16]
+    return f"cc-{_number(url):016x}"
 
 
 def crc32(url: str) -> str:
     """The decimal CRC-32 by which the usual download script names its files."""
-    return str(zlib.crc32(url.encode()) & 0xFFFFFFFF)
+    return str(zlib.crc32(url.encode()))
 
 
 def read(folder: Path) -> Iterator[Row]:
-    """Every url of all *.tsv files; rows of the same url are captions of one image.
+    """Every row of the TSV files, or of img2dataset's shards; rows of the same url are captions of one image.
 
-    An image is found as `<crc32(url)>` or `<row>_<crc32(url)>`, with any extension, anywhere below the folder.
+    Raises:
+        SourceError: there is neither.
     """
-    tables = sorted(folder.glob("*.tsv"))
-    if not tables:
-        raise SourceError(f"{SOURCE}: no *.tsv in {folder}; expected rows of caption<TAB>url")
-    downloads: dict[str, Path] = {}
-    for found in sorted(folder.rglob("*")):
-        if found.suffix not in (".tsv", ".json", ".txt") and found.is_file():
-            downloads.setdefault(found.stem.rpartition("_")[2], found)
-    captions: dict[str, list[Caption]] = {}
-    for path in tables:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                place = f"{path.name}:{number}"
-                raw, tab, address = line.rstrip(b"\r\n").partition(b"\t")
-                url = address.decode("utf-8", errors="replace").strip()
-                if not tab or not url or "\t" in url:
-                    yield Rejected("caption", "", SOURCE, place, Reason.MALFORMED_ROW, "expected caption<TAB>url")
-                    continue
-                own = captions.setdefault(url, [])
-                try:
-                    own.append(Caption(raw.decode("utf-8"), place))
-                except UnicodeDecodeError as error:
-                    key = make_key(SOURCE, source_id(url))
-                    yield Rejected("caption", key, SOURCE, place, Reason.NOT_UTF8, str(error))
-    for url, texts in captions.items():
+    tables = sorted(folder.glob("[!.]*.tsv"))
+    shards = img2dataset.shards(folder)
+    if tables:
+        find = yield from _finder(folder, shards)
+        for path in tables:
+            yield from _table(path, find)
+    elif shards:
+        for shard in shards:
+            yield from _shard(folder, shard)
+    else:
+        raise SourceError(
+            f"{SOURCE}: found no *.tsv in {folder}, nor shards of img2dataset below it; expected rows of "
+            "caption<TAB>url, or 00000.tar or 00000/ with 00000.parquet"
+        )
+
+
+def _number(url: str) -> int:
+    return int.from_bytes(hashlib.sha256(url.encode()).digest()[:8])
+
+
+def _table(path: Path, find: Find) -> Iterator[Row]:
+    for number, line in lines(path):
+        if number == 1 and line == _HEADER:
+            continue
+        place = f"{path.name}:{number}"
+        text, _, address = line.partition(b"\t")
+        try:
+            url = address.decode().strip()
+        except UnicodeDecodeError:
+            url = ""
+        if not url or "\t" in url:
+            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, "expected caption<TAB>url")
+            continue
         identity = source_id(url)
-        yield Sample(
-            key=make_key(SOURCE, identity), source=SOURCE, source_id=identity, path=downloads.get(crc32(url)),
-            captions=tuple(texts), licence=LICENCE, url=url,
-        )  # fmt: skip
+        file, note = find(url)
+        yield Image(identity, file, licence=LICENCE, url=url, note=note)
+        yield Caption(identity, text, place)
+
+
+def _shard(folder: Path, shard: str) -> Iterator[Row]:
+    for record in img2dataset.read(folder, shard):
+        if isinstance(record, Rejected):
+            yield record
+            continue
+        identity = source_id(record.url)
+        yield Image(identity, record.file, licence=LICENCE, url=record.url, note=record.note)
+        try:
+            text = record.caption.read() if isinstance(record.caption, File) else record.caption
+        except OSError as error:
+            yield Rejected("caption", identity, record.place, Reason.MALFORMED_ROW, str(error))
+        else:
+            if text is not None:
+                yield Caption(identity, text, record.place)
+
+
+def _finder(folder: Path, shards: list[str]) -> Generator[Rejected, None, Find]:
+    """Yield what cannot be read of the shards; return a `Find`, which asks downloads by name before the shards."""
+    named, recorded = Lookup(), Lookup()
+    for name in folders.below(folder):
+        crc = _crc_of(name)
+        if crc is not None:
+            named.add(crc, name)
+    for shard in shards:
+        for record in img2dataset.read(folder, shard):
+            if isinstance(record, Rejected):
+                yield record
+            elif record.file is None:
+                recorded.add(_number(record.url), f"\0\0\0{record.note}")
+            else:
+                path = record.file.path.removeprefix(f"{folder}/")
+                length = "" if record.file.length is None else record.file.length
+                recorded.add(_number(record.url), f"{path}\0{record.file.offset}\0{length}\0")
+
+    def find(url: str) -> tuple[File | None, str]:
+        crc = zlib.crc32(url.encode())
+        if names := named.find(crc):
+            return File(f"{folder}/{min(names)}"), ""
+        note = f"no download is named {crc}"
+        for entry in recorded.find(_number(url)):
+            path, offset, length, why = entry.split("\0", maxsplit=3)
+            if path:
+                return File(f"{folder}/{path}", int(offset), int(length) if length else None), ""
+            note = why
+        return None, note
+
+    return find
+
+
+def _crc_of(name: str) -> int | None:
+    """The CRC-32 in a download's name, if it is one."""
+    stem, dot, extension = name.rpartition("/")[2].rpartition(".")
+    digits = (stem if dot else extension).rpartition("_")[2]
+    if not (digits.isascii() and digits.isdecimal()) or (dot and extension in _NO_IMAGES):
+        return None
+    crc = int(digits) if len(digits) <= 10 else -1
+    # A number with leading zeros is no CRC but a KEY of img2dataset.
+    return crc if str(crc) == digits and crc < 2**32 else None
+
+
+CORPUS = Corpus(
+    read=read,
+    title="Conceptual Captions",
+    citation="Sharma et al., Conceptual Captions: A Cleaned, Hypernymed, Image Alt-text Dataset, ACL 2018",
+    terms="captions for any purpose with acknowledgement of Google LLC; images belong to the pages they are from",
+)

@@ -1,92 +1,139 @@
-"""MSCOCO: annotations/captions_<name>.json beside the image folder <name>, and optionally dataset_coco.json."""
+"""MSCOCO: annotations/captions_<name>.json beside the image folder <name>, and optionally dataset_coco.json.
+
+Of 2014, of 2017, or both. An image's id is its COCO id in 12 digits, which 2014 and 2017 share; file names differ.
+Where there are no annotations, captions are those of dataset_coco.json, in the folders that its entries name.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
-from pipeline.schema import Reason, make_key
-from pipeline.sources import karpathy
-from pipeline.sources.rows import Caption, Rejected, Row, Sample, SourceError
+from pipeline.schema import Reason
+from pipeline.sources import folders, karpathy
+from pipeline.sources.json_arrays import entries, field, printable
+from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
 
 SOURCE = "mscoco"
+SPLIT_FILE = "dataset_coco.json"
+
+_EXPECTED = (
+    "a COCO captions file: licenses with id and name, images with id and file_name, and annotations with id, image_id "
+    "and caption"
+)
 
 
 def read(folder: Path) -> Iterator[Row]:
-    """Every image and caption of all captions_*.json files; an image's id is its 12-digit COCO id.
+    """Every image and caption of all captions_*.json files, or else of dataset_coco.json.
 
-    Karpathy's split is by id, so it holds whether an image lies in train2014, val2014 or train2017.
+    An image whose folder is not there has no file, as long as there is another folder.
+
+    Raises:
+        SourceError: there is neither kind of captions, none of their image folders, or a file is not in its layout.
     """
-    annotation_files = sorted((folder / "annotations").glob("captions_*.json"))
-    if not annotation_files:
-        raise SourceError(f"{SOURCE}: no annotations/captions_*.json in {folder}")
-    split = karpathy.read(folder / "dataset_coco.json", lambda image: f"{int(image['cocoid']):012d}")
-    seen: set[str] = set()
-    for path in annotation_files:
-        yield from _read_file(path, folder / path.stem.removeprefix("captions_"), split, seen)
+    split = karpathy.read(folder / SPLIT_FILE, lambda image: _identity(field(image, "cocoid")))
+    annotations = {
+        path: path.stem.removeprefix("captions_") for path in sorted((folder / "annotations").glob("captions_*.json"))
+    }
+    if annotations:
+        present = _image_folders(folder, set(annotations.values()), " and ".join(path.name for path in annotations))
+        for path, image_folder in annotations.items():
+            yield from _images(path, folder / image_folder, present.get(image_folder), split)
+            yield from _captions(path)
+    elif (folder / SPLIT_FILE).is_file():
+        yield from _from_split_file(folder, split)
+    else:
+        raise SourceError(f"{SOURCE}: found neither annotations/captions_*.json nor {SPLIT_FILE} in {folder}")
 
 
-def _read_file(path: Path, images: Path, split: karpathy.Evaluation, seen: set[str]) -> Iterator[Row]:
-    if not images.is_dir():
-        raise SourceError(f"{SOURCE}: {path.name} belongs to the image folder {images}, which does not exist")
-    try:
-        content = files.read_json(path)
-        licences = {entry["id"]: str(entry["name"]) for entry in content.get("licenses", [])}
-        captions: dict[int, list[tuple[Any, str]]] = defaultdict(list)
-        for annotation in content["annotations"]:
-            place = f"{path.name}#{annotation['id']}"
-            captions[int(annotation["image_id"])].append((annotation["caption"], place))
-        entries = [
-            (
-                int(image["id"]),
-                str(image["file_name"]),
-                licences.get(image.get("license"), ""),
-                str(image.get("flickr_url") or image.get("coco_url") or ""),
-            )
-            for image in content["images"]
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+def _image_folders(folder: Path, wanted: set[str], name: str) -> dict[str, set[str]]:
+    """File names by folder, of the wanted folders that are there."""
+    there = wanted & {inner.name for inner in folder.iterdir() if inner.is_dir()}
+    if not there:
         raise SourceError(
-            f"{path}: not a COCO captions file ({error!r}); expected images with id and file_name, and "
-            "annotations with id, image_id and caption. Download it again"
-        ) from error
-    present = {entry.name for entry in images.iterdir()}
-    for number, file_name, licence, url in entries:
-        source_id = f"{number:012d}"
-        key = make_key(SOURCE, source_id)
-        own = []
-        for text, place in captions.pop(number, ()):
-            if reason := _unusable(text):
-                yield Rejected("caption", key, SOURCE, place, reason, repr(text)[:200])
-            else:
-                own.append(Caption(text, place))
-        if source_id in seen:
-            detail = "this image id was already read"
-            yield Rejected("image", key, SOURCE, f"{path.name}#{number}", Reason.DUPLICATE_IMAGE, detail)
-            for caption in own:
-                yield Rejected("caption", key, SOURCE, caption.place, Reason.DUPLICATE_IMAGE, detail)
+            f"{SOURCE}: found no folder of the images of {name} in {folder}; expected "
+            f"{' or '.join(map(printable, sorted(wanted))) or 'entries that name one'}. Download it, or move it there"
+        )
+    return {image_folder: folders.names(folder / image_folder) for image_folder in there}
+
+
+def _identity(number: Any) -> str:
+    if type(number) is not int or not 0 <= number < 10**12:  # True is an int too
+        raise ValueError(f"expected an image id of at most 12 digits, found {number!r:.50}")
+    return f"{number:012d}"
+
+
+def _images(path: Path, folder: Path, present: set[str] | None, split: karpathy.Evaluation) -> Iterator[Row]:
+    licences = {}
+    for index, entry in enumerate(entries(path, "licenses", _EXPECTED, optional=True)):
+        number, name = field(entry, "id"), field(entry, "name")
+        if not isinstance(number, int) or not isinstance(name, str):
+            raise SourceError(f"{path}: licenses[{index}] has no id and name; expected {_EXPECTED}. Download it again")
+        licences[number] = printable(name)
+    for index, entry in enumerate(entries(path, "images", _EXPECTED)):
+        name, licence = field(entry, "file_name"), field(entry, "license")
+        try:
+            identity = _identity(field(entry, "id"))
+            if not isinstance(name, str):
+                raise ValueError(f"expected a file_name, found {name!r:.50}")
+        except ValueError as error:
+            yield Rejected("image", "", f"{path.name}#images[{index}]", Reason.MALFORMED_ROW, str(error))
             continue
-        seen.add(source_id)
-        yield Sample(
-            key=key, source=SOURCE, source_id=source_id,
-            path=images / file_name if file_name in present else None,
-            captions=tuple(own), licence=licence, url=url, evaluation=split.get(source_id),
-        )  # fmt: skip
-    for number, orphans in captions.items():
-        for _, place in orphans:
-            key = make_key(SOURCE, f"{number:012d}")
-            yield Rejected("caption", key, SOURCE, place, Reason.MALFORMED_ROW, f"no image with id {number}")
+        file, note = _find(folder, present, name)
+        yield Image(
+            id=identity,
+            file=file,
+            licence=licences.get(licence, "") if isinstance(licence, int) else "",
+            url=printable(field(entry, "flickr_url") or field(entry, "coco_url")),
+            evaluation=split.get(identity),
+            note=note,
+        )
 
 
-def _unusable(text: Any) -> Reason | None:
-    """Why a caption cannot be text; JSON can hold what UTF-8 cannot, such as half of a surrogate pair."""
-    if not isinstance(text, str):
-        return Reason.MALFORMED_ROW
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return Reason.NOT_UTF8
-    return None
+def _captions(path: Path) -> Iterator[Row]:
+    for index, entry in enumerate(entries(path, "annotations", _EXPECTED)):
+        number, text = field(entry, "id"), field(entry, "caption")
+        place = f"{path.name}#{number}" if isinstance(number, int) else f"{path.name}#annotations[{index}]"
+        identity = ""
+        try:
+            identity = _identity(field(entry, "image_id"))
+            if not isinstance(text, str):
+                raise ValueError(f"expected a caption, found {text!r:.200}")
+        except ValueError as error:
+            yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, str(error))
+            continue
+        yield Caption(identity, text, place)
+
+
+def _from_split_file(folder: Path, split: karpathy.Evaluation) -> Iterator[Row]:
+    path = folder / SPLIT_FILE
+    named = (field(entry, "filepath") for entry in entries(path, "images", karpathy.EXPECTED))
+    present = _image_folders(folder, {name for name in named if isinstance(name, str)}, path.name)
+
+    def read_image(entry: Any) -> Image:
+        identity, parent, name = _identity(field(entry, "cocoid")), field(entry, "filepath"), field(entry, "filename")
+        if not isinstance(parent, str) or not isinstance(name, str):
+            raise ValueError(f"expected filepath and filename, found {parent!r:.50} and {name!r:.50}")
+        file, note = _find(folder / parent, present.get(parent), name)
+        return Image(identity, file, evaluation=split.get(identity), note=note)
+
+    yield from karpathy.rows(path, read_image)
+
+
+def _find(folder: Path, present: set[str] | None, name: str) -> tuple[File | None, str]:
+    """An image's file, or why there is none; `present` is what the folder holds, None if there is no folder."""
+    if present is None:
+        return None, f"there is no folder {printable(folder.name)}"
+    if name not in present:
+        return None, printable(f"there is no {folder.name}/{name}")
+    return File(f"{folder}/{name}"), ""
+
+
+CORPUS = Corpus(
+    read=read,
+    title="MSCOCO Captions",
+    citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014, arXiv:1405.0312",
+    terms="captions CC BY 4.0; images under their own Flickr licences, named per image",
+    split_file=SPLIT_FILE,
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 from open_clip import SimpleTokenizer
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.progress import track
 from pipeline.schema import SPANS, SpanKind
 from pipeline.spans.phrases import Parser

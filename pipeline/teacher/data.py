@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import SpanKind, vectors
 from pipeline.tables import ContractError, Table, offsets
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import vectors
 from pipeline.tables import ContractError, Table, VectorWriter, offsets
 from pipeline.teacher.data import FeatureSet

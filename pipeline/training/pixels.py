@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline import files, images
 from pipeline.clip.towers import Clip
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 
 
 def cached(clip: Clip, manifest: Manifest, folder: Path) -> NDArray[np.uint8]:

@@ -1,11 +1,16 @@
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from tiny_corpora import coco, flickr, png
 
 from pipeline import shards, sources
-from pipeline.curation.curate import EmptySplit, Manifest, curate
+from pipeline.curation.captions import CaptionLimits
+from pipeline.curation.curate import EmptySplit, ImageChanged, curate
+from pipeline.curation.inspection import ImageLimits
+from pipeline.curation.select import Rules
+from pipeline.manifest import Manifest
 from pipeline.schema import MANIFEST, REJECTED, Split
 from pipeline.tables import ContractError
 
@@ -25,16 +30,15 @@ def corpora(tmp_path_factory):
     return folder
 
 
-def run(corpora, out, **changes):
-    arguments = {
-        "quota": {"mscoco": 20, "flickr30k": 20},
-        "test": {"flickr30k": "karpathy"},
-        "validation": 0.3,
-        "samples_per_shard": 5,
-        "seed": 17,
-        "workers": 2,
-    }
-    return curate(corpora, out, **{**arguments, **changes})
+def run(corpora, out, *, workers=2, samples_per_shard=5, **changes):
+    default = {
+        "quota": {"mscoco": 20, "flickr30k": 20}, "test": {"flickr30k": "karpathy"}, "validation": 0.3,
+        "images": ImageLimits(8, 10**6, 10), "radius": 12, "merge": True, "seed": 17,
+    }  # fmt: skip
+    return curate(
+        corpora, out, Rules(**(default | changes)), CaptionLimits(1, 50), samples_per_shard=samples_per_shard,
+        workers=workers,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +58,9 @@ def test_counts_add_up_to_what_stands_in_the_files(curated):
     assert counts["caption"]["mscoco"]["read"] == 60
     flickr_captions = counts["caption"]["flickr30k"]
     assert flickr_captions == {
-        "read": 13, "kept": 9, "evaluation_image": 1, "empty_caption": 1, "not_utf8": 1, "malformed_row": 1,
+        "read": 13, "kept": 9, "evaluation_copy": 1, "no_words": 1, "not_utf8": 1, "malformed_row": 1,
     }  # fmt: skip
-    assert counts["image"]["flickr30k"] == {"read": 10, "kept": 9, "evaluation_image": 1}
+    assert counts["image"]["flickr30k"] == {"read": 10, "kept": 9, "evaluation_copy": 1}
     assert counts["kept"]["test"] == 2
     assert sum(counts["kept"].values()) == 29
 
@@ -65,13 +69,13 @@ def test_every_rejected_row_has_its_place_and_reason(curated):
     out, counts = curated
     table = pq.read_table(out / "rejected.parquet")
     assert table.schema.remove_metadata().equals(REJECTED)
-    rows = {(r["place"], r["reason"]) for r in table.to_pylist() if r["source"] == "flickr30k"}
+    rows = {(Path(r["place"]).name, r["reason"]) for r in table.to_pylist() if r["source"] == "flickr30k"}
     assert rows == {
-        ("results_20130124.token:11", "empty_caption"),
+        ("results_20130124.token:11", "no_words"),
         ("results_20130124.token:12", "not_utf8"),
         ("results_20130124.token:13", "malformed_row"),
-        ("results_20130124.token:10", "evaluation_image"),
-        ("109.jpg", "evaluation_image"),
+        ("results_20130124.token:10", "evaluation_copy"),
+        ("109.jpg", "evaluation_copy"),
     }
     assert table.num_rows == sum(
         n
@@ -92,7 +96,7 @@ def test_shards_hold_the_original_bytes_in_the_order_of_the_manifest(curated, co
     assert list(found) == manifest.keys
     for row in manifest.rows:
         assert found[row["key"]] == png(int(row["source_id"]))
-        assert (row["width"], row["height"]) == (4, 3)
+        assert (row["width"], row["height"]) == (48, 36)
 
 
 def test_a_shard_alone_says_what_its_samples_are(curated):
@@ -102,7 +106,10 @@ def test_a_shard_alone_says_what_its_samples_are(curated):
     assert [record["captions"] for _, _, record in found] == manifest.captions
     assert [record["source"] for _, _, record in found] == [row["source"] for row in manifest.rows]
     places = [(row["shard"], row["row"]) for row in manifest.rows]
-    assert places == [(i // 5, i % 5) for i in range(len(manifest))]
+    sizes = [sum(shard == s for shard, _ in places) for s in range(places[-1][0] + 1)]
+    assert len(sizes) == -(-len(manifest) // 5)
+    assert max(sizes) - min(sizes) <= 1
+    assert places == [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
 
 
 def test_every_shard_mixes_the_corpora(curated):
@@ -111,9 +118,10 @@ def test_every_shard_mixes_the_corpora(curated):
     assert order not in (sorted(order), sorted(order, reverse=True))
 
 
-def test_two_runs_are_the_same_bytes(curated, corpora, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_same_input_is_the_same_bytes_over_any_number_of_processes(curated, corpora, tmp_path, workers):
     out, _ = curated
-    run(corpora, tmp_path / "again", workers=1)
+    run(corpora, tmp_path / "again", workers=workers)
     assert contents(tmp_path / "again") == contents(out)
 
 
@@ -173,3 +181,42 @@ def test_a_shard_that_is_too_short_is_refused(curated, tmp_path):
     shards.write(tmp_path / "copy" / "test", samples[:1], per_shard=5)
     with pytest.raises(ContractError, match="is in no shard"):
         list(Manifest(tmp_path / "copy", (Split.TEST,)).images("check"))
+
+
+def test_shards_of_an_earlier_larger_run_are_removed(curated, corpora, tmp_path):
+    run(corpora, tmp_path, samples_per_shard=1)
+    run(corpora, tmp_path)
+    assert contents(tmp_path) == contents(curated[0])
+
+
+def test_captions_say_where_they_were_read(curated):
+    row = next(r for r in Manifest(curated[0]).rows if r["key"] == "flickr30k-100")
+    assert list(zip(row["captions"], row["caption_origins"], strict=True)) == [
+        ("a dog", "flickr30k:results_20130124.token:1")
+    ]
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(png(77)), Path.unlink], ids=["other", "gone"])
+def test_an_image_that_changes_while_curate_runs_stops_it(corpora, tmp_path, monkeypatch, change):
+    from pipeline.curation import curate as library
+
+    raw = tmp_path / "raw"
+    shutil.copytree(corpora, raw)
+    original = library.select
+
+    def select_and_change(*arguments):
+        original(*arguments)
+        for path in (raw / "mscoco/train2017").iterdir():
+            change(path)
+
+    monkeypatch.setattr(library, "select", select_and_change)
+    with pytest.raises(ImageChanged, match=r"curate began"):
+        run(raw, tmp_path / "out")
+    assert not (tmp_path / "out/manifest.parquet").exists()
+
+
+def test_nothing_is_left_beside_the_output(curated):
+    out, _ = curated
+    assert sorted(p.name for p in out.iterdir()) == [
+        "card", "manifest.parquet", "rejected.parquet", "test", "train", "val",
+    ]  # fmt: skip

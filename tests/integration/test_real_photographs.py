@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_world import execute
 
 from pipeline import images
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import Split
 from pipeline.tables import Table
 

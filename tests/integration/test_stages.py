@@ -11,8 +11,8 @@ import webdataset as wds
 from tiny_world import STAGES, execute
 
 from pipeline import images
-from pipeline.curation.curate import Manifest
 from pipeline.errors import InputError
+from pipeline.manifest import Manifest
 from pipeline.schema import REGIONS, SPANS, SpanKind, Split
 from pipeline.tables import ContractError, Table
 
@@ -88,7 +88,8 @@ def test_shards_are_plain_webdataset_with_original_bytes(world):
             for row, sample in enumerate(wds.WebDataset(str(shard), shardshuffle=False)):
                 expected = rows[sample["__key__"]]
                 assert (expected["split"], expected["shard"], expected["row"]) == (split, int(shard.stem), row)
-                assert hashlib.sha256(sample["jpg"]).hexdigest() == expected["image_sha256"]
+                (image,) = (sample[form] for form in set(images.EXTENSIONS.values()) & sample.keys())
+                assert hashlib.sha256(image).hexdigest() == expected["image_sha256"]
                 assert json.loads(sample["json"])["captions"] == expected["captions"]
                 seen += 1
     assert seen == len(rows)
@@ -98,7 +99,9 @@ def test_no_evaluation_image_trains(world):
     data, _ = world
     planted = json.loads((data / "sample/planted.json").read_text())
     guarded = {key for defects in planted.values() for key in defects.get("evaluation_image", [])}
-    assert guarded
+    copies = {copy for defects in planted.values() for _, copy in defects.get("evaluation_copy", [])}
+    assert guarded and copies
+    guarded |= copies
     rows = Manifest(data / "curate").rows
     assert not guarded & {row["key"] for row in rows}
     hashes = {split: {r["image_sha256"] for r in rows if r["split"] == split} for split in Split}
@@ -109,12 +112,12 @@ def test_every_planted_broken_image_and_caption_is_rejected_for_its_reason(world
     data, _ = world
     planted = json.loads((data / "sample/planted.json").read_text())
     rejected = pq.read_table(data / "curate/rejected.parquet").to_pylist()
-    for reason in ("missing_image", "unreadable_image"):
+    for reason in ("missing_image", "unreadable_image", "empty_file", "not_an_image", "oversized_image"):
         wanted = {key for defects in planted.values() for key in defects.get(reason, [])}
         found = {r["key"] for r in rejected if r["kind"] == "image" and r["reason"] == reason}
         over_quota = {r["key"] for r in rejected if r["reason"] == "over_quota"}
         assert found <= wanted and wanted <= found | over_quota
-    for reason in ("empty_caption", "not_utf8", "malformed_row"):
+    for reason in ("empty_caption", "no_words", "long_caption", "duplicate_caption", "not_utf8", "malformed_row"):
         wanted = {place for defects in planted.values() for place in defects.get(reason, [])}
         assert {r["place"] for r in rejected if r["reason"] == reason} == wanted
 
@@ -217,6 +220,7 @@ def test_bad_input_ends_in_an_error_that_says_what_to_do(world, tmp_path):
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
         execute(["curate"], missing, tmp_path)
 
+    (tmp_path / "curate").rmdir()  # nothing was left in it
     (tmp_path / "curate").symlink_to(data / "curate")
     (tmp_path / "models").mkdir()
     for name in ("metrics.json", "detector.pt"):

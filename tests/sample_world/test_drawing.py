@@ -1,13 +1,9 @@
-import io
-
 import numpy as np
 import pytest
-from PIL import Image, ImageChops
+from PIL import ImageChops
 
-from pipeline.images import UnreadableImage, decode
 from pipeline.sample_world.drawing import draw
-from pipeline.sample_world.pictures import Picture, jpeg, render
-from pipeline.sample_world.scenes import SIDE, Scene, Thing
+from pipeline.sample_world.scenes import Scene, Thing
 from pipeline.sample_world.vocabulary import SHAPES, TEXTURES
 
 
@@ -40,29 +36,3 @@ def test_a_plain_thing_has_its_colour():
 def test_every_texture_looks_different():
     pictures = {draw(scene(texture=texture)).tobytes() for texture in TEXTURES}
     assert len(pictures) == len(TEXTURES)
-
-
-@pytest.mark.parametrize(("form", "mode"), [("rgb", "RGB"), ("grey", "L"), ("cmyk", "CMYK")])
-def test_a_form_is_how_the_file_is_stored(form, mode):
-    with Image.open(io.BytesIO(jpeg(Picture(scene(), form)))) as image:
-        assert (image.format, image.mode, image.size) == ("JPEG", mode, (SIDE, SIDE))
-
-
-def test_a_near_duplicate_looks_the_same_in_other_bytes():
-    whole = Picture(scene())
-    for form in ("recompressed", "resized"):
-        data = jpeg(Picture(scene(), form))
-        assert data != jpeg(whole)
-        same_size = decode(data).resize((SIDE, SIDE))
-        difference = np.abs(np.asarray(same_size, dtype=int) - np.asarray(decode(jpeg(whole)), dtype=int))
-        assert difference.mean() < 6
-
-
-def test_a_truncated_file_cannot_be_decoded():
-    with pytest.raises(UnreadableImage):
-        decode(jpeg(Picture(scene(), "truncated")))
-
-
-def test_pictures_are_rendered_in_order():
-    pictures = [Picture(scene(shape)) for shape in SHAPES[:3]]
-    assert list(render(pictures, "draw", workers=1)) == [jpeg(p) for p in pictures]

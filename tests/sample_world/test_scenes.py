@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pipeline.sample_world.scenes import SIDE, Thing, portrait, random_scene, relation, sibling
+from pipeline.sample_world.scenes import SIDE, Thing, portrait, random_scene, relation, sibling, twin
 from pipeline.sample_world.vocabulary import COLOURS, SEEN_COLOURS, SEEN_SHAPES, SHAPES, is_seen
 
 
@@ -73,6 +73,28 @@ def test_a_sibling_differs_in_one_attribute_or_in_one_exchange_of_places():
             assert (d.shape, d.colour, d.texture, d.x, d.y) == (c.shape, c.colour, c.texture, a.x, a.y)
             assert relation(b, d) == relation(c, a) != relation(a, c)
     assert min(kinds["attribute"], kinds["places"]) > 5
+
+
+def test_a_twin_differs_in_the_colour_or_the_place_of_one_thing():
+    rng = np.random.default_rng(5)
+    kinds = Counter()
+    for scene in scenes(80):
+        other = twin(rng, scene, SEEN_COLOURS)
+        assert (other.background, other.seed) == (scene.background, scene.seed)
+        ((a, b),) = ((a, b) for a, b in zip(scene.things, other.things, strict=True) if a != b)
+        if a.colour != b.colour:
+            kinds["colour"] += 1
+            assert b.colour in SEEN_COLOURS
+            assert replace(a, colour=b.colour) == b
+        else:
+            kinds["place"] += 1
+            assert replace(a, x=b.x, y=b.y) == b
+            assert 12 <= np.hypot(a.x - b.x, a.y - b.y) <= 40
+        assert min(b.box) >= 0
+        assert max(b.box) <= SIDE
+        for one, two in combinations(other.things, 2):
+            assert np.hypot(one.x - two.x, one.y - two.y) > one.radius + two.radius
+    assert min(kinds["colour"], kinds["place"]) > 20
 
 
 def test_a_portrait_is_one_large_thing():

@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 
-from pipeline.sources import READERS, SourceError, read
+from pipeline.sources import CORPORA, File, SourceError, read
 
 
-@pytest.mark.parametrize("source", READERS)
+@pytest.mark.parametrize("source", CORPORA)
 def test_an_absent_corpus_is_an_error_that_names_its_folder_and_the_parameter(tmp_path, source):
     with pytest.raises(SourceError, match=r"sources\.quota") as caught:
         read(source, tmp_path / "nowhere")
@@ -14,3 +17,28 @@ def test_an_absent_corpus_is_an_error_that_names_its_folder_and_the_parameter(tm
 def test_an_unknown_corpus_is_an_error_that_lists_the_known_ones(tmp_path):
     with pytest.raises(SourceError, match="'laion'; there are mscoco, flickr30k, conceptual_captions"):
         read("laion", tmp_path)
+
+
+@pytest.mark.parametrize("source", CORPORA)
+def test_an_empty_folder_is_an_error_that_says_what_was_expected(tmp_path, source):
+    with pytest.raises(SourceError, match=str(tmp_path)):
+        list(read(source, tmp_path))
+
+
+@pytest.mark.parametrize("corpus", CORPORA.values(), ids=CORPORA)
+def test_every_corpus_says_what_must_be_said_of_it(corpus):
+    assert all((corpus.title, corpus.citation, corpus.terms))
+
+
+def test_the_corpora_are_known_without_loading_torch():
+    command = "import sys, pipeline.sources; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
+    assert not {"torch", "webdataset", "pyarrow.parquet", "PIL"} & set(done.stdout.split())
+
+
+def test_a_file_is_all_of_its_bytes_or_a_part_of_them(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+    assert File(str(path)).read() == b"0123456789"
+    assert File(str(path), 3, 4).read() == b"3456"
+    assert File(str(path), 8).read() == b"89"

@@ -4,7 +4,7 @@ import torch
 from tiny_features import SAMPLES, D, number, rows, write_features
 from tiny_manifest import write_manifest
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import SpanKind, Split, vectors
 from pipeline.tables import ContractError, VectorWriter
 from pipeline.teacher.data import FeatureSet, ragged

@@ -6,7 +6,7 @@ from tiny_features import SAMPLES, D, write_features
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import SpanKind, Split, vectors
 from pipeline.tables import ContractError, Table, VectorWriter
 from pipeline.teacher.data import FeatureSet

@@ -4,7 +4,7 @@ import torch
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import SpanKind, Split, vectors
 from pipeline.tables import VectorWriter
 from pipeline.teacher.data import FeatureSet

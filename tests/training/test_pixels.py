@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
-from pipeline.curation.curate import Manifest
+from pipeline.manifest import Manifest
 from pipeline.schema import Split
 from pipeline.training.pixels import cached
 

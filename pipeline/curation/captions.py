@@ -1,0 +1,70 @@
+"""What is asked of a caption before it may be kept."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+import ftfy
+import regex
+
+from pipeline.schema import Reason
+
+_ADDRESS = regex.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|\S+\.(?:jpe?g|png|gif|webp|html?)\b", regex.IGNORECASE)
+_WORD = regex.compile(
+    r"\p{Han}|[\p{Hiragana}\p{Katakana}]|\p{Thai}+|[\p{L}\p{N}\p{M}]+(?:['\u2019-][\p{L}\p{N}\p{M}]+)*"
+)
+"""A word; scripts that write no spaces count by the character."""
+_LETTER = regex.compile(r"\p{L}")
+_EDGES = string.punctuation + " …“”‘’«»。！？、"  # noqa: RUF001
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionLimits:
+    """How many words a caption may have."""
+
+    min_words: int
+    max_words: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionFault:
+    """Why a caption is not kept."""
+
+    reason: Reason
+    detail: str
+
+
+def clean(raw: str | bytes, limits: CaptionLimits) -> str | CaptionFault:
+    """The caption with its encoding repaired and white space collapsed, or why it is not kept."""
+    if isinstance(raw, bytes):
+        try:
+            raw = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return CaptionFault(Reason.NOT_UTF8, str(error))
+    elif not raw.isascii():
+        try:
+            raw.encode()  # JSON can hold what UTF-8 cannot, such as half of a surrogate pair
+        except UnicodeEncodeError as error:
+            return CaptionFault(Reason.NOT_UTF8, str(error))
+    text = " ".join((raw if _needs_no_repair(raw) else ftfy.fix_text(raw)).split())
+    if not text:
+        return CaptionFault(Reason.EMPTY_CAPTION, "nothing but white space")
+    words = _WORD.findall(_ADDRESS.sub(" ", text) if "." in text else text)
+    if not any(_LETTER.search(word) for word in words):
+        return CaptionFault(Reason.NO_WORDS, f"no words in {text[:200]!r}")
+    if len(words) < limits.min_words:
+        return CaptionFault(Reason.SHORT_CAPTION, f"fewer than {limits.min_words} words: {text[:200]!r}")
+    if len(words) > limits.max_words:
+        return CaptionFault(Reason.LONG_CAPTION, f"{len(words)} words, more than {limits.max_words}: {text[:200]!r}")
+    return text
+
+
+def _needs_no_repair(text: str) -> bool:
+    """Whether ftfy would leave the text alone, which for printable ASCII without an HTML entity is sure."""
+    return text.isascii() and "&" not in text and text.isprintable()
+
+
+def fold(text: str) -> str:
+    """What two captions share that say the same: no case, no punctuation around them, no extra space."""
+    return " ".join(text.casefold().split()).strip(_EDGES)

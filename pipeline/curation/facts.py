@@ -1,0 +1,182 @@
+"""What a data card says of a curation: counts, leak guard, duplicates, lengths and sizes, licences, examples."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline import files, images
+from pipeline.curation.ledger import Ledger
+from pipeline.curation.select import PUBLISHED, Rules
+from pipeline.schema import Reason, Split
+from pipeline.sources import CORPORA, File, karpathy
+
+EXAMPLES = 8
+"""Of each reason."""
+LEAKS = 200
+"""Copies of evaluation images that are listed; all of them stand in rejected.parquet."""
+THUMBNAIL = 112
+LARGEST = 100_000_000
+"""Pixels of what is decoded for a thumbnail."""
+WORD_BINS = 40
+"""Captions of as many words and more are counted together."""
+SIDE_BIN, SIDE_BINS = 64, 24
+"""Shorter sides are counted in steps of 64 pixels; 1,472 and more together."""
+
+
+def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any]:
+    """Everything that the card shows; small pictures of rejected images are written to `out`/examples.
+
+    Args:
+        ledger: after everything is decided.
+        rules: by which it was.
+        path: holds the corpora; their split files are hashed and counted.
+        out: folder of the card.
+    """
+    sources = list(rules.quota)
+    return {
+        "order": sources,
+        "counts": ledger.balance(),
+        "kept": _kept(ledger, sources),
+        "sources": {source: _source(ledger, source) for source in sources},
+        "leak_guard": {
+            "sources": {source: _guard(ledger, source, path / source, rules) for source in sources},
+            "copies": ledger.db.execute(
+                "SELECT key, detail FROM images WHERE reason = ? ORDER BY key LIMIT ?", (Reason.EVALUATION_COPY, LEAKS)
+            ).fetchall(),
+            "copies_total": _count(ledger, "reason = ?", Reason.EVALUATION_COPY),
+        },
+        "rules": {
+            "seed": rules.seed, "radius": rules.radius, "captions_of_copies": "merged" if rules.merge else "dropped",
+            "merged_captions": ledger.db.execute(
+                "SELECT count(*) FROM captions WHERE home <> image"
+            ).fetchone()[0],
+        },
+        "caption_words": {source: _words(ledger, source) for source in sources},
+        "shorter_sides": {source: _sides(ledger, source) for source in sources},
+        "examples": {
+            "image": _image_examples(ledger, rules.seed, out),
+            "caption": _caption_examples(ledger, rules.seed),
+        },
+    }  # fmt: skip
+
+
+def _count(ledger: Ledger, where: str, *values: object) -> int:
+    return int(ledger.db.execute(f"SELECT count(*) FROM images WHERE {where}", values).fetchone()[0])
+
+
+def _kept(ledger: Ledger, sources: list[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Images and captions by the corpus they were read from, and split."""
+    found = {source: {split.value: {"images": 0, "captions": 0} for split in Split} for source in sources}
+    query = "SELECT source, split, count(*) FROM images WHERE split IS NOT NULL GROUP BY 1, 2"
+    for source, split, count in ledger.db.execute(query):
+        found[source][split]["images"] = count
+    query = (
+        "SELECT i.source, h.split, count(*) FROM captions c JOIN images i ON i.number = c.image "
+        "JOIN images h ON h.number = c.home WHERE h.split IS NOT NULL GROUP BY 1, 2"
+    )
+    for source, split, count in ledger.db.execute(query):
+        found[source][split]["captions"] = count
+    return found
+
+
+def _source(ledger: Ledger, source: str) -> dict[str, Any]:
+    corpus = CORPORA[source]
+    licences = ledger.db.execute(
+        "SELECT licence, count(*) FROM images WHERE source = ? AND split IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1",
+        (source,),
+    ).fetchall()
+    return {"title": corpus.title, "citation": corpus.citation, "terms": corpus.terms, "licences": licences}
+
+
+def _guard(ledger: Ledger, source: str, folder: Path, rules: Rules) -> dict[str, Any]:
+    """What kept the evaluation images of a corpus, and their copies, out of training."""
+    split_file = folder / CORPORA[source].split_file
+    mode = rules.test.get(source)
+    found: dict[str, Any] = {
+        "test": "published split" if mode == PUBLISHED else f"drawn, {mode:g} of the images" if mode else "none",
+        "in_corpus": _count(ledger, "source = ? AND role IS NOT NULL", source),
+        "kept_as_test": _count(ledger, "source = ? AND split = ?", source, Split.TEST),
+        "excluded_by_id": _count(ledger, "source = ? AND reason = ?", source, Reason.EVALUATION_IMAGE),
+        "not_seen": _count(ledger, "source = ? AND role IS NOT NULL AND seen = 0", source),
+        "copies": _count(ledger, "source = ? AND reason = ?", source, Reason.EVALUATION_COPY),
+        "split_file": None,
+    }
+    if CORPORA[source].split_file and split_file.is_file():
+        found["split_file"] = {
+            "name": split_file.name, "sha256": files.sha256(split_file), "images": karpathy.counts(split_file),
+        }  # fmt: skip
+    return found
+
+
+def _words(ledger: Ledger, source: str) -> list[int]:
+    """Captions of a corpus that are kept, by their number of words from 0 to WORD_BINS."""
+    query = (
+        "SELECT text FROM captions c JOIN images i ON i.number = c.image JOIN images h ON h.number = c.home "
+        "WHERE i.source = ? AND h.split IS NOT NULL"
+    )
+    lengths = Counter(min(text.count(" ") + 1, WORD_BINS) for (text,) in ledger.db.execute(query, (source,)))
+    return [lengths[n] for n in range(WORD_BINS + 1)]
+
+
+def _sides(ledger: Ledger, source: str) -> list[int]:
+    """Kept images of a corpus by their shorter side, in steps of SIDE_BIN pixels."""
+    query = (
+        "SELECT min(min(width, height) / ?, ?), count(*) FROM images WHERE source = ? AND split IS NOT NULL GROUP BY 1"
+    )
+    sides = dict(ledger.db.execute(query, (SIDE_BIN, SIDE_BINS - 1, source)).fetchall())
+    return [sides.get(n, 0) for n in range(SIDE_BINS)]
+
+
+def _image_examples(ledger: Ledger, seed: int, out: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    query = (
+        "SELECT i.key, i.source, i.detail, i.path, i.offset, i.length, o.path, o.offset, o.length, o.key FROM images i "
+        "LEFT JOIN images o ON o.number = i.original WHERE i.reason = ? "
+        "ORDER BY draw(?, 'example', i.key), i.key LIMIT ?"
+    )
+    for reason in Reason:
+        for place, row in enumerate(ledger.db.execute(query, (reason, seed, EXAMPLES)).fetchall()):
+            key, source, detail, *where = row
+            picture, original = _thumbnail(*where[:3]), _thumbnail(*where[3:6])
+            example = {"key": key, "source": source, "detail": detail, "original_key": where[6]}
+            for name, image in (("picture", picture), ("original", original)):
+                if image is not None:
+                    example[name] = f"examples/{reason}-{place}-{name}.jpg"
+                    with files.whole(out / example[name]) as temporary:
+                        temporary.write_bytes(images.encode_jpeg(image, 82))
+            found.setdefault(reason.value, []).append(example)
+    return found
+
+
+def _thumbnail(path: bytes | None, offset: int, length: int | None) -> Image.Image | None:
+    """None where there is nothing to be seen, which is what many were rejected for."""
+    if not path:
+        return None
+    try:
+        with images.opened(File(os.fsdecode(path), offset, length).read()) as image:
+            if image.width * image.height > LARGEST:
+                return None
+            picture = images.upright(image)
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            return picture.copy()
+    except (OSError, images.UnreadableImage):
+        return None
+
+
+def _caption_examples(ledger: Ledger, seed: int) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    query = (
+        "SELECT source, place, detail FROM refused WHERE kind = 'caption' AND reason = ? "
+        "ORDER BY draw(?, 'example', place), place LIMIT ?"
+    )
+    for reason in Reason:
+        rows = ledger.db.execute(query, (reason, seed, EXAMPLES)).fetchall()
+        if rows:
+            names = ("source", "place", "detail")
+            found[reason.value] = [dict(zip(names, row, strict=True)) for row in rows]
+    return found

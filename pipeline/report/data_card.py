@@ -1,0 +1,105 @@
+"""The data card: what trains, what does not and why, where it is from, and how it may be used; Markdown and HTML."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from pipeline import files
+from pipeline.report import svg
+from pipeline.schema import Split
+
+MEANINGS = {
+    "missing_image": "no file was found", "empty_file": "the file has no bytes",
+    "not_an_image": "the file is something else", "unreadable_image": "truncated or damaged",
+    "oversized_image": "more pixels than are decoded", "small_image": "too small", "extreme_shape": "too long and thin",
+    "animated_image": "several frames", "duplicate_image": "the same bytes, or id, as another",
+    "near_duplicate": "the same picture as another", "evaluation_image": "in a published val or test split",
+    "evaluation_copy": "the same picture as an evaluation image", "over_quota": "the quota was full",
+    "no_caption": "no caption is left", "empty_caption": "nothing but white space",
+    "no_words": "only addresses, digits and punctuation", "short_caption": "too few words",
+    "long_caption": "too many words", "duplicate_caption": "the image has it already",
+    "not_utf8": "cannot be decoded", "malformed_row": "cannot be parsed, or belongs to no image",
+}  # fmt: skip
+"""Of every reason, in a few words."""
+
+
+def environment() -> Environment:
+    """Of the report's templates; a name that is not there is an error."""
+    found = Environment(
+        loader=PackageLoader("pipeline.report", "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["code"] = _code
+    return found
+
+
+def _code(text: str) -> str:
+    """Text of whatever kind as it stands, in Markdown and in its tables."""
+    return "`" + " ".join(text.replace("`", "'").replace("|", "¦").split()) + "`"
+
+
+def write(folder: Path) -> None:
+    """Write README.md, words.svg and sides.svg beside facts.json, which curation left in `folder`."""
+    facts = _facts(folder)
+    files.write_text(folder / "words.svg", _words(facts))
+    files.write_text(folder / "sides.svg", _sides(facts))
+    files.write_text(folder / "README.md", environment().get_template("data_card.md.j2").render(**_values(facts)))
+
+
+def values(folder: Path) -> dict[str, Any]:
+    """What the report's template data_card.html.j2 needs, pictures inside."""
+    facts = _facts(folder)
+    pictures = {
+        path.relative_to(folder).as_posix(): "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+        for path in sorted(folder.glob("examples/*.jpg"))
+    }
+    return {**_values(facts), "pictures": pictures, "plots": [_words(facts), _sides(facts)]}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """The facts, with corpora in the order that decides between copies; JSON has sorted them by name."""
+    facts = files.read_json(folder / "facts.json")
+    for name in ("sources", "kept", "caption_words", "shorter_sides"):
+        facts[name] = {source: facts[name][source] for source in facts["order"]}
+    guard = facts["leak_guard"]["sources"]
+    facts["leak_guard"]["sources"] = {source: guard[source] for source in facts["order"]}
+    return dict(facts)
+
+
+def _values(facts: dict[str, Any]) -> dict[str, Any]:
+    reasons = {
+        kind: sorted({r for counts in by_source.values() for r in counts} - {"read", "kept"})
+        for kind, by_source in facts["counts"].items()
+    }
+    return {"facts": facts, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split]}
+
+
+def _words(facts: dict[str, Any]) -> str:
+    return _histogram(facts["caption_words"], 1, "words of a caption", "share of the corpus's captions")
+
+
+def _sides(facts: dict[str, Any]) -> str:
+    return _histogram(facts["shorter_sides"], 64, "shorter side of an image, pixels", "share of the corpus's images")
+
+
+def _histogram(counts: dict[str, list[int]], step: int, x: str, y: str) -> str:
+    with svg.style() as plt:
+        figure, axis = plt.subplots(figsize=(4.6, 2.4))
+        last = 1
+        for (source, bins), colour in zip(counts.items(), svg.PALETTE * len(counts), strict=False):
+            total = max(sum(bins), 1)
+            edges = [step * n for n in range(len(bins) + 1)]
+            axis.stairs([n / total for n in bins], edges, label=source, color=colour, linewidth=1.4)
+            last = max([last, *(n + 1 for n, count in enumerate(bins) if count)])
+        axis.set_xlim(0, step * (last + 1))
+        axis.set_xlabel(x)
+        axis.set_ylabel(y)
+        axis.legend(frameon=False, fontsize=8)
+        return svg.text(figure)

@@ -1,0 +1,79 @@
+import ftfy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.curation.captions import CaptionFault, CaptionLimits, clean, fold
+from pipeline.schema import Reason
+
+LIMITS = CaptionLimits(min_words=2, max_words=5)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("a dog", "a dog"),
+        (b"a dog", "a dog"),
+        ("  a \t dog\n", "a dog"),
+        ("a\xa0dog", "a dog"),
+        ("cafÃ© terrace", "café terrace"),
+        ("salt &amp; pepper", "salt & pepper"),
+        ("the dogâ€™s bone", "the dog's bone"),
+        ("a café".encode(), "a café"),
+        ("犬と猫", "犬と猫"),
+        ("dog www.example.org cat", "dog www.example.org cat"),
+    ],
+)
+def test_a_caption_is_repaired_and_its_white_space_collapsed(raw, text):
+    assert clean(raw, LIMITS) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ("", Reason.EMPTY_CAPTION),
+        (" \t\n", Reason.EMPTY_CAPTION),
+        (" . ", Reason.NO_WORDS),
+        ("?!… --- 42", Reason.NO_WORDS),
+        ("http://example.org/a_red_dog.html", Reason.NO_WORDS),
+        ("www.example.org img_0042.jpg", Reason.NO_WORDS),
+        ("dog", Reason.SHORT_CAPTION),
+        ("dog http://example.org/2", Reason.SHORT_CAPTION),
+        ("one two three four five six", Reason.LONG_CAPTION),
+        ("一二三四五六", Reason.LONG_CAPTION),
+        (b"caf\xe9 terrace", Reason.NOT_UTF8),
+        ("half \ud83d a pair", Reason.NOT_UTF8),
+    ],
+)
+def test_a_caption_of_no_use_has_its_reason(raw, reason):
+    found = clean(raw, LIMITS)
+    assert isinstance(found, CaptionFault)
+    assert found.reason is reason
+    assert found.detail
+
+
+def test_limits_are_inclusive():
+    assert clean("one two", LIMITS) == "one two"
+    assert clean("one two three four five", LIMITS) == "one two three four five"
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=60))
+def test_captions_that_skip_the_repair_need_none(text):
+    found = clean(text, CaptionLimits(1, 1000))
+    if isinstance(found, str):
+        assert found == " ".join(ftfy.fix_text(text).split())
+
+
+@given(st.one_of(st.text(), st.binary()))
+def test_whatever_is_read_is_text_or_has_a_reason(raw):
+    found = clean(raw, CaptionLimits(1, 20))
+    if isinstance(found, str):
+        assert clean(found, CaptionLimits(1, 20)) == found or "&" in found
+        found.encode()
+    else:
+        assert found.reason in Reason
+
+
+def test_captions_that_say_the_same_fold_to_the_same():
+    assert len({fold(t) for t in ("A red dog.", "a red dog", " a  RED dog !", "“a red dog”")}) == 1
+    assert fold("a red dog") != fold("a dog, red")

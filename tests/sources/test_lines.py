@@ -1,0 +1,24 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.sources.lines import lines
+
+
+def read(folder, data):
+    (folder / "f").write_bytes(data)
+    return list(lines(folder / "f"))
+
+
+def test_lines_end_at_newlines_alone(tmp_path):
+    data = "a\x0bb\x0cc\x1cd\x85e\u2028f\rg\r\n\nlast".encode()
+    assert read(tmp_path, data) == [(1, "a\x0bb\x0cc\x1cd\x85e\u2028f\rg".encode()), (2, b""), (3, b"last")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    assert read(tmp_path, b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n") == [(1, b"a"), (2, b"\xef\xbb\xbfb")]
+
+
+@given(st.binary().filter(lambda b: b"\r" not in b and not b.startswith(b"\xef\xbb\xbf")))
+def test_no_byte_is_lost(tmp_path_factory, data):
+    found = [line for _, line in read(tmp_path_factory.getbasetemp(), data)]
+    assert b"\n".join(found) == data.removesuffix(b"\n")

@@ -1,0 +1,72 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.processes import Processes
+
+
+def square(x):
+    return x * x
+
+
+def process(_):
+    return os.getpid()
+
+
+def fail(x):
+    raise ValueError(f"no {x}")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_results_come_in_the_order_of_the_tasks(workers):
+    with Processes(workers) as processes:
+        assert list(processes.map(square, range(40))) == [x * x for x in range(40)]
+        assert list(processes.map(square, [])) == []
+
+
+def test_one_worker_is_this_process_and_more_are_others():
+    with Processes(1) as alone:
+        assert set(alone.map(process, range(3))) == {os.getpid()}
+    with Processes(2) as several:
+        assert os.getpid() not in set(several.map(process, range(9)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_are_taken_only_a_little_ahead(workers):
+    taken = []
+
+    def tasks():
+        for x in range(1000):
+            taken.append(x)
+            yield x
+
+    with Processes(workers) as processes:
+        results = processes.map(square, tasks())
+        next(results)
+        assert len(taken) <= 3 * workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_task_is_raised_here(workers):
+    with Processes(workers) as processes, pytest.raises(ValueError, match="no 1"):
+        list(processes.map(fail, [1, 2]))
+
+
+ORPHANS = """
+import sys, time
+from pipeline.processes import Processes
+def wait(_):
+    print("started", flush=True)
+    time.sleep(600)
+with Processes(2) as processes:
+    list(processes.map(wait, range(2)))
+"""
+
+
+def test_workers_end_when_their_parent_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
+    assert [parent.stdout.readline() for _ in range(2)] == ["started\n"] * 2
+    parent.kill()
+    parent.communicate(timeout=60)  # the pipe ends when the last worker, which holds it too, is gone
