@@ -27,6 +27,7 @@ def take(ledger: Ledger, source: str, rows: Iterable[Row], limits: CaptionLimits
             _take_image(ledger, source, number, row)
         else:
             _take_caption(ledger, source, number, row, limits)
+    ledger.flush()
     _refuse_captions(ledger, source)
     ledger.db.execute("DELETE FROM images WHERE NOT declared")
 
@@ -47,10 +48,8 @@ def _take_caption(ledger: Ledger, source: str, number: int, row: Caption, limits
     if not isinstance(text, str):
         ledger.refuse("caption", make_key(source, row.id), source, row.place, text.reason, text.detail)
         return
-    ledger.db.execute(
-        "INSERT INTO captions (image, home, fold, text, place) VALUES (?, ?, ?, ?, ?)",
-        (number, number, hashlib.blake2b(fold(text).encode(), digest_size=8).digest(), text, row.place),
-    )
+    digest = hashlib.blake2b(fold(text).encode(), digest_size=8).digest()
+    ledger.add_caption(number, digest, text, row.place)
 
 
 def _take_image(ledger: Ledger, source: str, number: int, row: Image) -> None:
@@ -87,15 +86,18 @@ def _refuse_captions(ledger: Ledger, source: str) -> None:
             Reason.DUPLICATE_CAPTION,
             "'the image has it already: ' || substr(c.text, 1, 200)",
             "SELECT number FROM "
-            "(SELECT number, row_number() OVER (PARTITION BY image, fold ORDER BY number) AS nth FROM captions) "
-            "WHERE nth > 1",
+            "(SELECT c.number, row_number() OVER (PARTITION BY image, fold ORDER BY c.number) AS nth "
+            "FROM captions c JOIN images i ON i.number = c.image WHERE i.source = :source) WHERE nth > 1",
         ),
     ):
+        values = {"reason": reason, "source": source}
+        ledger.db.execute(f"CREATE TEMP TABLE lost AS {numbers}", values)
         ledger.db.execute(
             "INSERT INTO refused (kind, key, source, place, reason, detail) "
-            f"SELECT 'caption', i.key, i.source, c.place, ?, {detail} "
+            f"SELECT 'caption', i.key, i.source, c.place, :reason, {detail} "
             "FROM captions c JOIN images i ON i.number = c.image "
-            f"WHERE i.source = ? AND c.number IN ({numbers}) ORDER BY c.number",
-            (reason, source),
+            "WHERE c.number IN (SELECT number FROM lost) ORDER BY c.number",
+            values,
         )
-        ledger.db.execute(f"DELETE FROM captions WHERE number IN ({numbers})")
+        ledger.db.execute("DELETE FROM captions WHERE number IN (SELECT number FROM lost)")
+        ledger.db.execute("DROP TABLE lost")

@@ -39,9 +39,9 @@ ROWS = st.lists(
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(5):
-        write(folder / str(number), png(number))
+        write(folder / str(number), encoded(picture(number, (192, 144))))
     for number in range(2):
-        write(folder / f"near {number}", encoded(picture(number), "JPEG", quality=80))
+        write(folder / f"near {number}", encoded(picture(number, (192, 144)), "JPEG", quality=80))
     write(folder / "truncated", png(9)[:400])
     write(folder / "not a picture", b"404")
     write(folder / "empty", b"")

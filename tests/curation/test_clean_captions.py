@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation.captions import CaptionFault, CaptionLimits, clean, fold
+from pipeline.curation.captions import _ASCII_WORD, _WORD, CaptionFault, CaptionLimits, clean, fold
 from pipeline.schema import Reason
 
 LIMITS = CaptionLimits(min_words=2, max_words=5)
@@ -62,6 +62,11 @@ def test_captions_that_skip_the_repair_need_none(text):
     found = clean(text, CaptionLimits(1, 1000))
     if isinstance(found, str):
         assert found == " ".join(ftfy.fix_text(text).split())
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_words_of_ascii_are_the_words_of_any_text(text):
+    assert _ASCII_WORD.findall(text) == _WORD.findall(text)
 
 
 @given(st.one_of(st.text(), st.binary()))
