@@ -87,13 +87,25 @@ def is_animated(image: Image.Image) -> bool:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture after EXIF rotation."""
+    return (image.height, image.width) if _orientation(image) >= 5 else (image.width, image.height)
+
+
+def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
     """Decode an opened picture: RGB, EXIF rotation applied, transparent parts white, 16-bit grey scaled to 8.
+
+    Args:
+        image: as `opened` gives it.
+        at_least: pixels of the shorter side that are enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size: all
+            of its data is read and checked as ever, and only the inverse transform, which cannot fail, is smaller.
 
     Raises:
         UnreadableImage: truncated or damaged.
     """
     with _explained(f"{image.format} of {image.width} x {image.height}"):
+        if at_least is not None:
+            image.draft(image.mode, (at_least, at_least))
         image.load()
         turn = _TURNS.get(_orientation(image))
         if turn is not None:

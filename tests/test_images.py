@@ -92,6 +92,36 @@ def test_what_is_transparent_becomes_white(mode):
     assert max(picture.getpixel((1, 3))) < 210
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+def test_damage_shows_at_a_reduced_size_as_it_does_at_the_full_one(options):
+    data = encode(Image.effect_noise((400, 300), 80).convert("RGB"), "JPEG", **options)
+
+    def readable(part, at_least):
+        try:
+            with opened(part) as image:
+                images.upright(image, at_least)
+        except UnreadableImage:
+            return False
+        return True
+
+    for end in [*range(300, len(data), len(data) // 60), *range(len(data) - 8, len(data) + 1)]:
+        assert len({readable(data[:end], at_least) for at_least in (None, 200, 100, 40)}) == 1
+    assert readable(data, 40)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_picture_is_upright_and_large_enough_and_its_full_size_is_known(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(scene(1, side=400).resize((800, 400)), "JPEG", exif=exif)
+    full = decode(data)
+    with opened(data) as image:
+        assert images.upright_size(image) == full.size
+        small = images.upright(image, 90)
+    assert small.size == tuple(side // 4 for side in full.size)
+    assert np.abs(np.asarray(small, float) - np.asarray(full.reduce(4), float)).mean() < 2
+
+
 def test_exif_rotation_is_applied():
     image = Image.new("RGB", (4, 2), "black")
     image.putpixel((0, 0), (255, 255, 255))

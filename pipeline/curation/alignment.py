@@ -68,7 +68,8 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(file: File) -> NDArray[np.float32]:
-    return thumbnail(images.decode(file.read()))
+    with images.opened(file.read()) as image:
+        return thumbnail(images.upright(image, 2 * SIDE))
 
 
 def same_picture(pair: tuple[File, File]) -> bool:

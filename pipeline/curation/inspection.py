@@ -43,7 +43,7 @@ class ImageFault:
 
 
 def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
-    """Read an image, check its header, then decode it in full."""
+    """Read an image, check its header, then decode all of its data, at a reduced size where the format allows it."""
     name = Path(file.path).name
     try:
         data = file.read()
@@ -72,12 +72,16 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
             if images.is_animated(image):
                 return ImageFault(Reason.ANIMATED_IMAGE, f"{name}: more than one frame")
             extension = images.EXTENSIONS[image.format or ""]
-            picture = images.upright(image)
-            small = looks.shrink(picture)
+            width, height = images.upright_size(image)
+            small = looks.shrink(images.upright(image, looks.ENOUGH))
             return Inspection(
-                hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small),
-                picture.width, picture.height, extension,
-            )  # fmt: skip
+                hashlib.sha256(data).digest(),
+                looks.perceptual_hash(small),
+                looks.sketch(small),
+                width,
+                height,
+                extension,
+            )
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
     except images.OversizedImage as error:

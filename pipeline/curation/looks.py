@@ -10,7 +10,9 @@ from PIL import Image
 
 SKETCH = 8
 """Side of a sketch in pixels."""
-_SAMPLED, _WORKING_SIDE = 160, 64
+ENOUGH = 120
+"""Pixels of a picture's shorter side from which hash and sketch are made."""
+_WORKING_SIDE = 64
 
 
 @cache
@@ -21,11 +23,8 @@ def _cosines(size: int, keep: int) -> NDArray[np.float32]:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """The picture sampled down to no less than 160 pixels a side, then averaged down to about 64.
-
-    Hashes are as steady as with an average over all pixels, which takes three times as long: a tenth of the decoding.
-    """
-    step = min(image.size) // _SAMPLED
+    """The picture sampled down to no less than `ENOUGH` pixels a side, then averaged down to about 64."""
+    step = min(image.size) // ENOUGH
     if step > 1:
         image = image.resize((image.width // step, image.height // step), Image.Resampling.NEAREST)
     factors = (max(1, image.width // _WORKING_SIDE), max(1, image.height // _WORKING_SIDE))
