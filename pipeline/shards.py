@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -25,13 +26,19 @@ def write_one(path: Path, samples: Iterable[dict[str, Any]]) -> None:
     """Write samples (`__key__`, `<extension>`: bytes, `json`: bytes) as one tar, whole or not at all."""
     import webdataset as wds  # imports torch: seconds, and hundreds of megabytes
 
-    with (
-        files.whole(path) as temporary,
-        temporary.open("wb", buffering=_BUFFER) as stream,
-        wds.TarWriter(stream, mtime=0, user="", group="", encoder=False) as tar,
-    ):
-        for sample in samples:
-            tar.write(sample)
+    with files.whole(path) as temporary, temporary.open("wb", buffering=_BUFFER) as stream:
+        with wds.TarWriter(stream, mtime=0, user="", group="", encoder=False) as tar:
+            for sample in samples:
+                tar.write(sample)
+        stream.flush()
+        _leave_cache(stream.fileno())
+
+
+def _leave_cache(descriptor: int) -> None:
+    """Let a written file go from the page cache: what is cached of the images still to be written is worth more."""
+    os.fsync(descriptor)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def write(folder: Path, samples: Iterable[dict[str, Any]], per_shard: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -66,12 +67,13 @@ def curate(
         ImageChanged: a file was changed or removed while curate ran.
     """
     shutil.rmtree(out / "card", ignore_errors=True)
+    for unfinished in out.rglob(".*.part"):  # of a run that was killed
+        unfinished.unlink()
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         for source in rules.quota:
             rows = sources.read(source, path / source)
             take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
-        with Processes(workers) as processes:
-            select(ledger, rules, processes)
+        select(ledger, rules, workers)
         counts, by_split = ledger.balance(), ledger.kept_by_split()
         for split, kept in by_split.items():
             if not kept:
@@ -81,14 +83,12 @@ def curate(
                 )
         importlib.import_module("webdataset")  # once, before the writing processes branch off
         with Processes(workers) as processes:
-            for split in Split:
-                sizes = list(_sizes(by_split[split], samples_per_shard))
-                written = processes.map(_write, _shards(ledger, out / split, split, sizes))
-                for _ in track(written, f"write {split}", total=len(sizes), unit="shards"):
-                    pass
-                shards.remove_beyond(out / split, len(sizes))
-        manifest = (row for split in Split for row in _manifest_rows(ledger, split, by_split[split], samples_per_shard))
-        tables.write_parquet(out / "manifest.parquet", manifest, MANIFEST)
+            manifest = (
+                row
+                for split, kept in by_split.items()
+                for row in _write_split(ledger, Split(split), list(_sizes(kept, samples_per_shard)), out, processes)
+            )
+            tables.write_parquet(out / "manifest.parquet", manifest, MANIFEST)
         tables.write_parquet(out / "rejected.parquet", ledger.rejected(), REJECTED)
         files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card"))
     return {"kept": by_split, **counts}
@@ -101,10 +101,28 @@ def _sizes(images: int, most: int) -> Iterator[int]:
         yield images // count + (shard < images % count)
 
 
-def _shards(ledger: Ledger, folder: Path, split: Split, sizes: list[int]) -> Iterator[_Shard]:
-    kept = ledger.kept(split)
-    for shard, size in enumerate(sizes):
-        yield _Shard(folder / shards.name(shard), list(islice(kept, size)))
+def _write_split(
+    ledger: Ledger, split: Split, sizes: list[int], out: Path, processes: Processes
+) -> Iterator[dict[str, Any]]:
+    """Write the shards of a split, and yield the manifest's row of every image as soon as its shard is written."""
+    waiting: deque[_Shard] = deque()
+
+    def tasks() -> Iterator[_Shard]:
+        kept = ledger.kept(split)
+        for shard, size in enumerate(sizes):
+            waiting.append(_Shard(out / split / shards.name(shard), list(islice(kept, size))))
+            yield waiting[-1]
+
+    written = track(processes.map(_write, tasks()), f"write {split}", total=len(sizes), unit="shards")
+    for shard, _ in enumerate(written):
+        for row, k in enumerate(waiting.popleft().images):
+            yield {
+                "key": k.key, "source": k.source, "source_id": k.id, "split": str(split), "shard": shard, "row": row,
+                "image_sha256": k.image.sha256.hex(), "phash": k.image.phash, "width": k.image.width,
+                "height": k.image.height, "captions": k.captions, "caption_origins": k.origins, "licence": k.licence,
+                "url": k.url,
+            }  # fmt: skip
+    shards.remove_beyond(out / split, len(sizes))
 
 
 def _write(shard: _Shard) -> None:
@@ -124,15 +142,3 @@ def _record(kept: Kept) -> dict[str, Any]:
         kept.key, kept.image.extension, data, captions=kept.captions, source=kept.source, url=kept.url,
         licence=kept.licence,
     )  # fmt: skip
-
-
-def _manifest_rows(ledger: Ledger, split: Split, images: int, most: int) -> Iterator[dict[str, Any]]:
-    kept = ledger.kept(split)
-    for shard, size in enumerate(_sizes(images, most)):
-        for row, k in enumerate(islice(kept, size)):
-            yield {
-                "key": k.key, "source": k.source, "source_id": k.id, "split": str(split), "shard": shard, "row": row,
-                "image_sha256": k.image.sha256.hex(), "phash": k.image.phash, "width": k.image.width,
-                "height": k.image.height, "captions": k.captions, "caption_origins": k.origins, "licence": k.licence,
-                "url": k.url,
-            }  # fmt: skip

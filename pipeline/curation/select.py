@@ -61,8 +61,8 @@ class _Fate(IntEnum):
     COPY = 3
 
 
-def select(ledger: Ledger, rules: Rules, processes: Processes) -> None:
-    """Decide on every image of the ledger.
+def select(ledger: Ledger, rules: Rules, workers: int) -> None:
+    """Decide on every image of the ledger, with so many processes.
 
     Evaluation images come first. What a published split (or the seeded fraction of a corpus without one) names is
     never trained on, and neither is another copy of the picture, in whatever corpus; test images are kept as they are
@@ -85,14 +85,16 @@ def select(ledger: Ledger, rules: Rules, processes: Processes) -> None:
         {source for source, mode in rules.test.items() if mode == PUBLISHED},
         {source: mode for source, mode in rules.test.items() if isinstance(mode, float)},
     )
-    _Selection(ledger, rules, processes).run()
+    # Comparisons have processes of their own: among the others they would wait for all inspections under way.
+    with Processes(workers) as inspecting, Processes(workers) as comparing:
+        _Selection(ledger, rules, inspecting, comparing).run()
 
 
 class _Selection:
     """Numbers of pictures count those that were readable, in the order in which they were decided on."""
 
-    def __init__(self, ledger: Ledger, rules: Rules, processes: Processes) -> None:
-        self.ledger, self.rules, self.processes = ledger, rules, processes
+    def __init__(self, ledger: Ledger, rules: Rules, inspecting: Processes, comparing: Processes) -> None:
+        self.ledger, self.rules, self.inspecting, self.comparing = ledger, rules, inspecting, comparing
         self.lookalikes = Lookalikes(rules.radius)
         self.same_bytes: dict[bytes, int] = {}
         self.images = array("q")
@@ -104,7 +106,8 @@ class _Selection:
         """Of every picture, an earlier one that shows the same, itself if there is none: groups as a forest."""
 
     def run(self) -> None:
-        for _ in track(self._guard(), "evaluation images", unit="images"):
+        evaluation = list(self.ledger.evaluation_images())
+        for _ in track(self._guard(evaluation), "evaluation images", total=len(evaluation), unit="images"):
             pass
         for source, quota in self.rules.quota.items():
             total = min(quota, self.ledger.pool_size(source))
@@ -124,7 +127,7 @@ class _Selection:
 
         waiting: list[list[Candidate]] = []
         work = partial(_inspect_all, limits=self.rules.images)
-        for found in self.processes.map(work, ([c.file for c in chunk] for chunk in chunks())):
+        for found in self.inspecting.map(work, ([c.file for c in chunk] for chunk in chunks())):
             for candidate, result in zip(waiting.pop(0), found, strict=True):
                 if isinstance(result, ImageFault) and candidate.file is None and candidate.note:
                     result = ImageFault(result.reason, candidate.note)
@@ -142,9 +145,9 @@ class _Selection:
             self.neighbours.append(number)
         return first
 
-    def _guard(self) -> Iterator[None]:
+    def _guard(self, evaluation: list[Candidate]) -> Iterator[None]:
         """Keep test images, and remember every evaluation image."""
-        inspected = self._inspect(list(self.ledger.evaluation_images()))
+        inspected = self._inspect(evaluation)
         while block := list(islice(inspected, BLOCK)):
             pictures = [(c, found) for c, found in block if isinstance(found, Inspection)]
             self._remember(pictures, _Fate.GUARD)
@@ -231,7 +234,7 @@ class _Selection:
                     if self.fates[number] == _Fate.OPEN:
                         yield number, None
             files = ((self._file(a), self._file(b)) for a, b in asked)
-            verdicts.update(zip(asked, self.processes.map(same_picture, files), strict=True))
+            verdicts.update(zip(asked, self.comparing.map(same_picture, files), strict=True))
 
     def _drawn_split(self, key: str) -> Split:
         return Split.VAL if draw(self.rules.seed, "split", key) < self.rules.validation else Split.TRAIN

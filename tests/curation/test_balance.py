@@ -15,7 +15,6 @@ from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import Rules, select
-from pipeline.processes import Processes
 from pipeline.schema import Reason, Split
 from pipeline.sources import Caption, File, Image, SourceError
 
@@ -69,11 +68,11 @@ def test_every_row_is_kept_or_rejected_once(folder, tmp_path_factory, rows, quot
         file = None if image == "never downloaded" else File(str(folder / image))
         read[source].append(Image(str(name), file, url=f"{i}", evaluation=evaluation))
         read[source] += [Caption(str(name), text, f"{i}/{k}") for k, text in enumerate(texts)]
-    with Ledger(tmp_path_factory.mktemp("ledger") / "db", folder) as ledger, Processes(1) as processes:
+    with Ledger(tmp_path_factory.mktemp("ledger") / "db", folder) as ledger:
         for source in SOURCES:
             take(ledger, source, read[source], CaptionLimits(1, 50))
         wanted = rules(dict.fromkeys(SOURCES, quota), test=test, seed=seed, merge=merge)
-        select(ledger, wanted, processes)
+        select(ledger, wanted, workers=1)
         counts = ledger.balance()
         kept = [(split, k) for split in Split for k in ledger.kept(split)]
         rejected = list(ledger.rejected())

@@ -1,4 +1,8 @@
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -220,3 +224,33 @@ def test_nothing_is_left_beside_the_output(curated):
     assert sorted(p.name for p in out.iterdir()) == [
         "card", "manifest.parquet", "rejected.parquet", "test", "train", "val",
     ]  # fmt: skip
+
+
+KILLED = """
+import itertools, os, signal, sys
+from pathlib import Path
+from pipeline.curation import curate as library
+from test_curate import run
+
+original, written = library._record, itertools.count(1)
+
+def record_or_die(kept):
+    if next(written) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(kept)
+
+library._record = record_or_die
+run(Path(sys.argv[1]), Path(sys.argv[2]), workers=1)
+"""
+
+
+@pytest.mark.parametrize("at", [1, 4, 13, 29])
+def test_a_run_that_was_killed_leaves_nothing_that_a_second_run_minds(curated, corpora, tmp_path, at):
+    command = [sys.executable, "-c", KILLED, str(corpora), str(tmp_path), str(at)]
+    paths = os.pathsep.join(str(p) for p in (Path(__file__).parent, Path(__file__).parents[1], Path.cwd()))
+    victim = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, check=False)
+    assert victim.returncode == -signal.SIGKILL, victim.stderr
+    assert not (tmp_path / "manifest.parquet").exists()
+    assert contents(tmp_path), "it was killed on the way"
+    run(corpora, tmp_path)
+    assert contents(tmp_path) == contents(curated[0])

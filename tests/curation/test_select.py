@@ -11,7 +11,6 @@ from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Ledger, draw
 from pipeline.curation.select import Rules, select
-from pipeline.processes import Processes
 from pipeline.schema import Reason, Split
 from pipeline.sources import Caption, File, Image, SourceError
 
@@ -51,11 +50,11 @@ def rules(quota, **changes):
 
 def outcome(path, samples, wanted):
     """Kept images by key, and rejected rows, of samples of any corpora."""
-    with Ledger(path / "ledger.sqlite", path) as ledger, Processes(1) as processes:
+    with Ledger(path / "ledger.sqlite", path) as ledger:
         for source in wanted.quota:
             rows = [row for s, own in samples if s == source for row in own]
             take(ledger, source, rows, CaptionLimits(1, 50))
-        select(ledger, wanted, processes)
+        select(ledger, wanted, workers=1)
         ledger.balance()
         kept = {k.key: (split, k) for split in Split for k in ledger.kept(split)}
         return kept, list(ledger.rejected())
