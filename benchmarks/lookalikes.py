@@ -81,14 +81,14 @@ def main(
         if last is not None:
             found["photograph and another"].append(_compare(last, picture))
         last = picture
-    print(f"{'':44s} pairs   by hash    same   alignment leaves (median, largest)")
+    print(f"{'':44s} pairs   by hash    same   alignment leaves (smallest, median, largest)")
     for name, pairs in found.items():
         near = [(d, s, left) for d, s, left in pairs if d <= RADIUS and s <= SKETCH_LIMIT]
         same = sum(left <= LIMIT for _, _, left in near)
         rest = np.array([left for _, _, left in pairs])
         print(
             f"{name:44s} {len(pairs):5d}   {len(near) / len(pairs):6.1%}  {same / len(pairs):6.1%}   "
-            f"{np.median(rest):.1f}, {rest.max():.1f}"
+            f"{rest.min():.1f}, {np.median(rest):.1f}, {rest.max():.1f}"
         )
 
 

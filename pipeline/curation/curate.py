@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import shutil
 from collections import deque
@@ -131,13 +130,11 @@ def _write(shard: _Shard) -> None:
 
 def _record(kept: Kept) -> dict[str, Any]:
     try:
-        data = kept.file.read()
+        data, stamp = kept.file.read(), kept.file.stamp()
     except OSError as error:
-        raise ImageChanged(
-            f"{kept.file.path} of {kept.key} was readable when curate began: {error}; run it again"
-        ) from error
-    if hashlib.sha256(data).digest() != kept.image.sha256:
-        raise ImageChanged(f"{kept.file.path} of {kept.key} has changed since curate began; run it again")
+        raise ImageChanged(f"{kept.file.path} could be read when curate began: {error}; run it again") from error
+    if stamp != kept.image.stamp:
+        raise ImageChanged(f"{kept.file.path} has changed since curate began; run it again")
     return shards.record(
         kept.key, kept.image.extension, data, captions=kept.captions, source=kept.source, url=kept.url,
         licence=kept.licence,

@@ -32,6 +32,8 @@ class Inspection:
     width: int
     height: int
     extension: str
+    stamp: str
+    """Of the file when it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
     """Read an image, check its header, then decode all of its data, at a reduced size where the format allows it."""
     name = Path(file.path).name
     try:
+        stamp = file.stamp()
         data = file.read()
     except FileNotFoundError:
         return ImageFault(Reason.MISSING_IMAGE, f"{name} does not exist")
@@ -75,13 +78,9 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
             width, height = images.upright_size(image)
             small = looks.shrink(images.upright(image, looks.ENOUGH))
             return Inspection(
-                hashlib.sha256(data).digest(),
-                looks.perceptual_hash(small),
-                looks.sketch(small),
-                width,
-                height,
-                extension,
-            )
+                hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small), width, height,
+                extension, stamp,
+            )  # fmt: skip
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
     except images.OversizedImage as error:

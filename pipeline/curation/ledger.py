@@ -25,7 +25,7 @@ CREATE TABLE images (
     number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL,
     declared INTEGER NOT NULL DEFAULT 0, path BLOB, offset INTEGER, length INTEGER,
     licence TEXT, url TEXT, evaluation TEXT, note TEXT,
-    role TEXT, draw REAL, sha256 BLOB, phash BLOB, width INTEGER, height INTEGER, extension TEXT,
+    role TEXT, draw REAL, sha256 BLOB, phash BLOB, width INTEGER, height INTEGER, extension TEXT, stamp TEXT,
     split TEXT, place REAL, reason TEXT, detail TEXT, original INTEGER, seen INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE captions (
@@ -217,10 +217,10 @@ class Ledger:
     def keep(self, number: int, image: Inspection, split: Split, place: float) -> None:
         """Decide that an image is kept; `place` orders its split."""
         self.db.execute(
-            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ? "
-            "WHERE number = ?",
+            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ?, "
+            "stamp = ? WHERE number = ?",
             (split, place, image.sha256, image.phash.to_bytes(8, "big"), image.width, image.height, image.extension,
-             number),
+             image.stamp, number),
         )  # fmt: skip
 
     def move(self, number: int, split: Split) -> None:
@@ -238,7 +238,7 @@ class Ledger:
         """The images of a split in its order."""
         rows = self.db.execute(
             "SELECT number, key, source, id, path, offset, length, licence, url, sha256, phash, width, height, "
-            "extension FROM images WHERE split = ? ORDER BY place, key",
+            "extension, stamp FROM images WHERE split = ? ORDER BY place, key",
             (split,),
         )
         for number, key, source, identity, path, offset, length, licence, url, sha256, phash, *shape in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,15 @@ class File:
     offset: int = 0
     length: int | None = None
     """In bytes; None is everything from `offset` on."""
+
+    def stamp(self) -> str:
+        """The size of the file and when it was last changed: another one if its bytes are others.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        found = os.stat(self.path)  # noqa: PTH116
+        return f"{found.st_size}-{found.st_mtime_ns}"
 
     def read(self) -> bytes:
         """The bytes.

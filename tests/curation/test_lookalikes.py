@@ -9,7 +9,7 @@ GREY = bytes([100]) * 192
 
 
 def seen(phash, sketch=GREY):
-    return Inspection(b"", phash, sketch, 1, 1, "jpg")
+    return Inspection(b"", phash, sketch, 1, 1, "jpg", "")
 
 
 def bits(*places):
