@@ -15,6 +15,7 @@ the ratios of the three, and curate's peak memory for all images and for a tenth
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -123,7 +124,7 @@ def _chunks(paths: list[str]) -> Iterator[list[str]]:
 
 def _decode(paths: list[str]) -> int:
     for path in paths:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:  # quicker than reading as it decodes
             image.load()
     return len(paths)
 

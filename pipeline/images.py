@@ -89,7 +89,8 @@ def is_animated(image: Image.Image) -> bool:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an opened picture after EXIF rotation."""
-    return (image.height, image.width) if _orientation(image) >= 5 else (image.width, image.height)
+    turned = 5 <= _orientation(image) <= 8 and image.format != "TIFF"  # of which Pillow says the turned size
+    return (image.height, image.width) if turned else (image.width, image.height)
 
 
 def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
@@ -139,7 +140,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error):
         return 1
 
 

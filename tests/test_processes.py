@@ -54,11 +54,11 @@ def test_an_error_in_a_task_is_raised_here(workers):
         list(processes.map(fail, [1, 2]))
 
 
-ORPHANS = """
-import sys, time
+ORPHANS = r"""
+import os, time
 from pipeline.processes import Processes
 def wait(_):
-    print("started", flush=True)
+    os.write(1, b"started\n")
     time.sleep(600)
 with Processes(2) as processes:
     list(processes.map(wait, range(2)))

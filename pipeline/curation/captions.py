@@ -11,12 +11,15 @@ import regex
 
 from pipeline.schema import Reason
 
-_ADDRESS = regex.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|\S+\.(?:jpe?g|png|gif|webp|html?)\b", regex.IGNORECASE)
-_WORD = regex.compile(
-    r"\p{Han}|[\p{Hiragana}\p{Katakana}]|\p{Thai}+|[\p{L}\p{N}\p{M}]+(?:['\u2019-][\p{L}\p{N}\p{M}]+)*"
-)
+_ADDRESS = regex.compile(r"https?://.*|www\..*|[^@]+@[^@]+\.\w+|.+\.(?:jpe?g|png|gif|webp|html?)", regex.IGNORECASE)
+_LONGEST_ADDRESS = 300
+_ALONE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_JOINED = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_ALONE}]]+"
+_WORD = regex.compile(rf"(?V1)[{_ALONE}]|{_JOINED}(?:['\u2019-]{_JOINED})*")
 """A word; scripts that write no spaces count by the character."""
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*")
+_CHARACTERS = 50
+"""Of a word, at most, on average: longer captions are not looked at."""
 _LETTER = regex.compile(r"\p{L}")
 _EDGES = string.punctuation + " …“”‘’«»。！？、"  # noqa: RUF001
 
@@ -49,11 +52,13 @@ def clean(raw: str | bytes, limits: CaptionLimits) -> str | CaptionFault:
             raw.encode()  # JSON can hold what UTF-8 cannot, such as half of a surrogate pair
         except UnicodeEncodeError as error:
             return CaptionFault(Reason.NOT_UTF8, str(error))
+    if len(raw) > _CHARACTERS * limits.max_words:
+        return CaptionFault(Reason.LONG_CAPTION, f"{len(raw)} characters: {raw[:200]!r}")
     text = " ".join((raw if _needs_no_repair(raw) else ftfy.fix_text(raw)).split())
     if not text:
         return CaptionFault(Reason.EMPTY_CAPTION, "nothing but white space")
     pattern = _ASCII_WORD if text.isascii() else _WORD  # the same words, three times as fast
-    words = pattern.findall(_ADDRESS.sub(" ", text) if "." in text else text)
+    words = pattern.findall(_without_addresses(text) if "." in text else text)
     if not any(_LETTER.search(word) for word in words):
         return CaptionFault(Reason.NO_WORDS, f"no words in {text[:200]!r}")
     if len(words) < limits.min_words:
@@ -61,6 +66,12 @@ def clean(raw: str | bytes, limits: CaptionLimits) -> str | CaptionFault:
     if len(words) > limits.max_words:
         return CaptionFault(Reason.LONG_CAPTION, f"{len(words)} words, more than {limits.max_words}: {text[:200]!r}")
     return text
+
+
+def _without_addresses(text: str) -> str:
+    return " ".join(
+        part for part in text.split() if len(part) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(part.strip(_EDGES))
+    )
 
 
 def _needs_no_repair(text: str) -> bool:

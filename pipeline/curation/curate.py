@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import shutil
 from collections import deque
@@ -14,6 +15,7 @@ from typing import Any
 from pipeline import files, shards, sources, tables
 from pipeline.curation import facts
 from pipeline.curation.captions import CaptionLimits
+from pipeline.curation.inspection import ImageChanged
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Kept, Ledger
 from pipeline.curation.select import Rules, select
@@ -25,10 +27,6 @@ from pipeline.schema import MANIFEST, REJECTED, Split
 
 class EmptySplit(InputError):
     """Nothing was kept for a split."""
-
-
-class ImageChanged(InputError):
-    """An image file is not what it was when it was inspected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,8 @@ def curate(
     and what there is to say of them into card/.
 
     Original image bytes are copied, never encoded again. Every shard mixes the corpora in a seeded order and shards of
-    a split differ by at most one image in length. Memory is flat in the number of rows; the result is the same bytes
-    for any number of workers.
+    a split differ by at most one image in length. Rows are not held in memory; the result is the same bytes for any
+    number of workers.
 
     Args:
         path: holds a folder for every corpus of `rules.quota`.
@@ -66,8 +64,8 @@ def curate(
         ImageChanged: a file was changed or removed while curate ran.
     """
     shutil.rmtree(out / "card", ignore_errors=True)
-    for unfinished in out.rglob(".*.part"):  # of a run that was killed
-        unfinished.unlink()
+    for stale in (out / "manifest.parquet", out / "rejected.parquet", *out.rglob(".*.part")):  # of an earlier run
+        stale.unlink(missing_ok=True)
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         for source in rules.quota:
             rows = sources.read(source, path / source)
@@ -130,10 +128,10 @@ def _write(shard: _Shard) -> None:
 
 def _record(kept: Kept) -> dict[str, Any]:
     try:
-        data, stamp = kept.file.read(), kept.file.stamp()
+        data = kept.file.read()
     except OSError as error:
         raise ImageChanged(f"{kept.file.path} could be read when curate began: {error}; run it again") from error
-    if stamp != kept.image.stamp:
+    if hashlib.sha256(data).digest() != kept.image.sha256:
         raise ImageChanged(f"{kept.file.path} has changed since curate began; run it again")
     return shards.record(
         kept.key, kept.image.extension, data, captions=kept.captions, source=kept.source, url=kept.url,

@@ -20,8 +20,6 @@ EXAMPLES = 8
 LEAKS = 200
 """Copies of evaluation images that are listed; all of them stand in rejected.parquet."""
 THUMBNAIL = 112
-LARGEST = 100_000_000
-"""Pixels of what is decoded for a thumbnail."""
 WORD_BINS = 40
 """Captions of as many words and more are counted together."""
 SIDE_BIN, SIDE_BINS = 64, 24
@@ -59,7 +57,7 @@ def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any
         "caption_words": {source: _words(ledger, source) for source in sources},
         "shorter_sides": {source: _sides(ledger, source) for source in sources},
         "examples": {
-            "image": _image_examples(ledger, rules.seed, out),
+            "image": _image_examples(ledger, rules.seed, rules.images.max_pixels, out),
             "caption": _caption_examples(ledger, rules.seed),
         },
     }  # fmt: skip
@@ -132,7 +130,7 @@ def _sides(ledger: Ledger, source: str) -> list[int]:
     return [sides.get(n, 0) for n in range(SIDE_BINS)]
 
 
-def _image_examples(ledger: Ledger, seed: int, out: Path) -> dict[str, list[dict[str, Any]]]:
+def _image_examples(ledger: Ledger, seed: int, max_pixels: int, out: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     query = (
         "SELECT i.key, i.source, i.detail, i.path, i.offset, i.length, o.path, o.offset, o.length, o.key FROM images i "
@@ -142,7 +140,7 @@ def _image_examples(ledger: Ledger, seed: int, out: Path) -> dict[str, list[dict
     for reason in Reason:
         for place, row in enumerate(ledger.db.execute(query, (reason, seed, EXAMPLES)).fetchall()):
             key, source, detail, *where = row
-            picture, original = _thumbnail(*where[:3]), _thumbnail(*where[3:6])
+            picture, original = (_thumbnail(where[i], where[i + 1], where[i + 2], max_pixels) for i in (0, 3))
             example = {"key": key, "source": source, "detail": detail, "original_key": where[6]}
             for name, image in (("picture", picture), ("original", original)):
                 if image is not None:
@@ -153,15 +151,15 @@ def _image_examples(ledger: Ledger, seed: int, out: Path) -> dict[str, list[dict
     return found
 
 
-def _thumbnail(path: bytes | None, offset: int, length: int | None) -> Image.Image | None:
+def _thumbnail(path: bytes | None, offset: int, length: int | None, max_pixels: int) -> Image.Image | None:
     """None where there is nothing to be seen, which is what many were rejected for."""
     if not path:
         return None
     try:
         with images.opened(File(os.fsdecode(path), offset, length).read()) as image:
-            if image.width * image.height > LARGEST:
+            if image.width * image.height > max_pixels:
                 return None
-            picture = images.upright(image)
+            picture = images.upright(image, 2 * THUMBNAIL)
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             return picture.copy()
     except (OSError, images.UnreadableImage):

@@ -8,8 +8,16 @@ from pathlib import Path
 
 from pipeline import images
 from pipeline.curation import looks
+from pipeline.errors import InputError
 from pipeline.schema import Reason
 from pipeline.sources import File
+
+MAX_BYTES = 1 << 29
+"""Of an image file that is read at all."""
+
+
+class ImageChanged(InputError):
+    """An image file is not what it was when it was inspected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,24 @@ class ImageLimits:
     max_pixels: int
     max_aspect: float
     """Longer side over shorter side."""
+    animated: bool = False
+    """Whether the first frame of an animation will do."""
+
+    def widest(self) -> ImageLimits:
+        """Those of whatever can be looked at."""
+        return ImageLimits(1, self.max_pixels, float("inf"), animated=True)
+
+    def fault(self, width: int, height: int) -> ImageFault | None:
+        """What is wrong with a picture of this size."""
+        if width * height > self.max_pixels:
+            return ImageFault(Reason.OVERSIZED_IMAGE, f"{width} x {height}, at most {self.max_pixels:,} pixels")
+        if min(width, height) < self.min_side:
+            return ImageFault(Reason.SMALL_IMAGE, f"{width} x {height}, at least {self.min_side} a side")
+        if max(width, height) > self.max_aspect * min(width, height):
+            return ImageFault(
+                Reason.EXTREME_SHAPE, f"{width} x {height}, at most {self.max_aspect:g} times as long as wide"
+            )
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +58,6 @@ class Inspection:
     width: int
     height: int
     extension: str
-    stamp: str
-    """Of the file when it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +72,8 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
     """Read an image, check its header, then decode all of its data, at a reduced size where the format allows it."""
     name = Path(file.path).name
     try:
-        stamp = file.stamp()
+        if file.size() > MAX_BYTES:
+            return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {file.size():,} bytes, at most {MAX_BYTES:,}")
         data = file.read()
     except FileNotFoundError:
         return ImageFault(Reason.MISSING_IMAGE, f"{name} does not exist")
@@ -58,28 +83,16 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
         return ImageFault(Reason.EMPTY_FILE, f"{name} has no bytes")
     try:
         with images.opened(data) as image:
-            if image.width * image.height > limits.max_pixels:
-                return ImageFault(
-                    Reason.OVERSIZED_IMAGE,
-                    f"{name}: {image.width} x {image.height}, at most {limits.max_pixels:,} pixels",
-                )
-            if min(image.size) < limits.min_side:
-                return ImageFault(
-                    Reason.SMALL_IMAGE, f"{name}: {image.width} x {image.height}, at least {limits.min_side} a side"
-                )
-            if max(image.size) > limits.max_aspect * min(image.size):
-                return ImageFault(
-                    Reason.EXTREME_SHAPE,
-                    f"{name}: {image.width} x {image.height}, at most {limits.max_aspect:g} times as long as wide",
-                )
-            if images.is_animated(image):
+            if fault := limits.fault(image.width, image.height):
+                return ImageFault(fault.reason, f"{name}: {fault.detail}")
+            if not limits.animated and images.is_animated(image):
                 return ImageFault(Reason.ANIMATED_IMAGE, f"{name}: more than one frame")
             extension = images.EXTENSIONS[image.format or ""]
             width, height = images.upright_size(image)
             small = looks.shrink(images.upright(image, looks.ENOUGH))
             return Inspection(
                 hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small), width, height,
-                extension, stamp,
+                extension,
             )  # fmt: skip
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 
 from pipeline.curation.captions import CaptionLimits, clean, fold
-from pipeline.curation.ledger import Ledger
+from pipeline.curation.ledger import Ledger, utf8
 from pipeline.schema import Reason, make_key
 from pipeline.sources import Caption, File, Image, Rejected, Row
 
@@ -54,7 +54,7 @@ def _take_caption(ledger: Ledger, source: str, number: int, row: Caption, limits
 
 def _take_image(ledger: Ledger, source: str, number: int, row: Image) -> None:
     file = row.file or File("")
-    new = (os.fsencode(file.path), file.offset, file.length, row.licence, row.url, row.note)
+    new = (os.fsencode(file.path), file.offset, file.length, utf8(row.licence), utf8(row.url), utf8(row.note))
     declared, key, evaluation, *rest = ledger.db.execute(
         "SELECT declared, key, evaluation, path, offset, length, licence, url, note FROM images WHERE number = ?",
         (number,),

@@ -25,7 +25,7 @@ CREATE TABLE images (
     number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL,
     declared INTEGER NOT NULL DEFAULT 0, path BLOB, offset INTEGER, length INTEGER,
     licence TEXT, url TEXT, evaluation TEXT, note TEXT,
-    role TEXT, draw REAL, sha256 BLOB, phash BLOB, width INTEGER, height INTEGER, extension TEXT, stamp TEXT,
+    role TEXT, draw REAL, sha256 BLOB, phash BLOB, width INTEGER, height INTEGER, extension TEXT,
     split TEXT, place REAL, reason TEXT, detail TEXT, original INTEGER, seen INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE captions (
@@ -87,6 +87,11 @@ def draw(seed: int, purpose: str, key: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+def utf8(text: str) -> str:
+    """Text, such as a file's name, with a question mark for whatever UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 class Ledger:
     """Every image and caption that was read; a context manager.
 
@@ -115,7 +120,7 @@ class Ledger:
 
     def add_caption(self, image: int, fold: bytes, text: str, place: str) -> None:
         """Record a caption; `fold` is equal for captions that say the same. Written by `flush` at the latest."""
-        self._captions.append((image, image, fold, text, place))
+        self._captions.append((image, image, fold, text, utf8(place)))
         if len(self._captions) >= _WAITING:
             self.flush()
 
@@ -130,7 +135,7 @@ class Ledger:
         """Record a row that cannot be used, whatever becomes of its image."""
         self.db.execute(
             "INSERT INTO refused (kind, key, source, place, reason, detail) VALUES (?, ?, ?, ?, ?, ?)",
-            (kind, key, source, place, reason, detail),
+            (kind, key, source, utf8(place), reason, utf8(detail)),
         )
 
     def place(self, path: bytes) -> str:
@@ -204,7 +209,7 @@ class Ledger:
         """Decide that an image, and with it every caption whose home it is, is not kept."""
         self.db.execute(
             "UPDATE images SET reason = ?, detail = ?, original = ? WHERE number = ?",
-            (reason, detail, original, number),
+            (reason, utf8(detail), original, number),
         )
 
     def reject_rest(self, source: str, reason: Reason, detail: str) -> None:
@@ -217,10 +222,10 @@ class Ledger:
     def keep(self, number: int, image: Inspection, split: Split, place: float) -> None:
         """Decide that an image is kept; `place` orders its split."""
         self.db.execute(
-            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ?, "
-            "stamp = ? WHERE number = ?",
+            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ? "
+            "WHERE number = ?",
             (split, place, image.sha256, image.phash.to_bytes(8, "big"), image.width, image.height, image.extension,
-             image.stamp, number),
+             number),
         )  # fmt: skip
 
     def move(self, number: int, split: Split) -> None:
@@ -238,7 +243,7 @@ class Ledger:
         """The images of a split in its order."""
         rows = self.db.execute(
             "SELECT number, key, source, id, path, offset, length, licence, url, sha256, phash, width, height, "
-            "extension, stamp FROM images WHERE split = ? ORDER BY place, key",
+            "extension FROM images WHERE split = ? ORDER BY place, key",
             (split,),
         )
         for number, key, source, identity, path, offset, length, licence, url, sha256, phash, *shape in rows:

@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.curation.alignment import MAX_SHADE
 from pipeline.curation.inspection import Inspection
 
 SKETCH_LIMIT = 12.0
@@ -68,6 +69,7 @@ class Lookalikes:
         close = np.zeros(len(a), bool)
         for i in range(0, len(a), _PAIRS):
             part = slice(i, i + _PAIRS)
-            difference = np.abs(self._sketches[a[part]].astype(np.int16) - self._sketches[b[part]])
-            close[part] = difference.mean(axis=1, dtype=np.float32) <= SKETCH_LIMIT
+            difference = (self._sketches[a[part]].astype(np.int16) - self._sketches[b[part]]).reshape(-1, 64, 3)
+            shade = np.clip(difference.mean(axis=1, keepdims=True), -MAX_SHADE, MAX_SHADE)  # of the whole picture
+            close[part] = np.abs(difference - shade).mean(axis=(1, 2), dtype=np.float32) <= SKETCH_LIMIT
         return close

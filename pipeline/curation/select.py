@@ -116,7 +116,7 @@ class _Selection:
             self.ledger.reject_rest(source, Reason.OVER_QUOTA, f"the quota of {quota} was full")
         self._gather_groups()
 
-    def _inspect(self, candidates: Iterable[Candidate]) -> Iterator[Inspected]:
+    def _inspect(self, candidates: Iterable[Candidate], limits: ImageLimits) -> Iterator[Inspected]:
         """Inspect in order, several processes side by side."""
 
         def chunks() -> Iterator[list[Candidate]]:
@@ -126,7 +126,7 @@ class _Selection:
                 yield chunk
 
         waiting: list[list[Candidate]] = []
-        work = partial(_inspect_all, limits=self.rules.images)
+        work = partial(_inspect_all, limits=limits)
         for found in self.inspecting.map(work, ([c.file for c in chunk] for chunk in chunks())):
             for candidate, result in zip(waiting.pop(0), found, strict=True):
                 if isinstance(result, ImageFault) and candidate.file is None and candidate.note:
@@ -147,7 +147,7 @@ class _Selection:
 
     def _guard(self, evaluation: list[Candidate]) -> Iterator[None]:
         """Keep test images, and remember every evaluation image."""
-        inspected = self._inspect(evaluation)
+        inspected = self._inspect(evaluation, self.rules.images.widest())  # copies may be within the limits
         while block := list(islice(inspected, BLOCK)):
             pictures = [(c, found) for c, found in block if isinstance(found, Inspection)]
             self._remember(pictures, _Fate.GUARD)
@@ -161,6 +161,8 @@ class _Selection:
                 yield
 
     def _usable(self, candidate: Candidate, image: Inspection | ImageFault) -> Inspection | None:
+        if isinstance(image, Inspection):
+            image = self.rules.images.fault(image.width, image.height) or image
         if isinstance(image, ImageFault):
             self.ledger.reject(candidate.number, image.reason, image.detail)
         elif not candidate.captions:
@@ -178,7 +180,7 @@ class _Selection:
         while room and (batch := self.ledger.pool(source, after, min(room, BATCH))):
             last = batch[-1].key
             after = (draw(self.rules.seed, "quota", last), last)
-            inspected = self._inspect(batch)
+            inspected = self._inspect(batch, self.rules.images)
             while block := list(islice(inspected, BLOCK)):
                 room -= self._settle(block)
                 yield from (None for _ in block)

@@ -69,7 +69,7 @@ def read(folder: Path) -> Iterator[Row]:
 
 
 def _identity(name: str) -> str:
-    return name.removesuffix(".jpg") or name
+    return name.removesuffix(".jpg") if name.endswith(".jpg") and name != ".jpg" else f"{name}."
 
 
 def _file_name(entry: Any) -> str:

@@ -84,7 +84,7 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected]:
         place = f"{shard}#{key}"
         try:
             row = json.loads(parts["json"].read())
-        except (KeyError, OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError, RecursionError) as error:
             reason = f"{key}.json: {error}" if "json" in parts else f"there is no {key}.json"
             yield Rejected("image", "", place, Reason.MALFORMED_ROW, f"{reason}, so its url is not known")
             continue
@@ -136,7 +136,7 @@ def _members(shard: Path) -> tuple[Members, str]:
         damage = _scan(tar, members)
     elif not shard.is_dir():
         damage = f"there is neither {tar.name} nor a folder {shard.name}"
-    for name in folders.names(shard):
+    for name in sorted(folders.names(shard)):
         _add(members, name, File(f"{shard}/{name}"))
     return members, damage
 

@@ -14,7 +14,10 @@ import ijson.backends.python
 
 from pipeline.sources.rows import SourceError
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F]"
+_HALF_PAIR = re.compile(_HIGH + rb"(?!" + _LOW + rb")|(?<!" + _HIGH + rb")" + _LOW)
+_MONSTER = re.compile(rb"[0-9]{1000}|[0-9][eE][+-]?[0-9]{5}|(?:[\[{]\s*){200}")
+"""Numbers and nesting that no such file has, and that parsers die of."""
 
 
 def entries(path: Path, name: str, expected: str, *, optional: bool = False) -> Iterator[Any]:
@@ -33,12 +36,18 @@ def entries(path: Path, name: str, expected: str, *, optional: bool = False) -> 
     found = False
     try:
         with path.open("rb") as stream:
+            if _matches(stream, _MONSTER):
+                raise SourceError(f"{path}: found an endless number or nesting; {advice}")
             for entry in _parser(stream).items(stream, f"{name}.item"):
                 found = True
                 yield entry
         if not found and not optional and not _is_array(path, name):
             raise SourceError(f"{path}: found no array {name!r}; {advice}")
-    except ijson.JSONError as error:
+    except SourceError:
+        raise
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}; {advice}") from error
+    except (ijson.JSONError, ValueError, ArithmeticError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"{path}: found no valid JSON ({reason}); {advice}") from error
 
@@ -59,11 +68,15 @@ def _is_array(path: Path, name: str) -> bool:
 
 
 def _parser(stream: BinaryIO) -> Any:
-    r"""The fast parser, or for a file with \ud83d or the like the slow one.
+    r"""The fast parser, or for a file with half of a surrogate pair (such as \ud83d alone) the slow one.
 
-    Of half of a surrogate pair, which JSON can spell and UTF-8 cannot, the fast one makes a question mark or an error.
+    Of those, which JSON can spell and UTF-8 cannot hold, the fast one makes a question mark or an error.
     """
+    return ijson.backends.python if _matches(stream, _HALF_PAIR) else ijson
+
+
+def _matches(stream: BinaryIO, pattern: re.Pattern[bytes]) -> bool:
     if not os.fstat(stream.fileno()).st_size:
-        return ijson
+        return False
     with mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-        return ijson.backends.python if _SURROGATE.search(data) else ijson
+        return pattern.search(data) is not None

@@ -17,6 +17,7 @@ from pipeline.sources.rows import Caption, Image, Rejected, Row, SourceError
 
 Evaluation = dict[str, Literal["val", "test"]]
 
+SPLITS = ("train", "restval", "val", "test")
 EXPECTED = "Karpathy's split file, with a split for each of its images"
 
 
@@ -84,6 +85,10 @@ def _images(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         return
     for index, image in enumerate(entries(path, "images", EXPECTED)):
-        if not isinstance(field(image, "split"), str):
-            raise SourceError(f"{path}: images[{index}] has no split; expected {EXPECTED}. Download it again")
+        if field(image, "split") not in SPLITS:
+            found = f"split {field(image, 'split')!r:.100}" if field(image, "split") is not None else "no split"
+            raise SourceError(
+                f"{path}: images[{index}] has {found}; expected {EXPECTED}, the split one of {', '.join(SPLITS)}. "
+                "Download it again"
+            )
         yield index, image

@@ -25,14 +25,13 @@ class File:
     length: int | None = None
     """In bytes; None is everything from `offset` on."""
 
-    def stamp(self) -> str:
-        """The size of the file and when it was last changed: another one if its bytes are others.
+    def size(self) -> int:
+        """In bytes.
 
         Raises:
             OSError: there is no such file.
         """
-        found = os.stat(self.path)  # noqa: PTH116
-        return f"{found.st_size}-{found.st_mtime_ns}"
+        return self.length if self.length is not None else os.stat(self.path).st_size - self.offset  # noqa: PTH116
 
     def read(self) -> bytes:
         """The bytes.

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.curation.alignment import MAX_SHADE
 from pipeline.curation.inspection import Inspection
 from pipeline.curation.lookalikes import SKETCH_LIMIT, Lookalikes
 
@@ -9,7 +10,7 @@ GREY = bytes([100]) * 192
 
 
 def seen(phash, sketch=GREY):
-    return Inspection(b"", phash, sketch, 1, 1, "jpg", "")
+    return Inspection(b"", phash, sketch, 1, 1, "jpg")
 
 
 def bits(*places):
@@ -33,7 +34,7 @@ def test_only_earlier_pictures_are_found_in_their_order_with_their_distances():
 
 
 def test_pictures_of_other_colours_are_ruled_out_by_their_sketches():
-    near, far = (bytes([100 + round(SKETCH_LIMIT) + d]) * 192 for d in (0, 1))
+    near, far = (bytes([100 + round(MAX_SHADE + SKETCH_LIMIT) + d]) * 192 for d in (0, 1))
     lookalikes = Lookalikes(3)
     lookalikes.add([seen(7), seen(7, near), seen(7, far)])
     assert lookalikes.before(0) == [{}, {0: 0}, {1: 0}]
