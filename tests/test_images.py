@@ -170,3 +170,22 @@ def test_jpeg_quality_is_used():
     small, large = encode_jpeg(scene(1), 20), encode_jpeg(scene(1), 95)
     assert len(small) < len(large)
     assert decode(small).size == (96, 96)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8, 9, 300])
+def test_the_size_that_is_told_is_the_size_that_is_decoded(form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(scene(1, side=60).resize((60, 30)), form, exif=exif)
+    with opened(data) as image:
+        told = images.upright_size(image)
+    assert told == decode(data).size
+
+
+def test_an_infinite_orientation_is_none():
+    endless = struct.pack("<HHI4s", 0x0112, 11, 1, struct.pack("<f", float("inf")))
+    block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + endless + struct.pack("<I", 0)
+    data = encode(Image.new("RGB", (8, 4)), "JPEG", exif=block)
+    with opened(data) as image:
+        assert images.upright_size(image) == (8, 4)

@@ -18,9 +18,10 @@ def ledger(tmp_path):
 def entered(ledger, *rows, source="mscoco"):
     """Key, path and captions of every image, and (kind, key, place, reason) of every row refused."""
     take(ledger, source, rows, LIMITS)
+    query = "SELECT text FROM captions WHERE image = ?"
     images = [
-        (key, path.decode(), [text for (text,) in ledger.db.execute("SELECT text FROM captions WHERE image = ?", (n,))])
-        for n, key, path in ledger.db.execute("SELECT number, key, path FROM images ORDER BY number").fetchall()
+        (key, path.decode(errors="replace"), [text for (text,) in ledger.db.execute(query, (number,))])
+        for number, key, path in ledger.db.execute("SELECT number, key, path FROM images ORDER BY number").fetchall()
     ]
     refused = [(r["kind"], r["key"], r["place"], r["reason"]) for r in ledger.rejected()]
     return images, refused
@@ -104,3 +105,14 @@ def test_the_file_is_gone_afterwards(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite", tmp_path) as ledger:
         assert ledger.path.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_utf8_cannot_hold_are_recorded(ledger):
+    odd = "caf\udce9"
+    images, refused = entered(
+        ledger, Image("1", File(f"{odd}/1.jpg"), note=odd), Caption("1", "a dog", odd), Caption("1", "", f"{odd}:2"),
+        Rejected("caption", "", odd, Reason.MALFORMED_ROW, odd),
+    )  # fmt: skip
+    assert len(images) == 1
+    assert [place for _, _, place, _ in refused] == ["caf?:2", "caf?"]
+    assert ledger.file(1).path == f"{odd}/1.jpg"

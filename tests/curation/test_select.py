@@ -348,3 +348,49 @@ def test_a_rejected_copy_names_the_image_it_is_a_copy_of(tmp_path, sample, look)
     for key, detail in details.items():
         assert any(f"as {other}" in detail for other in kept), json.dumps(details)
         assert ("same bytes" in detail) == (key in ("mscoco-a", "mscoco-b"))
+
+
+@pytest.mark.parametrize(
+    ("original", "copy"),
+    [
+        (lambda image: encoded(image.resize((30, 24))), smaller),
+        (lambda image: encoded(image.resize((380, 90))), lambda image: encoded(image.resize((340, 90)))),
+        (lambda image: encoded(image, save_all=True, append_images=[picture(9, (192, 144))]), plain),
+    ],
+    ids=["too small", "too long", "animated"],
+)
+def test_an_evaluation_image_that_is_not_kept_itself_guards_its_copies(sample, choose, look, original, copy):
+    images = ImageLimits(60, 10**6, 4)
+    splits, reasons = choose(
+        sample(1, look(5, original), evaluation="test"), sample(2, look(5, copy)), sample(3, look(6, plain)),
+        images=images, radius=20,
+    )  # fmt: skip
+    assert list(splits) == ["mscoco-3"]
+    assert reasons == {"mscoco-1": Reason.EVALUATION_IMAGE, "mscoco-2": Reason.EVALUATION_COPY}
+
+
+def test_a_picture_a_shade_lighter_is_a_copy(sample, choose, look):
+    lighter = look(5, lambda image: encoded(image.point(lambda v: v * 0.9 + 12)))
+    darker = look(5, lambda image: encoded(image.point(lambda v: v * 0.9)))
+    splits, reasons = choose(sample(1, darker), sample(2, lighter))
+    assert len(splits) == 1
+    assert list(reasons.values()) == [Reason.NEAR_DUPLICATE]
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"404")])
+def test_an_image_that_is_gone_when_it_should_be_compared_stops_the_run(tmp_path, sample, look, monkeypatch, change):
+    from pathlib import Path
+
+    from pipeline.curation import select as library
+    from pipeline.curation.inspection import ImageChanged
+
+    first, second = look(5, plain), look(5, compressed)
+    original = library.Lookalikes.before
+
+    def before_and_change(self, start):
+        change(Path(second.path))
+        return original(self, start)
+
+    monkeypatch.setattr(library.Lookalikes, "before", before_and_change)
+    with pytest.raises(ImageChanged, match="run it again"):
+        outcome(tmp_path, [sample(1, first), sample(2, second)], rules({"mscoco": 9}))

@@ -28,3 +28,10 @@ def test_below_finds_files_at_any_depth_and_follows_links_once(tmp_path):
     assert len(found) == len(set(found))
     assert not any(name.endswith(("/e", "._a", "broken")) for name in found)
     assert len(found) < 8
+
+
+def test_a_link_to_itself_is_no_file(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    write(tmp_path / "a.jpg", b"")
+    assert folders.names(tmp_path) == {"a.jpg"}
+    assert list(folders.below(tmp_path)) == ["a.jpg"]

@@ -56,3 +56,26 @@ def test_it_reads_what_json_reads(tmp_path_factory, values, others):
 def test_what_is_not_unicode_is_made_printable():
     assert printable("a caf\u00e9 \ud83d") == "a caf\u00e9 ?"
     assert printable(None) == printable(3) == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"a": [{"id": ' + "1" * 5000 + "}]}",
+        '{"a": [1e999999999999]}',
+        '{"a": ' + "[" * 100_000,
+        '{"a": ["\\ud83d", "\\q"]}',
+        '{"a": ["\\ud83d", "\\u12"]}',
+    ],
+    ids=["endless number", "endless exponent", "endless nesting", "unknown escape", "short escape"],
+)
+def test_what_parsers_die_of_is_an_error_that_names_the_file(tmp_path, content):
+    path = tmp_path / "file.json"
+    path.write_text(content)
+    with pytest.raises(SourceError, match=r"file\.json"):
+        list(entries(path, "a", "a file"))
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(SourceError, match=r"gone\.json cannot be read"):
+        list(entries(tmp_path / "gone.json", "a", "a file"))

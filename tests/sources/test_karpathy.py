@@ -63,3 +63,10 @@ def test_its_sentences_are_captions(tmp_path):
         ("caption", "d", "split.json#images[3]", Reason.MALFORMED_ROW),
         ("image", "", "split.json#images[4]", Reason.MALFORMED_ROW),
     ]
+
+
+@pytest.mark.parametrize("split", ["Test", "dev", "", "\ud83d", "train | <script>", 1, ["test"]])
+def test_a_split_that_is_none_of_karpathys_is_an_error(tmp_path, split):
+    path = written(tmp_path, {"images": [IMAGES[0], {"name": "a", "split": split}]})
+    with pytest.raises(SourceError, match=r"images\[1\] has split .* one of train, restval, val, test"):
+        karpathy.counts(path)
