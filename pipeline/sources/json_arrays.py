@@ -16,7 +16,7 @@ from pipeline.sources.rows import SourceError
 
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F]"
 _HALF_PAIR = re.compile(_HIGH + rb"(?!" + _LOW + rb")|(?<!" + _HIGH + rb")" + _LOW)
-_MONSTER = re.compile(rb"[0-9]{1000}|[0-9][eE][+-]?[0-9]{5}|(?:[\[{]\s*){200}")
+_MONSTER = re.compile(rb"[0-9]{1000}|[:,\[]\s*-?[0-9.]+[eE][+-]?[0-9]{5}|(?:[\[{]\s*){200}")
 """Numbers and nesting that no such file has, and that parsers die of."""
 
 

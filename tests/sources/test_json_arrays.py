@@ -79,3 +79,10 @@ def test_what_parsers_die_of_is_an_error_that_names_the_file(tmp_path, content):
 def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
     with pytest.raises(SourceError, match=r"gone\.json cannot be read"):
         list(entries(tmp_path / "gone.json", "a", "a file"))
+
+
+def test_an_address_that_looks_like_a_number_is_none(tmp_path):
+    content = {"a": ["http://farm1.staticflickr.com/1/2_6e12345678_z.jpg", "9E99999", 1.5e-3]}
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(content))
+    assert [str(entry) for entry in entries(path, "a", "a file")] == [str(entry) for entry in content["a"]]
