@@ -88,8 +88,13 @@ def is_animated(image: Image.Image) -> bool:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened picture after EXIF rotation."""
-    turned = 5 <= _orientation(image) <= 8 and image.format != "TIFF"  # of which Pillow says the turned size
+    """Width and height of an opened picture after EXIF rotation.
+
+    Raises:
+        UnreadableImage: a PNG, whose orientation may stand behind its pixels, is truncated or damaged.
+    """
+    with _explained(f"{image.format} of {image.width} x {image.height}"):
+        turned = 5 <= _orientation(image) <= 8 and image.format != "TIFF"  # of which Pillow says the turned size
     return (image.height, image.width) if turned else (image.width, image.height)
 
 
@@ -138,6 +143,8 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none or the EXIF block is broken, which leaves the pixels whole."""
     if image.format == "JPEG" and "exif" not in image.info:
         return 1
+    if image.format == "PNG":
+        image.load()  # getexif would, and an error in the pixels is none of the EXIF block's
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error):

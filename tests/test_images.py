@@ -189,3 +189,13 @@ def test_an_infinite_orientation_is_none():
     data = encode(Image.new("RGB", (8, 4)), "JPEG", exif=block)
     with opened(data) as image:
         assert images.upright_size(image) == (8, 4)
+
+
+def test_asking_a_damaged_png_for_its_size_does_not_make_it_readable():
+    whole = encode(scene(3), "PNG")
+    damaged = whole[:254] + bytes(9) + b"\x18h" + whole[254:]
+    with pytest.raises(UnreadableImage):
+        decode(damaged)
+    with images.opened(damaged) as image, pytest.raises(UnreadableImage):
+        images.upright_size(image)
+        images.upright(image)

@@ -35,7 +35,7 @@ class ImageLimits:
         """Those of whatever can be looked at."""
         return ImageLimits(1, self.max_pixels, float("inf"), animated=True)
 
-    def fault(self, width: int, height: int) -> ImageFault | None:
+    def fault(self, width: int, height: int, animated: bool) -> ImageFault | None:
         """What is wrong with a picture of this size."""
         if width * height > self.max_pixels:
             return ImageFault(Reason.OVERSIZED_IMAGE, f"{width} x {height}, at most {self.max_pixels:,} pixels")
@@ -45,6 +45,8 @@ class ImageLimits:
             return ImageFault(
                 Reason.EXTREME_SHAPE, f"{width} x {height}, at most {self.max_aspect:g} times as long as wide"
             )
+        if animated and not self.animated:
+            return ImageFault(Reason.ANIMATED_IMAGE, "more than one frame")
         return None
 
 
@@ -58,6 +60,7 @@ class Inspection:
     width: int
     height: int
     extension: str
+    animated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +86,17 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
         return ImageFault(Reason.EMPTY_FILE, f"{name} has no bytes")
     try:
         with images.opened(data) as image:
-            if fault := limits.fault(image.width, image.height):
+            # Of a picture with too many pixels nothing but the header is looked at, not even for more frames.
+            fault = limits.fault(image.width, image.height, animated=False)
+            animated = fault is None and images.is_animated(image)
+            if fault := fault or limits.fault(image.width, image.height, animated):
                 return ImageFault(fault.reason, f"{name}: {fault.detail}")
-            if not limits.animated and images.is_animated(image):
-                return ImageFault(Reason.ANIMATED_IMAGE, f"{name}: more than one frame")
             extension = images.EXTENSIONS[image.format or ""]
             width, height = images.upright_size(image)
             small = looks.shrink(images.upright(image, looks.ENOUGH))
             return Inspection(
                 hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small), width, height,
-                extension,
+                extension, animated,
             )  # fmt: skip
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")

@@ -16,7 +16,7 @@ from pipeline.curation.lookalikes import Lookalikes
 from pipeline.processes import Processes
 from pipeline.progress import track
 from pipeline.schema import Reason, Split
-from pipeline.sources import File, SourceError
+from pipeline.sources import CORPORA, File, SourceError
 
 PUBLISHED = "karpathy"
 CHUNK = 32
@@ -76,9 +76,15 @@ def select(ledger: Ledger, rules: Rules, workers: int) -> None:
     """
     for source, mode in rules.test.items():
         if mode == PUBLISHED and source in rules.quota and not ledger.has(source, "test"):
+            split_file = CORPORA[source].split_file
             raise SourceError(
-                f"curate.test asks for the Karpathy test images of {source}, but its split file is missing or names "
-                "none of them; add the file (README, 'Your own data') or give a fraction such as 0.1"
+                f"curate.test asks for the published test images of {source}, but "
+                + (
+                    f"{split_file} is missing or names none of them. Add it, or"
+                    if split_file
+                    else "none are published:"
+                )
+                + " give a fraction such as 0.1 (README, 'Your own data')"
             )
     ledger.assign(
         rules.seed,
@@ -162,7 +168,7 @@ class _Selection:
 
     def _usable(self, candidate: Candidate, image: Inspection | ImageFault) -> Inspection | None:
         if isinstance(image, Inspection):
-            image = self.rules.images.fault(image.width, image.height) or image
+            image = self.rules.images.fault(image.width, image.height, image.animated) or image
         if isinstance(image, ImageFault):
             self.ledger.reject(candidate.number, image.reason, image.detail)
         elif not candidate.captions:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ IMAGES = ("jpg", "jpeg", "png", "webp")
 COLUMNS = ("key", "url", "caption", "status", "error_message")
 
 Members = dict[str, dict[str, File]]
-"""What a shard holds, by key and extension."""
+"""What a shard holds, by its path without extension (two folders of a tar may use one key) and by extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected]:
     members, damage = _members(folder / shard)
     table = folder / f"{shard}.parquet"
     complete = False
+    elsewhere = _by_name(members)
     if table.is_file():
         try:
             for number, row in enumerate(_rows(table), start=1):
                 key = row["key"] if isinstance(row["key"], str) else ""
                 place = f"{shard}.parquet#{key}" if key else f"{shard}.parquet:{number}"
-                yield _record(row, members.pop(key, {}), place, damage or f"{name} holds no image {key}")
+                parts = members.pop(key if key in members else elsewhere.get(key, ""), {})
+                yield _record(row, parts, place, damage or f"{name} holds no image {key}")
             complete = True
         except _Damaged as error:
             yield Rejected("image", "", f"{shard}.parquet", Reason.MALFORMED_ROW, str(error))
@@ -107,6 +110,12 @@ def _record(row: Any, parts: dict[str, File], place: str, missing: str) -> Recor
         note="" if file else missing,
         place=place,
     )
+
+
+def _by_name(members: Members) -> dict[str, str]:
+    """Where a parquet's key stands in the tar: at its top, or in the one folder that has it."""
+    names = Counter(member.rpartition("/")[2] for member in members)
+    return {member.rpartition("/")[2]: member for member in members if names[member.rpartition("/")[2]] == 1}
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -161,6 +170,7 @@ def _scan(path: Path, members: Members) -> str:
 
 
 def _add(members: Members, name: str, file: File) -> None:
-    key, _, extension = name.rpartition("/")[2].partition(".")
+    folder, slash, own = name.removeprefix("./").rpartition("/")
+    key, _, extension = own.partition(".")
     if extension.lower() in (*IMAGES, "txt", "json"):
-        members.setdefault(key, {}).setdefault(extension.lower(), file)
+        members.setdefault(f"{folder}{slash}{key}", {}).setdefault(extension.lower(), file)

@@ -203,7 +203,7 @@ def test_another_seed_makes_another_split(sample, choose):
 
 
 def test_a_karpathy_test_split_without_its_file_is_an_error(sample, choose):
-    with pytest.raises(SourceError, match="Karpathy test images of mscoco"):
+    with pytest.raises(SourceError, match="published test images of mscoco"):
         choose(sample(1, 1), test={"mscoco": "karpathy"})
 
 

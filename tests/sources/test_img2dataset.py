@@ -89,8 +89,26 @@ def test_images_may_have_other_formats(tmp_path):
         ("http://x/0.png", False, ""),
         ("http://x/1.webp", False, ""),
         ("http://x/2.JPG", False, ""),
-        ("http://x/3.npy", True, "a holds no image 3"),
+        ("http://x/3.npy", True, "a holds no image inner/3"),
     ]
+
+
+def test_two_folders_of_a_tar_may_use_the_same_key(tmp_path):
+    corpus(tmp_path, ROWS[:1])
+    (tmp_path / "00000.parquet").unlink()
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for folder in "xy":
+            data = json.dumps({"url": f"http://{folder}/0"}).encode()
+            for name, content in ((f"{folder}/0.jpg", png(0)), (f"{folder}/0.json", data)):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    records, rejected = read(tmp_path, "a")
+    assert {place: (r.url, r.file is not None) for place, r in records.items()} == {
+        "x/0": ("http://x/0", True),
+        "y/0": ("http://y/0", True),
+    }
+    assert rejected == []
 
 
 @pytest.mark.parametrize("form", ["webdataset", "files"])
