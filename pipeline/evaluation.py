@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline import zeroshot
-from pipeline.clip.encode import Compute
-from pipeline.clip.towers import Clip
 from pipeline.retrieval.bootstrap import paired_interval
 from pipeline.retrieval.metrics import evaluate, summarise
 from pipeline.zeroshot import ZeroshotSet
@@ -72,11 +72,15 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
     )  # fmt: skip
 
 
-def add_zeroshot(metrics: dict[str, Any], models: dict[str, Clip], classes: ZeroshotSet, compute: Compute) -> None:
-    """Add `zeroshot` and `zeroshot_unseen` of the models `base` and `student`, and what the student `retained`."""
-    for name, clip in models.items():
-        vectors = zeroshot.image_vectors(clip, zeroshot.pixels(clip, classes), compute)
-        weights = zeroshot.class_weights(clip, classes, compute)
+def add_zeroshot(metrics: dict[str, Any], embedded: Mapping[str, tuple[Tensor, Tensor]], classes: ZeroshotSet) -> None:
+    """Add `zeroshot` and `zeroshot_unseen` of the models `base` and `student`, and what the student `retained`.
+
+    Args:
+        metrics: of `compare`.
+        embedded: for each model its vectors of the pictures, [n, d], and its class weights, [classes, d].
+        classes: the zero-shot set.
+    """
+    for name, (vectors, weights) in embedded.items():
         for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
             if found := zeroshot.accuracy(vectors, weights, classes, seen=seen):
                 metrics[name][part] = found

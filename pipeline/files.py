@@ -9,25 +9,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pipeline.errors import InputError
+
+PART = ".part"
+"""How files end that are being written, or were when their writer was killed."""
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; flush it and rename it over `path` if the block succeeds.
 
-    A kill at any moment leaves either the old file or the new one, never half of one.
+    A kill at any moment, even of the machine, leaves either the old file or the new one, never half of one. Two writers
+    of one path, on two machines that share a disk, do not meet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name[:100]}.{uuid4().hex}{PART}")
     try:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the name of a new file; what cannot open folders (Windows) flushes them by itself."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline import files, shards, tables
 from pipeline.progress import track
 from pipeline.schema import MANIFEST, Split
+from pipeline.store import keys
+from pipeline.store.keys import Keys
 
 
 class Manifest:
@@ -37,20 +44,43 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def images(self, what: str) -> Iterator[tuple[str, bytes]]:
-        """Key and image bytes of every sample, in order, with progress.
+    @cached_property
+    def image_keys(self) -> Keys:
+        """The feature store's key of every image, uint64 [n, 2]."""
+        return keys.pack(keys.of_sha256(row["image_sha256"]) for row in self.rows)
+
+    def images(self, what: str, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Key and image bytes of samples, in order, with progress; shards in which none is wanted are not opened.
+
+        Args:
+            what: for the progress line.
+            rows: which samples, ascending; all by default.
 
         Raises:
-            tables.ContractError: shards and manifest differ.
+            tables.ContractError: shards and manifest differ, or an image's bytes are not those that the manifest names.
         """
-        found = (pair for split in self.splits for pair in shards.read(self.folder / split))
-        expected = iter(self.keys)
-        for key, data, _ in track(found, what, total=len(self), unit="images"):
-            wanted = next(expected, None)
-            if key != wanted:
-                raise tables.ContractError(
-                    f"{self.folder}: shards hold {key!r} where the manifest has {wanted!r}; run: dvc repro -f curate"
-                )
-            yield key, data
-        if (missing := next(expected, None)) is not None:
-            raise tables.ContractError(f"{self.folder}: {missing!r} is in no shard; run: dvc repro -f curate")
+        wanted = set(range(len(self)) if rows is None else map(int, rows))
+        yield from track(self._read(wanted), what, total=len(wanted), unit="images")
+
+    def _read(self, wanted: set[int]) -> Iterator[tuple[str, bytes]]:
+        for (split, shard), group in groupby(
+            range(len(self)), lambda i: (self.rows[i]["split"], self.rows[i]["shard"])
+        ):
+            members = list(group)
+            if wanted.isdisjoint(members):
+                continue
+            path = self.folder / split / shards.name(shard)
+            for i, found in zip_longest(members, shards.read_one(path)):
+                if i is None or found is None or found[0] != self.keys[i]:
+                    raise tables.ContractError(
+                        f"{path} holds {found and found[0]!r} where the manifest has "
+                        f"{None if i is None else self.keys[i]!r}; run: dvc repro -f curate"
+                    )
+                if i in wanted:
+                    key, data, _ = found
+                    if (digest := hashlib.sha256(data).hexdigest()) != self.rows[i]["image_sha256"]:
+                        raise tables.ContractError(
+                            f"{path}: the image of {key} has sha256 {digest}, the manifest has "
+                            f"{self.rows[i]['image_sha256']}; run: dvc repro -f curate"
+                        )
+                    yield key, data

@@ -1,66 +1,55 @@
-"""Regions of every picture: YOLO boxes and their crops, the whole picture always being region 0."""
+"""The regions table: YOLO boxes and crops of every picture, the whole picture always being region 0."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ultralytics import YOLO
-
-from pipeline import images
 from pipeline.clip.encode import batches
-from pipeline.detector.detect import crop, detect
+from pipeline.detector.cached import CachedDetector
 from pipeline.manifest import Manifest
-from pipeline.schema import REGIONS
+from pipeline.schema import BOXES, REGIONS, Split
 from pipeline.tables import TableWriter
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
+_CHUNK = 512
+"""Pictures whose crops are in memory at a time."""
 
-def write(
-    detector: YOLO,
-    manifest: Manifest,
-    path: Path,
-    metadata: dict[str, Any],
-    *,
-    confidence: float,
-    iou: float,
-    image_size: int,
-    batch: int,
-    cap: int,
-    margin: float,
-    crop_side: int,
-    crop_quality: int,
-    device: str,
-) -> dict[str, float]:
-    """Detect on every picture of the manifest and write the regions table (`schema.REGIONS`).
 
-    Boxes are sorted by score x area and cut to the first `cap`; a picture without a box has region 0 alone. The other
-    arguments are those of `detect` and `crop`.
+def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: dict[str, Any]) -> dict[str, float]:
+    """Detect whatever is new and write regions.arrow (`schema.REGIONS`) and test_boxes.arrow (`schema.BOXES`).
+
+    Boxes are sorted by score x area and cut to the first `cap`; a picture without a box has region 0 alone.
+    test_boxes.arrow has the rows of the test pictures without their crops: what the report draws.
 
     Returns:
         counts: pictures, boxes, pictures without a box, pictures whose boxes were cut to `cap`.
     """
+    detector.fill(manifest)
     counts = {"images": 0, "boxes": 0, "images_without_boxes": 0, "images_capped": 0}
-    with TableWriter(path, REGIONS, metadata) as writer:
-        for samples in batches(manifest.images("detect"), batch):
-            pictures = [images.decode(data) for _, data in samples]
-            found = detect(
-                detector, pictures, confidence=confidence, iou=iou, image_size=image_size, batch=batch, device=device
-            )
+    with (
+        TableWriter(folder / "regions.arrow", REGIONS, metadata) as of_regions,
+        TableWriter(folder / "test_boxes.arrow", BOXES, metadata) as of_test,
+    ):
+        for part in batches(range(len(manifest)), _CHUNK):
+            own = manifest.image_keys[part]
+            found = detector.boxes(own)
             rows: dict[str, list[Any]] = {name: [] for name in REGIONS.names}
-            for (key, _), picture, boxes in zip(samples, pictures, found, strict=True):
-                kept = boxes[:cap]
-                rows["key"] += [key] * (1 + len(kept))
+            test: list[bool] = []
+            for i, boxes, crops in zip(part, found, detector.crops(own, found), strict=True):
+                kept = boxes[: len(crops)]
+                rows["key"] += [manifest.keys[i]] * (1 + len(kept))
                 rows["region_index"] += range(1 + len(kept))
-                rows["box"] += [WHOLE, *([float(v) for v in b.corners] for b in kept)]
+                rows["box"] += [WHOLE, *(list(b.corners) for b in kept)]
                 rows["score"] += [1.0, *(b.score for b in kept)]
                 rows["class_name"] += ["image", *(b.name for b in kept)]
-                crops = [crop(picture, b.corners, margin, crop_side) for b in kept]
-                rows["crop"] += [None, *(images.encode_jpeg(c, crop_quality) for c in crops)]
+                rows["crop"] += [None, *crops]
+                test += [manifest.rows[i]["split"] == Split.TEST] * (1 + len(kept))
                 counts["images"] += 1
                 counts["boxes"] += len(kept)
                 counts["images_without_boxes"] += not boxes
-                counts["images_capped"] += len(boxes) > cap
-            writer.write(rows)
+                counts["images_capped"] += len(boxes) > len(kept)
+            of_regions.write(rows)
+            of_test.write({name: [v for v, t in zip(rows[name], test, strict=True) if t] for name in BOXES.names})
     return {**counts, "boxes_per_image": counts["boxes"] / max(1, counts["images"])}

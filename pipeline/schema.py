@@ -117,6 +117,9 @@ REGIONS = pa.schema(
 """Region 0 of every key is the whole image (score 1, class `image`, no crop: it stands in the shard).
 Boxes are [x0, y0, x1, y1] in 0..1 of the upright picture; `crop` is a JPEG."""
 
+BOXES = pa.schema([field for field in REGIONS if field.name != "crop"])
+"""Regions without their crops."""
+
 SPANS = pa.schema(
     [
         ("key", pa.string()),

@@ -69,14 +69,26 @@ def read(folder: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     Raises:
         InputError: the folder holds no shard, or a sample has no image.
     """
-    paths = sorted(str(p) for p in folder.glob("*.tar"))
+    paths = sorted(folder.glob("*.tar"))
     if not paths:
         raise InputError(f"no shards (*.tar) in {folder}; run the stage that writes them: dvc repro curate")
+    for path in paths:
+        yield from read_one(path)
+
+
+def read_one(path: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+    """Key, image bytes and JSON record of every sample of a shard, in order.
+
+    Raises:
+        InputError: there is no such shard, or a sample has no image.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no shard {path}; run the stage that writes it: dvc repro curate")
     import webdataset as wds
 
     known = set(EXTENSIONS.values())
-    for sample in wds.WebDataset(paths, shardshuffle=False, empty_check=False):
+    for sample in wds.WebDataset([str(path)], shardshuffle=False, empty_check=False):
         image = next((value for name, value in sample.items() if name in known), None)
         if image is None:
-            raise InputError(f"{sample['__url__']}: {sample['__key__']} has no image; run: dvc repro -f curate")
+            raise InputError(f"{path}: {sample['__key__']} has no image; run: dvc repro -f curate")
         yield sample["__key__"], image, json.loads(sample.get("json", b"{}"))

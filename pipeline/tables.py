@@ -7,6 +7,7 @@ length, and the number of rows. `Table` compares them with what the reader expec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -30,7 +31,12 @@ class ContractError(InputError):
 
 
 def _with_metadata(schema: pa.Schema, metadata: Mapping[str, Any], rows: int) -> pa.Schema:
-    return schema.with_metadata({k: str(v) for k, v in {**metadata, "rows": rows}.items()})
+    return schema.with_metadata({k: _text(v) for k, v in {**metadata, "rows": rows}.items()})
+
+
+def _text(value: Any) -> str:
+    """A metadata value: mappings and lists as JSON, anything else as it prints."""
+    return json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list) else str(value)
 
 
 class TableWriter:
@@ -201,6 +207,17 @@ class Table:
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
         check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
         return self.vectors(name)[rows]
+
+    def at(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+        """The vectors of some keys in any order, of a table with one row a key; a copy.
+
+        Raises:
+            ContractError: a key has no row.
+        """
+        row = {key: i for i, key in enumerate(self.strings("key"))}
+        if (lacking := next((key for key in keys if key not in row), None)) is not None:
+            raise ContractError(f"{self.path} has no row of {lacking!r}; run: dvc repro {self.path.parent.name}")
+        return self.vectors(name)[[row[key] for key in keys]]
 
 
 def offsets(keys: Sequence[str], order: Sequence[str], what: str) -> NDArray[np.int64]:

@@ -112,11 +112,19 @@ def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
     return np.stack(rows)
 
 
+def prompts(data: ZeroshotSet) -> list[str]:
+    """Every class name in every template, class by class."""
+    return [template.format(name) for name in data.names for template in data.templates]
+
+
+def average(vectors: Tensor, data: ZeroshotSet) -> Tensor:
+    """Class weights, unit float32 [classes, d]: the unit vectors of `prompts` averaged by class, normalised again."""
+    return F.normalize(vectors.view(len(data.names), len(data.templates), -1).mean(dim=1), dim=-1)
+
+
 def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
-    """Unit float32 [classes, d]: every template encoded and normalised, averaged, normalised again."""
-    prompts = [template.format(name) for name in data.names for template in data.templates]
-    encoded = encode.texts(clip, prompts, compute).view(len(data.names), len(data.templates), -1)
-    return F.normalize(encoded.mean(dim=1), dim=-1)
+    """Class weights under a model, unit float32 [classes, d]."""
+    return average(encode.texts(clip, prompts(data), compute), data)
 
 
 def image_vectors(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:

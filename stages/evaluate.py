@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.params import Params
-from pipeline.schema import REGIONS, Split
+from pipeline.schema import BOXES, Split
 from stages.program import run, threads
 
 
@@ -21,6 +21,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
     from pipeline.evaluation import Embedded, add_zeroshot, compare
+    from pipeline.features import classes
     from pipeline.manifest import Manifest
     from pipeline.report import page, plots
     from pipeline.retrieval import index
@@ -37,14 +38,20 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
         Table(data / "features/captions.arrow", **origin).of(manifest.keys).astype(np.float32),
     )
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
-    classes = zeroshot.read(Path(params.zeroshot.path), Split.TEST)
-    add_zeroshot(result.metrics, models, classes, Compute(device, "float32", params.features.batch))
+    student, zeroshot_path = models["student"], Path(params.zeroshot.path)
+    compute = Compute(device, "float32", params.features.batch)
+    test = zeroshot.read(zeroshot_path, Split.TEST)
+    of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
+    of_student = zeroshot.image_vectors(student, zeroshot.pixels(student, test), compute)
+    frozen = params.student.text == "frozen"
+    weights = of_base[1] if frozen else zeroshot.class_weights(student, test, compute)
+    add_zeroshot(result.metrics, {"base": of_base, "student": (of_student, weights)}, test)
 
     out = data / "evaluate"
     plots.write_recall(out / "recall.csv", result.metrics)
     page.write(
         out / "report/index.html", result, manifest, found,
-        Table(data / "regions/regions.arrow", REGIONS, manifest=manifest.fingerprint), data, params,
+        Table(data / "regions/test_boxes.arrow", BOXES, manifest=manifest.fingerprint), data, params,
     )  # fmt: skip
     return result.metrics
 

@@ -3,50 +3,52 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
 from pipeline.params import Params
-from pipeline.schema import REGIONS, SPANS
-from stages.program import run, threads
+from pipeline.provenance import provenance
+from pipeline.schema import REGIONS, SPANS, SpanKind
+from stages.program import run, store, threads
 
 
 def features(params: Params, data: Path) -> dict[str, Any]:
-    """Embed pictures, region crops, captions and spans with the frozen base CLIP: data/features/*.arrow.
+    """Embed pictures, crops, captions, spans and the zero-shot set with the frozen base CLIP: data/features/*.arrow.
 
-    One pass, in batches of one fixed shape; float16 unit vectors on disk. A distinct string is encoded once.
+    In batches of one fixed shape; float16 unit vectors. Every embedding is kept in the feature store as it is made: a
+    killed run goes on where it stopped, and only what was never seen is embedded.
     """
-    from pipeline import features as library
-    from pipeline.clip import towers
+    from pipeline.clip import encode, towers
+    from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
+    from pipeline.features import classes, pictures, texts
     from pipeline.manifest import Manifest
     from pipeline.tables import Table
 
     threads(params)
+    p, compute = params.features, params.compute
     manifest = Manifest(data / "curate")
     origin = {"manifest": manifest.fingerprint}
     regions = Table(data / "regions/regions.arrow", REGIONS, **origin)
     spans = Table(data / "spans/spans.arrow", SPANS, **origin)
-    clip = towers.load(data / "models/clip", params.compute.device)
-    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch)
-    weights = clip.weights
-    fingerprint = files.fingerprint(
-        code="features 1",
-        weights=weights,
-        preprocess=clip.config["preprocess_cfg"],
-        compute=params.compute.model_dump(),
-        params=params.features.model_dump(),
-        regions=regions.metadata["fingerprint"],
-        spans=spans.metadata["fingerprint"],
-    )
-    metadata = {
-        "kind": "features", "manifest": manifest.fingerprint, "model": "data/models/clip", "weights": weights,
-        "dimension": clip.dimension, "normalised": True, "dtype": params.compute.dtype, "features": fingerprint,
-        "fingerprint": fingerprint,
+    model = towers.load(data / "models/clip", compute.device)
+    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch), store())
+    made_with = {"batch": p.batch, "dtype": compute.dtype, **model.config}
+    used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
+    of_weights = {"weights": clip.weights}
+    facts: dict[str, Any] = {
+        "code": encode.CODE, "model": "data/models/clip", "weights": clip.weights, "dimension": model.dimension,
+        "normalised": True, "dtype": compute.dtype, "device": compute.device, "parameters": made_with,
+        "collections": [collection.folder.name for collection in used],
     }  # fmt: skip
+    made_from = {table.metadata["kind"]: table.metadata["fingerprint"] for table in (regions, spans)}
+    metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **of_weights}, **facts)
+    metadata["features"] = metadata["fingerprint"]
+    of_classes = provenance("zero-shot features", manifest="", inputs=of_weights, **facts)
+
     out = data / "features"
     out.mkdir(parents=True, exist_ok=True)
-    library.write_images(clip, manifest, regions, out, metadata, compute)
-    distinct = library.write_texts(clip, manifest, spans, params.features.spans, out, metadata, compute)
-    return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": clip.dimension}
+    pictures.write(clip, manifest, regions, out, metadata)
+    distinct, _ = texts.write(clip, manifest, spans, p.spans, out, metadata)
+    classes.write(clip, Path(params.zeroshot.path), out / "zeroshot", of_classes)
+    return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": model.dimension}
 
 
 if __name__ == "__main__":

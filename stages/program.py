@@ -16,8 +16,15 @@ from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import Params, load
 
-HOME = Path(os.environ.get("DCLIP_HOME", ".dclip"))
-"""Checkpoints and caches that are not outputs of a stage."""
+
+def home() -> Path:
+    """Where the feature store, checkpoints and decoded pictures are: `.dclip`, or what DCLIP_HOME names."""
+    return Path(os.environ.get("DCLIP_HOME", ".dclip"))
+
+
+def store() -> Path:
+    """The feature store's folder."""
+    return home() / "store"
 
 
 Stage = Callable[[Params, Path], dict[str, Any]]

@@ -5,33 +5,38 @@ from typing import Any
 
 from pipeline import files
 from pipeline.params import Params
-from stages.program import run, threads
+from pipeline.provenance import provenance
+from stages.program import run, store, threads
 
 
 def regions(params: Params, data: Path) -> dict[str, Any]:
     """Detect objects on every kept picture and cut them out: data/regions/regions.arrow.
 
     Region 0 is always the whole picture, so a picture without a box still has a region. The detector's file is
-    opened only after its hash has been checked.
+    opened only after its hash has been checked. Boxes and crops are kept in the feature store as they are made: a
+    killed run goes on where it stopped, and only pictures never seen are looked at.
     """
     from pipeline import regions as library
     from pipeline.detector import weights
+    from pipeline.detector.cached import CachedDetector, Cropping, Detection
+    from pipeline.detector.detect import CODE
     from pipeline.manifest import Manifest
 
     threads(params)
     sha256 = files.read_json(data / "models/metrics.json")["detector"]["sha256"]
     manifest = Manifest(data / "curate")
-    compute, wanted = params.compute, params.regions
-    detector = weights.load(data / "models/detector.pt", sha256)
-    metadata = {
-        "kind": "regions", "manifest": manifest.fingerprint, "model": "ultralytics", "weights": sha256,
-        "fingerprint": files.fingerprint(
-            code="regions 1", manifest=manifest.fingerprint, weights=sha256, params=wanted.model_dump(),
-            device=compute.device),
-    }  # fmt: skip
-    return library.write(
-        detector, manifest, data / "regions/regions.arrow", metadata, device=compute.device, **wanted.model_dump()
-    )
+    p = params.regions
+    detector = CachedDetector(
+        weights.load(data / "models/detector.pt", sha256), sha256,
+        Detection(p.confidence, p.iou, p.image_size, p.batch), Cropping(p.cap, p.margin, p.crop_side, p.crop_quality),
+        params.compute.device, store(),
+    )  # fmt: skip
+    metadata = provenance(
+        "regions", code=CODE, manifest=manifest.fingerprint, model="ultralytics", weights=sha256,
+        inputs={"weights": sha256}, parameters=p.model_dump(), device=params.compute.device,
+        collections=detector.folders,
+    )  # fmt: skip
+    return library.write(detector, manifest, data / "regions", metadata)
 
 
 if __name__ == "__main__":

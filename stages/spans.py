@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.params import Params
+from pipeline.provenance import provenance
 from stages.program import run
 
 
@@ -21,11 +22,10 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
     parser = load_parser(params.spans.parser)
     context = files.read_json(data / "models/clip/open_clip_config.json")["model_cfg"]["text_cfg"]
     tokens = int(context.get("context_length", 77)) - 2
-    metadata = {
-        "kind": "spans", "manifest": manifest.fingerprint, "model": parser.name,
-        "fingerprint": files.fingerprint(
-            code="spans 1", manifest=manifest.fingerprint, parser=parser.name, cap=params.spans.cap, tokens=tokens),
-    }  # fmt: skip
+    metadata = provenance(
+        "spans", code="spans 1", manifest=manifest.fingerprint, model=parser.name, inputs={},
+        parameters={"parser": parser.name, "cap": params.spans.cap, "tokens": tokens},
+    )  # fmt: skip
     return table.write(parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens)
 
 

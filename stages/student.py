@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import files
 from pipeline.params import Params
 from pipeline.schema import Split
-from stages.program import HOME, run, threads
+from stages.program import home, run, store, threads
 
 
 def student(params: Params, data: Path) -> dict[str, Any]:
@@ -20,8 +20,10 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
     from pipeline import zeroshot
     from pipeline.base_models import base_pairs, write_history
-    from pipeline.clip import encode, towers
+    from pipeline.clip import towers
+    from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
+    from pipeline.features import classes
     from pipeline.manifest import Manifest
     from pipeline.tables import Table
     from pipeline.teacher.targets import Targets
@@ -43,7 +45,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         manifest = Manifest(data / "curate", (split,))
         origin = {"manifest": manifest.fingerprint, "weights": weights}
         return Pairs(
-            pixels.cached(model, manifest, HOME / "pixels"), manifest.captions,
+            pixels.cached(model, manifest, home() / "pixels"), manifest.captions,
             Table(data / "features/captions.arrow", **origin).of(manifest.keys),
             Table(data / "features/images.arrow", **origin).of(manifest.keys),
         ), manifest  # fmt: skip
@@ -58,24 +60,29 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         targets_made_by = targets.metadata["fingerprint"]
     if recipe.data == "base":
         rows, captions = base_pairs(Path(params.models.path), model)
-        training_pairs = Pairs(rows, [[c] for c in captions], encode.texts(base, captions, compute).numpy())
+        training_pairs = Pairs(
+            rows,
+            [[c] for c in captions],
+            CachedClip(base, compute, store()).vectors_of(captions, "embed base captions"),
+        )
 
-    classes = zeroshot.read(Path(params.zeroshot.path), Split.VAL)
+    shown = zeroshot.read(Path(params.zeroshot.path), Split.VAL)
+    class_weights = classes.class_weights(data / "features/zeroshot", shown, weights=weights)
     torch.manual_seed(seed)
     trained = Student(
         model, target_dimension=base.dimension, train_text=p.text == "trainable", temperature=p.temperature
     ).to(device)
     fingerprint = files.fingerprint(
         code="student 1", weights=weights, manifest=manifest.fingerprint, targets=targets_made_by, seed=seed,
-        params=p.model_dump(), compute=params.compute.model_dump(), zeroshot=[c.name for c in classes.paths],
+        params=p.model_dump(), compute=params.compute.model_dump(), zeroshot=[c.name for c in shown.paths],
     )  # fmt: skip
-    validate = Validator(trained, validation_pairs, classes, zeroshot.pixels(model, classes), compute)
+    validate = Validator(trained, validation_pairs, shown, zeroshot.pixels(model, shown), class_weights, compute)
     result = train(
         trained, training_pairs, validate,
         StudentTraining(
             recipe=p.recipe, epochs=p.epochs, batch=p.batch, lr=p.lr, weight_decay=p.weight_decay,
             weights=p.weights.model_dump(), seed=seed),
-        device=device, steps=steps, checkpoint=HOME / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
+        device=device, steps=steps, checkpoint=home() / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
     )  # fmt: skip
     out = data / "student"
     chosen: dict[str, float] = {"alpha": 1.0}

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
 from pipeline.params import Params
+from pipeline.provenance import provenance
 from pipeline.schema import Split
 from stages.program import run, threads
 
@@ -37,11 +37,11 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     state = load_file(data / "teacher/teacher.safetensors")
     model.load_state_dict(state)
     weights = weights_hash(state)
-    metadata = {
-        "kind": "targets", "manifest": manifest.fingerprint, "model": "dclip meta-teacher", "weights": weights,
-        "features": features.fingerprint, "dimension": features.dimension, "normalised": True,
-        "fingerprint": files.fingerprint(code="targets 1", weights=weights, features=features.fingerprint),
-    }  # fmt: skip
+    metadata = provenance(
+        "targets", code="targets 1", manifest=manifest.fingerprint, model="dclip meta-teacher", weights=weights,
+        features=features.fingerprint, dimension=features.dimension, normalised=True,
+        inputs={"weights": weights, "features": features.fingerprint}, parameters=p.model_dump(),
+    )  # fmt: skip
     path = data / "targets/targets.arrow"
     counts = library.write(model, features, path, metadata)
     library.Targets(path, manifest, weights=weights)

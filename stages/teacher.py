@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import files
 from pipeline.params import Params
 from pipeline.schema import Split
-from stages.program import HOME, run, threads
+from stages.program import home, run, threads
 
 
 def teacher(params: Params, data: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
         TeacherTraining(
             epochs=p.epochs, batch=p.batch, lr=p.lr, temperature=p.temperature, caption_dropout=p.caption_dropout,
             seed=seed),
-        checkpoint=HOME / "runs" / fingerprint / "teacher.pt", fingerprint=fingerprint,
+        checkpoint=home() / "runs" / fingerprint / "teacher.pt", fingerprint=fingerprint,
     )  # fmt: skip
     out = data / "teacher"
     out.mkdir(parents=True, exist_ok=True)

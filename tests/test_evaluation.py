@@ -64,13 +64,22 @@ def classes(tmp_path):
     return ZeroshotSet(["cat", "dog", "moon"], seen, ["a {}", "one {}"], paths, np.array([0, 0, 1, 1, 2, 2]))
 
 
+def embedded(classes):
+    """Pictures and class weights under two models."""
+    return {
+        name: (
+            zeroshot.image_vectors(clip, zeroshot.pixels(clip, classes), COMPUTE),
+            zeroshot.class_weights(clip, classes, COMPUTE),
+        )
+        for name, clip in (("base", tiny_clip(0)), ("student", tiny_clip(1)))
+    }
+
+
 def test_zero_shot_figures_are_those_of_each_model(classes):
-    models = {"base": tiny_clip(0), "student": tiny_clip(1)}
+    models = embedded(classes)
     metrics = {"base": {}, "student": {}}
-    add_zeroshot(metrics, models, classes, COMPUTE)
-    for name, clip in models.items():
-        vectors = zeroshot.image_vectors(clip, zeroshot.pixels(clip, classes), COMPUTE)
-        weights = zeroshot.class_weights(clip, classes, COMPUTE)
+    add_zeroshot(metrics, models, classes)
+    for name, (vectors, weights) in models.items():
         for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
             wanted = zeroshot.accuracy(vectors, weights, classes, seen=seen)
             assert {k: v for k, v in metrics[name][part].items() if k != "retained"} == wanted
@@ -84,7 +93,7 @@ def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypat
     given = iter([{"top1": base}, {"top1": base / 2}, {"top1": student}, {"top1": student / 2}])
     monkeypatch.setattr(zeroshot, "accuracy", lambda *_, **__: next(given))
     metrics = {"base": {}, "student": {}}
-    add_zeroshot(metrics, {"base": tiny_clip(), "student": tiny_clip()}, classes, COMPUTE)
+    add_zeroshot(metrics, embedded(classes), classes)
     assert metrics["student"]["zeroshot"]["retained"] == pytest.approx(retained)
     assert metrics["student"]["zeroshot_unseen"]["retained"] == pytest.approx(retained)
 
@@ -92,5 +101,5 @@ def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypat
 def test_without_unseen_classes_nothing_is_said_of_them(classes):
     metrics = {"base": {}, "student": {}}
     everything = ZeroshotSet(classes.names, np.array([True] * 3), classes.templates, classes.paths, classes.labels)
-    add_zeroshot(metrics, {"base": tiny_clip(), "student": tiny_clip()}, everything, COMPUTE)
+    add_zeroshot(metrics, embedded(everything), everything)
     assert set(metrics["student"]) == {"zeroshot"}

@@ -1,5 +1,6 @@
 """A curated folder of a few hand-named samples, written by the library's own writers."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def write_manifest(folder: Path, samples: dict[Split, dict[str, list[str]]]) -> 
         records = []
         for row, (key, captions) in enumerate(samples.get(split, {}).items()):
             image = picture(len(rows))
-            records.append(shards.record(key, "png", png(image), captions=captions))
+            data = png(image)
+            records.append(shards.record(key, "png", data, captions=captions))
             rows.append(
                 {
                     "key": key,
@@ -33,7 +35,7 @@ def write_manifest(folder: Path, samples: dict[Split, dict[str, list[str]]]) -> 
                     "split": str(split),
                     "shard": 0,
                     "row": row,
-                    "image_sha256": "",
+                    "image_sha256": hashlib.sha256(data).hexdigest(),
                     "phash": 0,
                     "width": image.width,
                     "height": image.height,

@@ -20,6 +20,9 @@ from pipeline.clip.towers import Clip
 
 T = TypeVar("T")
 
+CODE = "clip 1"
+"""Raised whenever the same model gives other embeddings of the same input."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -104,5 +107,5 @@ def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> t
     finally:
         hook.remove()
     with torch.inference_mode():
-        tokens = hidden[0][: len(strings)].float() @ tower.text_projection.float()
-    return pooled, F.normalize(tokens, dim=-1).cpu()
+        tokens = hidden[0].float() @ tower.text_projection.float()
+    return pooled, F.normalize(tokens[: len(strings)], dim=-1).cpu()

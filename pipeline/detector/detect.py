@@ -9,6 +9,9 @@ import numpy as np
 from PIL import Image
 from ultralytics import YOLO
 
+CODE = "regions 2"
+"""Raised whenever the same picture and detector give other boxes or crops."""
+
 PADDING = (122, 116, 104)
 """CLIP's mean colour, around crops that reach over the picture's edge."""
 

@@ -83,11 +83,7 @@ def choose_examples(result: Comparison, index: RetrievalIndex, count: int) -> di
 
 def _boxes(regions: Table, keys: set[str], order: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Boxes of some pictures in per cent of their sides, region 0 left out."""
-    own = regions.strings("key")
-    wanted = set(order)
-    rows = [i for i, key in enumerate(own) if key in wanted]
-    first = rows[0] if rows else 0
-    start = offsets(own[first : first + len(rows)], order, str(regions.path)) + first
+    start = offsets(regions.strings("key"), order, str(regions.path))
     found: dict[str, list[dict[str, Any]]] = {}
     for i, key in enumerate(order):
         if key in keys:
@@ -118,7 +114,7 @@ def write(
         result: base against student.
         manifest: of the test split.
         index: the student's, over the same split.
-        regions: the regions table, for the boxes.
+        regions: boxes of the test pictures.
         data: folder of the stages, for their summaries and histories.
         params: shown with the results.
     """

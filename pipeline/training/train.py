@@ -85,14 +85,28 @@ class StudentTraining:
 
 
 class Validator:
-    """Retrieval and zero-shot of a student on validation data."""
+    """Retrieval and zero-shot of a student on validation data.
+
+    Args:
+        student: looked at anew by every call.
+        pairs: of validation.
+        classes: the zero-shot set of validation.
+        class_pixels: its pictures, uint8 [n, 3, side, side].
+        class_weights: the base's, float32 [classes, d]: those of a student whose text tower is frozen.
+        compute: where and how.
+    """
 
     def __init__(
-        self, student: Student, pairs: Pairs, classes: ZeroshotSet, class_pixels: NDArray[np.uint8], compute: Compute
+        self,
+        student: Student,
+        pairs: Pairs,
+        classes: ZeroshotSet,
+        class_pixels: NDArray[np.uint8],
+        class_weights: Tensor,
+        compute: Compute,
     ) -> None:
         self.student, self.pairs, self.classes, self.compute = student, pairs, classes, compute
-        self.class_pixels = class_pixels
-        self.frozen_weights = zeroshot.class_weights(student.clip, classes, compute)
+        self.class_pixels, self.frozen_weights = class_pixels, class_weights
 
     def __call__(self) -> dict[str, float]:
         """Recall@1 both ways, and zero-shot top-1 of seen and unseen classes."""

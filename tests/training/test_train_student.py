@@ -191,12 +191,13 @@ def test_an_epoch_may_be_shortened_to_some_steps(seen):
 
 
 CLASSES = ZeroshotSet(["cat", "dog", "moon"], np.array([True, True, False]), ["a {}"], [], np.array([0, 1, 2, 2]))
+WEIGHTS = torch.from_numpy(unit_rows(3, 16))
 
 
 @pytest.mark.parametrize("train_text", [False, True])
 def test_validation_reports_both_directions_and_both_kinds_of_class(train_text):
     data = pairs([["a", "b"], ["c"]])
-    found = Validator(student(train_text), data, CLASSES, random_pixels(4), COMPUTE)()
+    found = Validator(student(train_text), data, CLASSES, random_pixels(4), WEIGHTS, COMPUTE)()
     assert set(found) == {*FIGURES, "val_zeroshot_top1", "val_zeroshot_unseen_top1"}
     assert all(0 <= value <= 1 for value in found.values())
 
@@ -205,7 +206,7 @@ def test_validation_of_frozen_text_reads_the_cached_captions_and_runs_no_text_to
     made = student()
     own = torch.nn.functional.normalize(made.encode_images(torch.from_numpy(random_pixels(3))), dim=-1)
     data = pairs([["a"], ["b"], ["c"]], random_pixels(3), caption_vectors=own.detach().numpy())
-    validate = Validator(made, data, CLASSES, random_pixels(4), COMPUTE)
+    validate = Validator(made, data, CLASSES, random_pixels(4), WEIGHTS, COMPUTE)
     monkeypatch.setattr(made.model, "encode_text", None)
     found = validate()
     assert found["val_text_to_image_recall@1"] == found["val_image_to_text_recall@1"] == 1

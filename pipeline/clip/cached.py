@@ -1,0 +1,131 @@
+"""The frozen CLIP behind the feature store: what has been embedded once is read, whatever else is embedded and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline import images
+from pipeline.clip import encode
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.progress import said, track
+from pipeline.store import keys
+from pipeline.store.collection import Collection
+from pipeline.store.keys import Keys
+
+
+class CachedClip:
+    """A frozen CLIP and the collections of the feature store that hold its embeddings, unit float16 [d].
+
+    `pictures` by the bytes of an image file (a whole picture or a crop), `texts` by a string, `tokens` by a string: one
+    vector for each of its BPE tokens, start and end left out. What a row depends on besides its content: weights,
+    architecture, preprocessing, dtype, batch shape and code; not the device, so that a team with other machines can
+    share (results of another device differ in the last bits; `dclip verify` measures by how much).
+
+    Args:
+        clip: the model.
+        compute: where and how it runs.
+        root: the feature store's folder.
+    """
+
+    def __init__(self, clip: Clip, compute: Compute, root: Path) -> None:
+        self.clip, self.compute, self.root = clip, compute, root
+        self.weights = clip.weights
+        self._vector = pa.list_(pa.float16(), clip.dimension)
+
+    def _collection(self, name: str, value: pa.DataType, **made_with: Any) -> Collection:
+        config = self.clip.config
+        made_with |= {
+            "code": encode.CODE, "weights": self.weights, "architecture": config["model_cfg"],
+            "dtype": self.compute.dtype, "batch": self.compute.batch,
+        }  # fmt: skip
+        return Collection(self.root, name, made_with, pa.schema([("vector", value)]))
+
+    @cached_property
+    def pictures(self) -> Collection:
+        """Embeddings of pictures, by the bytes of their files."""
+        return self._collection("pictures", self._vector, preprocessing=self.clip.config["preprocess_cfg"])
+
+    @cached_property
+    def texts(self) -> Collection:
+        """Embeddings of strings."""
+        return self._collection("texts", self._vector)
+
+    @cached_property
+    def tokens(self) -> Collection:
+        """Embeddings of every token of a string, in the string's context."""
+        return self._collection("tokens", pa.list_(self._vector))
+
+    def embed_pictures(self, wanted: Keys, read: Callable[[NDArray[np.int64]], Iterable[bytes]], what: str) -> int:
+        """Embed those of the wanted pictures that no row holds.
+
+        Args:
+            wanted: their keys, uint64 [n, 2].
+            read: yields the file bytes of the pictures whose numbers it is given (ascending), in that order.
+            what: for the progress line.
+
+        Returns:
+            how many were embedded.
+        """
+        lacking = keys.first_of(wanted, self.pictures.missing(wanted))
+        said(what, len(lacking), len(wanted))
+        to_pixels = self.clip.pixels()
+        rows = ((number, to_pixels(images.decode(data))) for number, data in zip(lacking, read(lacking), strict=True))
+        with self.pictures.writing() as writer:
+            for batch in encode.batches(rows if len(lacking) else (), self.compute.batch):
+                numbers, pixels = zip(*batch, strict=True)
+                writer.add(wanted[list(numbers)], encode.images(self.clip, pixels, self.compute).numpy())
+        return len(lacking)
+
+    def embed_texts(self, strings: Sequence[str], what: str, *, tokens: bool = False) -> int:
+        """Embed those of some strings that no row holds, and their tokens in the same forward if they are wanted.
+
+        Returns:
+            how many were embedded.
+        """
+        strings = list(dict.fromkeys(strings))
+        wanted = keys.of_texts(strings)
+        missing = self.texts.missing(wanted)
+        if tokens:
+            missing |= self.tokens.missing(wanted)
+        lacking = np.flatnonzero(missing)
+        said(what, len(lacking), len(wanted))
+        if len(lacking) == 0:
+            return 0
+        with self.texts.writing() as pooled_rows, self.tokens.writing() if tokens else nullcontext() as token_rows:
+            parts = encode.batches(lacking, self.compute.batch)
+            for numbers in track(parts, what, -(-len(lacking) // self.compute.batch), "batches"):
+                batch = [strings[i] for i in numbers]
+                if token_rows:
+                    pooled, of_tokens = encode.texts_with_tokens(self.clip, batch, self.compute)
+                    ends = self.clip.tokenize(batch).argmax(dim=1).tolist()  # the end token has the highest id
+                    rows = [row[1:end].numpy() for row, end in zip(of_tokens, ends, strict=True)]
+                    token_rows.add(wanted[numbers], _ragged(rows, self._vector))
+                else:
+                    pooled = encode.texts(self.clip, batch, self.compute)
+                pooled_rows.add(wanted[numbers], pooled.numpy())
+        return len(lacking)
+
+    def vectors_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:
+        """Embeddings of strings, float16 [n, d], computed where no row holds them."""
+        self.embed_texts(strings, what)
+        return self.texts.vectors(keys.of_texts(strings))
+
+
+def _ragged(rows: Sequence[NDArray[np.float32]], vector: pa.DataType) -> pa.Array:
+    """Lists of vectors, [n_i, d] each, as one Arrow array."""
+    flat = np.concatenate(rows).astype(np.float16)
+    if not np.isfinite(flat).all():
+        raise ValueError("a token's embedding is not finite in float16")
+    ends = np.cumsum([0, *map(len, rows)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), vector.list_size)
+    )

@@ -1,0 +1,159 @@
+"""The frozen detector behind the feature store: boxes by picture, crops by picture, boxes and how they are cut out.
+
+So a killed run goes on where it stopped, another curation detects only on pictures never seen, and another size of
+crop detects nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+from ultralytics import YOLO
+
+from pipeline import images
+from pipeline.clip.encode import batches
+from pipeline.detector.detect import CODE, PADDING, Box, crop, detect
+from pipeline.manifest import Manifest
+from pipeline.progress import said
+from pipeline.store import keys
+from pipeline.store.collection import Collection, Writer
+from pipeline.store.keys import Keys
+
+_BOXES = pa.schema(
+    [
+        ("corners", pa.list_(pa.list_(pa.float32(), 4))),
+        ("scores", pa.list_(pa.float32())),
+        ("names", pa.list_(pa.string())),
+    ]
+)
+_CROPS = pa.schema([("crops", pa.list_(pa.binary()))])
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How boxes are found; see `detect`."""
+
+    confidence: float
+    iou: float
+    image_size: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """How boxes are cut out; see `crop`. `cap`: most boxes a picture. `quality`: of the JPEG."""
+
+    cap: int
+    margin: float
+    side: int
+    quality: int
+
+
+class CachedDetector:
+    """A frozen detector, and crops of what it finds.
+
+    Args:
+        detector: the model.
+        weights: sha256 of its file.
+        detection: how boxes are found.
+        cropping: how they are cut out.
+        device: where it runs; in no fingerprint, so that a team with other machines can share.
+        root: the feature store's folder.
+    """
+
+    def __init__(
+        self, detector: YOLO, weights: str, detection: Detection, cropping: Cropping, device: str, root: Path
+    ) -> None:
+        self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
+        self._boxes = Collection(root, "boxes", {"code": CODE, "weights": weights, **asdict(detection)}, _BOXES)
+        self._crops = Collection(
+            root, "crops", {"code": CODE, "padding": list(PADDING), **asdict(cropping)}, _CROPS
+        )  # fmt: skip
+
+    @property
+    def folders(self) -> list[str]:
+        """Names of the collections that are used."""
+        return [self._boxes.folder.name, self._crops.folder.name]
+
+    def fill(self, manifest: Manifest) -> None:
+        """Detect on pictures, and cut boxes out, wherever the store has no row of it."""
+        pictures = manifest.image_keys
+        lacking = keys.first_of(pictures, self._boxes.missing(pictures))
+        said("detect", len(lacking), len(manifest))
+        with self._boxes.writing() as boxes, self._crops.writing() as crops:
+            for numbers, decoded in self._decoded(manifest, lacking, "detect"):
+                found = self.detect(decoded)
+                columns = ([[getattr(b, name) for b in own] for own in found] for name in ("corners", "score", "name"))
+                boxes.add(pictures[numbers], *columns)
+                self._add_crops(pictures[numbers], decoded, found, crops)
+        every = [own for part in batches(pictures, 8192) for own in self.boxes(np.stack(part))]
+        wanted = self._crop_keys(pictures, every)
+        some = np.fromiter((len(own) > 0 for own in every), dtype=bool, count=len(every))
+        lacking = keys.first_of(wanted, some & self._crops.missing(wanted))
+        if len(lacking):
+            said("crop", len(lacking), int(some.sum()))
+        with self._crops.writing() as crops:
+            for numbers, decoded in self._decoded(manifest, lacking, "crop"):
+                self._add_crops(pictures[numbers], decoded, [every[i] for i in numbers], crops)
+
+    def _decoded(
+        self, manifest: Manifest, numbers: NDArray[np.int64], what: str
+    ) -> Iterator[tuple[NDArray[np.int64], list[Image.Image]]]:
+        if len(numbers):
+            pairs = zip(numbers, manifest.images(what, numbers), strict=True)
+            for part in batches(pairs, self.detection.batch):
+                yield np.array([i for i, _ in part]), [images.decode(data) for _, (_, data) in part]
+
+    def detect(self, pictures: Sequence[Image.Image]) -> list[list[Box]]:
+        """Boxes of at most a batch of pictures, the best first, from the detector itself."""
+        return detect(self.detector, pictures, **asdict(self.detection), device=self.device)
+
+    def cut(self, picture: Image.Image, box: Box) -> bytes:
+        """The JPEG of what is in a box."""
+        cut = crop(picture, box.corners, self.cropping.margin, self.cropping.side)
+        return images.encode_jpeg(cut, self.cropping.quality)
+
+    def _add_crops(
+        self, own: Keys, pictures: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer
+    ) -> None:
+        some = [i for i, boxes in enumerate(found) if boxes]
+        if some:
+            cut = [[self.cut(pictures[i], box) for box in found[i][: self.cropping.cap]] for i in some]
+            writer.add(self._crop_keys(own[some], [found[i] for i in some]), cut)
+
+    def boxes(self, pictures: Keys) -> list[list[Box]]:
+        """Boxes of pictures whose keys are given, the best first.
+
+        Raises:
+            StoreError: the store has no row of a picture.
+        """
+        rows = self._boxes.take(pictures)
+        columns = (rows[name].to_pylist() for name in _BOXES.names)
+        return [
+            [Box((c[0], c[1], c[2], c[3]), score, name) for c, score, name in zip(*own, strict=True)]
+            for own in zip(*columns, strict=True)
+        ]
+
+    def crops(self, pictures: Keys, found: Sequence[Sequence[Box]]) -> list[list[bytes]]:
+        """The JPEGs of the first `cap` boxes of pictures whose keys are given, empty for a picture without a box.
+
+        Raises:
+            StoreError: the store has no row of a picture with boxes.
+        """
+        some = [i for i, boxes in enumerate(found) if boxes]
+        rows = self._crops.take(self._crop_keys(pictures[some], [found[i] for i in some]))
+        cut = iter(rows["crops"].to_pylist())
+        return [next(cut) if boxes else [] for boxes in found]
+
+    def _crop_keys(self, pictures: Keys, found: Iterable[Sequence[Box]]) -> Keys:
+        """Of a picture's key and its boxes."""
+        return keys.pack(
+            keys.of(picture, np.array([b.corners for b in boxes[: self.cropping.cap]], dtype="<f4").tobytes())
+            for picture, boxes in zip(keys.unpack(pictures), found, strict=True)
+        )

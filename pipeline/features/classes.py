@@ -1,0 +1,72 @@
+"""The base's own zero-shot: vectors of the pictures and prompts of the zero-shot set, which no student changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline import zeroshot
+from pipeline.clip.cached import CachedClip
+from pipeline.progress import track
+from pipeline.schema import Split, vectors
+from pipeline.store import keys
+from pipeline.tables import Table, VectorWriter
+from pipeline.zeroshot import ZeroshotSet
+
+SPLITS = (Split.VAL, Split.TEST)
+
+
+def write(clip: CachedClip, path: Path, folder: Path, metadata: dict[str, Any]) -> int:
+    """Embed whatever is new of the zero-shot set at `path`; write images.arrow and prompts.arrow into `folder`.
+
+    Keys are the pictures' places below `path`, and the prompts themselves.
+
+    Returns:
+        how many pictures and prompts were embedded.
+    """
+    sets = [zeroshot.read(path, split) for split in SPLITS]
+    pictures = [picture for found in sets for picture in found.paths]
+    prompts = list(dict.fromkeys(prompt for found in sets for prompt in zeroshot.prompts(found)))
+    wanted = keys.pack(keys.of(p.read_bytes()) for p in track(pictures, "read zero-shot pictures", unit="images"))
+
+    def read(rows: NDArray[np.int64]) -> list[bytes]:
+        return [pictures[i].read_bytes() for i in rows]
+
+    computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures")
+    computed += clip.embed_texts(prompts, "embed zero-shot prompts")
+    schema = vectors(dimension=clip.clip.dimension)
+    with VectorWriter(folder / "images.arrow", schema, metadata) as writer:
+        writer.write([p.relative_to(path).as_posix() for p in pictures], clip.pictures.vectors(wanted))
+    with VectorWriter(folder / "prompts.arrow", schema, metadata) as writer:
+        writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
+    return computed
+
+
+def read(folder: Path, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple[Tensor, Tensor]:
+    """The base's embeddings of one split of the zero-shot set at `path`.
+
+    Args:
+        folder: with the tables that `write` has written.
+        path: of the zero-shot set.
+        classes: one split of it.
+        **origin: metadata that must stand in the tables, such as `weights`.
+
+    Returns:
+        pictures float32 [n, d] and class weights float32 [classes, d].
+
+    Raises:
+        ContractError: they were made from something else, or lack a picture or a prompt.
+    """
+    pictures = Table(folder / "images.arrow", **origin).at([p.relative_to(path).as_posix() for p in classes.paths])
+    return torch.from_numpy(pictures.astype(np.float32)), class_weights(folder, classes, **origin)
+
+
+def class_weights(folder: Path, classes: ZeroshotSet, **origin: Any) -> Tensor:
+    """The base's class weights, unit float32 [classes, d]; otherwise as `read`."""
+    prompts = Table(folder / "prompts.arrow", **origin).at(zeroshot.prompts(classes))
+    return zeroshot.average(torch.from_numpy(prompts.astype(np.float32)), classes)

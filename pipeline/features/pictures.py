@@ -1,0 +1,64 @@
+"""Vectors of every picture and of every region's crop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clip.cached import CachedClip
+from pipeline.manifest import Manifest
+from pipeline.progress import track
+from pipeline.schema import vectors
+from pipeline.store import keys
+from pipeline.store.keys import Keys
+from pipeline.tables import Table, VectorWriter, offsets
+
+_CHUNK = 8192
+
+
+def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, metadata: dict[str, Any]) -> int:
+    """Embed whatever is new and write regions.arrow (every region) and images.arrow (region 0, the whole picture).
+
+    Returns:
+        how many pictures and crops were embedded.
+    """
+    start = offsets(regions.strings("key"), manifest.keys, str(regions.path))
+    places, wanted = _crops(regions)
+
+    def crops(numbers: NDArray[np.int64]) -> Iterable[bytes]:
+        column = regions.columns["crop"]
+        return track((column[int(places[i])].as_py() for i in numbers), "read crops", len(numbers), "crops")
+
+    computed = clip.embed_pictures(
+        manifest.image_keys, lambda rows: (data for _, data in manifest.images("read pictures", rows)), "embed pictures"
+    )
+    computed += clip.embed_pictures(wanted, crops, "embed crops")
+
+    every = np.empty((len(regions), 2), dtype=np.uint64)
+    every[start[:-1]] = manifest.image_keys
+    every[places] = wanted
+    d = clip.clip.dimension
+    names, index = regions.strings("key"), regions.integers("region_index")
+    with VectorWriter(folder / "regions.arrow", vectors("region_index", dimension=d), metadata) as writer:
+        for at in range(0, len(every), _CHUNK):
+            part = slice(at, at + _CHUNK)
+            writer.write(names[part], index[part], clip.pictures.vectors(every[part]))
+    with VectorWriter(folder / "images.arrow", vectors(dimension=d), metadata) as writer:
+        for at in range(0, len(manifest), _CHUNK):
+            part = slice(at, at + _CHUNK)
+            writer.write(manifest.keys[part], clip.pictures.vectors(manifest.image_keys[part]))
+    return computed
+
+
+def _crops(regions: Table) -> tuple[NDArray[np.int64], Keys]:
+    """The rows of the regions table that hold a crop, and the crops' keys."""
+    places, found = [], []
+    for row, crop in enumerate(regions.columns["crop"]):
+        if crop.is_valid:
+            places.append(row)
+            found.append(keys.of(crop.as_buffer()))
+    return np.array(places, dtype=np.int64), keys.pack(found)

@@ -1,0 +1,99 @@
+"""Vectors of every caption, and of its spans: phrases as texts of their own, tokens in their caption's context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clip.cached import CachedClip
+from pipeline.clip.encode import batches
+from pipeline.manifest import Manifest
+from pipeline.schema import SpanKind, vectors
+from pipeline.store import keys
+from pipeline.tables import ContractError, Table, VectorWriter, offsets
+
+_CHUNK = 2048
+"""Pictures whose captions are in memory at a time."""
+
+
+def write(
+    clip: CachedClip,
+    manifest: Manifest,
+    spans: Table,
+    kinds: Sequence[SpanKind],
+    folder: Path,
+    metadata: dict[str, Any],
+) -> tuple[int, int]:
+    """Embed whatever is new and write captions.arrow and, for the wanted kinds of span, spans/<kind>.arrow.
+
+    A distinct string is embedded once; tokens come from the same forward as their caption.
+
+    Returns:
+        how many distinct strings there are, and how many were embedded.
+    """
+    d = clip.clip.dimension
+    captions = list(dict.fromkeys(text for texts in manifest.captions for text in texts))
+    computed = clip.embed_texts(captions, "embed captions", tokens=SpanKind.TOKENS in kinds)
+    distinct = len(captions)
+    with VectorWriter(folder / "captions.arrow", vectors("caption_index", dimension=d), metadata) as writer:
+        for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
+            texts = [text for _, own in part for text in own]
+            owner = [key for key, own in part for _ in own]
+            index = [i for _, own in part for i in range(len(own))]
+            writer.write(owner, index, clip.texts.vectors(keys.of_texts(texts)))
+    of_spans = vectors("caption_index", "span_index", dimension=d)
+    if SpanKind.TOKENS in kinds:
+        with VectorWriter(folder / "spans" / "tokens.arrow", of_spans, metadata) as writer:
+            for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _CHUNK):
+                _write_tokens(clip, some, writer, spans.path)
+    if SpanKind.PHRASES in kinds:
+        phrases = list(dict.fromkeys(r[3] for own in _rows(manifest, spans, SpanKind.PHRASES) for r in own))
+        computed += clip.embed_texts(phrases, "embed phrases")
+        distinct += len(phrases)
+        with VectorWriter(folder / "spans" / "phrases.arrow", of_spans, metadata) as writer:
+            for some in batches(_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
+                if rows := [row for own in some for row in own]:
+                    key, caption, span, text, _ = zip(*rows, strict=True)
+                    writer.write(key, caption, span, clip.texts.vectors(keys.of_texts(text)))
+    return distinct, computed
+
+
+SpanRow = tuple[str, int, int, str, str]
+"""Key, caption_index, span_index, the span's text ('' without offsets), the caption."""
+
+
+def _rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[list[SpanRow]]:
+    """The spans of one kind of every picture in turn."""
+    start = offsets(spans.strings("key"), manifest.keys, str(spans.path))
+    columns = {name: spans.columns[name] for name in ("caption_index", "span_index", "kind", "start", "end")}
+    for i, (key, texts) in enumerate(zip(manifest.keys, manifest.captions, strict=True)):
+        part = {n: c.slice(int(start[i]), int(start[i + 1] - start[i])).to_pylist() for n, c in columns.items()}
+        yield [
+            (key, caption, span, texts[caption][first:last] if first is not None else "", texts[caption])
+            for caption, span, found, first, last in zip(*part.values(), strict=True)
+            if found == kind
+        ]
+
+
+def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: VectorWriter, path: Path) -> None:
+    rows = [row for own in part for row in own]
+    if not rows:
+        return
+    key, caption, span, _, text = zip(*rows, strict=True)
+    distinct = {t: i for i, t in enumerate(dict.fromkeys(text))}
+    found = clip.tokens.take(keys.of_texts(distinct))["vector"].combine_chunks()
+    ends = found.offsets.to_numpy()
+    flat: NDArray[np.float16] = found.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, clip.clip.dimension)
+    number = np.array([distinct[t] for t in text])
+    place = ends[number] + np.array(span)
+    if (beyond := place >= ends[number + 1]).any():
+        row = int(beyond.argmax())
+        raise ContractError(
+            f"{path}: token {span[row]} of caption {caption[row]} of {key[row]} is not one of the "
+            f"{ends[number[row] + 1] - ends[number[row]]} that the text tower reads; run: dvc repro -f spans"
+        )
+    writer.write(key, caption, span, flat[place])

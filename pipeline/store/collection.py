@@ -1,0 +1,237 @@
+"""A collection: rows computed in one way, looked up by the content they were computed from."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.provenance import packages
+from pipeline.store import segment
+from pipeline.store.keys import Keys
+from pipeline.store.segment import Damaged, Segment
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = "collection.json"
+
+SEGMENT_BYTES = 32 << 20
+"""A segment is written when this much is waiting ..."""
+SEGMENT_SECONDS = 60.0
+"""... or the first row has waited this long: the most that a kill can lose."""
+
+Places = NDArray[np.int64]
+"""[n, 2]: segment and row of it, -1 for a key that is not there."""
+
+
+class StoreError(InputError):
+    """The store cannot be written, or rows are gone that were there."""
+
+
+class Collection:
+    """Rows computed in one way: with these weights, this preprocessing, this dtype, this code.
+
+    Args:
+        root: the store's folder.
+        name: what the rows are, such as `pictures`; letters and underscores.
+        made_with: everything that a row's values depend on besides its content; JSON. Its fingerprint names the folder.
+        values: columns of a row; nothing in them may be null.
+
+    Raises:
+        StoreError: the folder holds a collection of something else, or cannot be made.
+    """
+
+    def __init__(self, root: Path, name: str, made_with: Mapping[str, Any], values: pa.Schema) -> None:
+        described = {"name": name, "made_with": dict(made_with), "values": [f"{f.name}: {f.type}" for f in values]}
+        self.name, self.schema = name, values
+        self.fingerprint = files.fingerprint(**described)
+        self.folder = root / f"{name}-{self.fingerprint}"
+        self.segments: list[Segment] = []
+        path = self.folder / DESCRIPTION
+        if path.is_file():
+            if (found := files.read_json(path)) != described:
+                raise StoreError(f"{path} describes {found}, expected {described}; remove the folder")
+            self._load()
+
+        self._described = described
+
+    def _load(self) -> None:
+        """Map every segment whose bytes are right; the others are set aside and named."""
+        for path in sorted(self.folder.glob(f"*{segment.SUFFIX}")):
+            try:
+                segment.check(path)
+                self.segments.append(Segment(path, self.schema, self.fingerprint))
+            except FileNotFoundError:
+                continue  # another process has just set it aside or collected it
+            except Damaged as error:
+                aside = segment.set_aside(path)
+                log.warning("%s; it is now %s and its rows are computed again", error, aside.name)
+        if os.access(self.folder, os.W_OK):
+            os.utime(self.folder / DESCRIPTION)  # when it was last used, for gc
+
+    def __len__(self) -> int:
+        """Rows, those that two writers computed at the same time counted twice."""
+        return sum(map(len, self.segments))
+
+    def locate(self, keys: Keys) -> Places:
+        """Where each key's row is, int64 [n, 2]; negative for one that is not there."""
+        places = np.full((len(keys), 2), -1, dtype=np.int64)
+        order = np.lexsort((keys[:, 1], keys[:, 0]))  # neighbours in a segment are found in memory that is warm
+        for number, part in enumerate(self.segments):
+            if len(order) == 0:
+                break
+            rows = part.find(keys[order])
+            found = rows >= 0
+            places[order[found], 0] = number
+            places[order[found], 1] = rows[found]
+            order = order[~found]
+        return places
+
+    def missing(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which keys have no row, bool [n]."""
+        lacking: NDArray[np.bool_] = self.locate(keys)[:, 0] < 0
+        return lacking
+
+    def take(self, keys: Keys) -> pa.Table:
+        """The values of some keys, one row each, in their order.
+
+        Raises:
+            StoreError: a key has no row.
+        """
+        places = self._present(keys)
+        groups = [(number, np.flatnonzero(places[:, 0] == number)) for number in np.unique(places[:, 0])]
+        if not groups:
+            return self.schema.empty_table()
+        parts = [self.segments[number].values.take(pa.array(places[rows, 1])) for number, rows in groups]
+        back = np.empty(len(places), dtype=np.int64)
+        back[np.concatenate([rows for _, rows in groups])] = np.arange(len(places))
+        return pa.concat_tables(parts).take(pa.array(back))
+
+    def vectors(self, keys: Keys) -> NDArray[np.float16]:
+        """The vectors of some keys, float16 [n, d], of a collection whose only column they are.
+
+        Raises:
+            StoreError: a key has no row.
+        """
+        return self.at(self._present(keys))
+
+    def at(self, places: Places) -> NDArray[np.float16]:
+        """The vectors at some places, float16 [n, d]."""
+        found = np.empty((len(places), self.schema.field(0).type.list_size), dtype=np.float16)
+        for number in np.unique(places[:, 0]):
+            rows = np.flatnonzero(places[:, 0] == number)
+            found[rows] = self.segments[number].vectors(places[rows, 1])
+        return found
+
+    def _present(self, keys: Keys) -> Places:
+        places = self.locate(keys)
+        if (lacking := int((places[:, 0] < 0).sum())) > 0:
+            raise StoreError(f"{self.folder} lacks {lacking} of {len(keys)} rows that were there before; run it again")
+        return places
+
+    def writing(self) -> Writer:
+        """A context in which rows are added; they can be looked up when it ends."""
+        return Writer(self)
+
+    def _append(self, keys: Keys, values: pa.Table) -> None:
+        try:
+            if not self.folder.is_dir() or not (self.folder / DESCRIPTION).is_file():
+                files.write_json(self.folder / DESCRIPTION, self._described)
+            path = segment.write(
+                self.folder, keys, values, {"collection": self.name, "fingerprint": self.fingerprint, **packages()}
+            )
+        except OSError as error:
+            raise StoreError(
+                f"{len(keys)} new rows of {self.name} could not be written to {self.folder}: "
+                f"{error.strerror or error}. {_advice(error)} Whatever was written before is whole and stays; "
+                "after that, run it again and only the rest is computed"
+            ) from error
+        self.segments.append(Segment(path, self.schema, self.fingerprint))
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Make room (dclip cache stats, dclip cache gc) or move the store with DCLIP_HOME."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Ask for write permission there, or set DCLIP_HOME to a folder of your own."
+    return "Check the disk."
+
+
+class Writer:
+    """Adds rows to a collection, a segment at a time."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.rows = 0
+        self._broken = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._keys: list[Keys] = []
+        self._values: list[pa.Table] = []
+        self._bytes, self._since = 0, 0.0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def add(self, keys: Keys, *columns: Any) -> None:
+        """Add rows: keys uint64 [n, 2], and a sequence of n values for every column (vectors as an array [n, d]).
+
+        Raises:
+            StoreError: the disk is full or may not be written to.
+            ValueError: a value is null or not finite, or lengths differ.
+        """
+        fields = self.collection.schema
+        values = pa.table([_column(c, f) for c, f in zip(columns, fields, strict=True)], schema=fields)
+        if len(values) != len(keys):
+            raise ValueError(f"{len(keys)} keys of {self.collection.name} for {len(values)} rows")
+        self._since = self._since or time.monotonic()
+        self._keys.append(keys)
+        self._values.append(values)
+        self._bytes += values.nbytes + keys.nbytes
+        self.rows += len(keys)
+        if self._bytes >= SEGMENT_BYTES or time.monotonic() - self._since >= SEGMENT_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._keys:
+            return
+        keys, values = np.concatenate(self._keys), pa.concat_tables(self._values)
+        self._clear()
+        try:
+            self.collection._append(keys, values)
+        except StoreError:
+            self._broken = True
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._broken:  # rows that were computed are kept whatever stopped the rest, Ctrl-C included
+            self._flush()
+
+
+def _column(values: Any, field: pa.Field) -> pa.Array:
+    """An Arrow array of a column's values; vectors are given as a float array [n, d]."""
+    if pa.types.is_fixed_size_list(field.type) and isinstance(values, np.ndarray):
+        rows = np.ascontiguousarray(values, dtype=field.type.value_type.to_pandas_dtype())
+        if rows.ndim != 2 or rows.shape[1] != field.type.list_size:
+            raise ValueError(f"{field.name}: got shape {rows.shape}, expected [n, {field.type.list_size}]")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{field.name}: row {int((~np.isfinite(rows)).any(axis=1).argmax())} is not finite")
+        return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), field.type.list_size)
+    column = values if isinstance(values, pa.Array) else pa.array(values, field.type)
+    if column.null_count:
+        raise ValueError(f"{field.name}: a value is null")
+    return column

@@ -1,0 +1,153 @@
+"""A segment: some rows of a collection as one immutable Arrow file, named by the sha256 of its bytes.
+
+The file is an uncompressed Arrow IPC file with one record batch: `high` and `low` (uint64, the key's two halves), then
+the collection's value columns, sorted by key. A row is found by binary search in the memory map, so that lookups need
+no memory of their own; 16 bytes a row is all that a key costs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.store.keys import Keys
+
+SUFFIX = ".arrow"
+DAMAGED = ".damaged"
+KEY = (("high", pa.uint64()), ("low", pa.uint64()))
+
+
+class Damaged(InputError):
+    """A segment's bytes are not those that its name stands for, or it belongs to another collection."""
+
+
+def schema(values: pa.Schema) -> pa.Schema:
+    """Columns of a segment whose rows hold these values."""
+    return pa.schema([*(pa.field(name, kind) for name, kind in KEY), *values])
+
+
+def write(folder: Path, keys: Keys, values: pa.Table, metadata: Mapping[str, Any]) -> Path:
+    """Write rows as a segment; it appears under its name, flushed to the disk, or not at all.
+
+    Args:
+        folder: of the collection.
+        keys: uint64 [n, 2]; of equal keys the first row is kept.
+        values: n rows.
+        metadata: of the file: `collection`, its fingerprint, and who made it.
+
+    Raises:
+        OSError: the disk is full or may not be written to.
+    """
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    keys = keys[order]
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    keys, order = keys[first], order[first]
+    own = schema(values.schema).with_metadata({k: _text(v) for k, v in {**metadata, "rows": len(keys)}.items()})
+    columns = [pa.array(keys[:, 0]), pa.array(keys[:, 1])]
+    columns += [column.combine_chunks().take(pa.array(order)) for column in values.columns]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, own) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=own))
+    content = sink.getvalue()
+    path = folder / f"{hashlib.sha256(content).hexdigest()}{SUFFIX}"
+    with files.whole(path) as temporary, temporary.open("wb", buffering=0) as stream:
+        view = memoryview(content)
+        while view:
+            view = view[stream.write(view) :]
+    return path
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def check(path: Path) -> None:
+    """Stop unless the file's bytes are those that its name stands for.
+
+    Raises:
+        Damaged: they are not.
+    """
+    found = files.sha256(path)
+    if found != path.stem:
+        raise Damaged(f"{path} is damaged: its sha256 is {found}, expected its name")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged segment, so that nothing reads it; where nothing may be written it is left alone."""
+    aside = path.with_suffix(DAMAGED)
+    if os.access(path.parent, os.W_OK):
+        os.replace(path, aside)
+    return aside
+
+
+class Segment:
+    """The rows of a segment, memory-mapped.
+
+    Args:
+        path: of the file, whose bytes have been checked.
+        values: the value columns that it must have.
+        fingerprint: of the collection that it must belong to.
+
+    Attributes:
+        values: n rows, in the order of their keys.
+
+    Raises:
+        Damaged: no Arrow file, or one of another collection.
+    """
+
+    def __init__(self, path: Path, values: pa.Schema, fingerprint: str) -> None:
+        self.path = path
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowException as error:
+            raise Damaged(f"{path} is no complete Arrow file: {error}") from error
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"fingerprint", b"").decode() != fingerprint or not table.schema.remove_metadata().equals(
+            schema(values)
+        ):
+            raise Damaged(
+                f"{path} belongs to another collection: it has the fingerprint "
+                f"{metadata.get(b'fingerprint', b'none').decode()} and columns {table.schema.names}, "
+                f"expected {fingerprint} and {schema(values).names}"
+            )
+        self.made_by: dict[str, str] = {k.decode(): v.decode() for k, v in metadata.items()}
+        self._high: NDArray[np.uint64] = table["high"].chunk(0).to_numpy()
+        self._low: NDArray[np.uint64] = table["low"].chunk(0).to_numpy()
+        self.values = table.select(values.names)
+
+    def __len__(self) -> int:
+        return len(self._high)
+
+    @property
+    def keys(self) -> Keys:
+        """uint64 [n, 2], ascending."""
+        return np.stack([self._high, self._low], axis=1)
+
+    def find(self, keys: Keys) -> NDArray[np.int64]:
+        """The row of each key, int64 [m]; -1 for one that is not here."""
+        high, low = np.ascontiguousarray(keys[:, 0]), keys[:, 1]
+        at = np.searchsorted(self._high, high)
+        while True:
+            here = np.minimum(at, len(self) - 1)
+            same = (at < len(self)) & (self._high[here] == high)
+            later = same & (self._low[here] < low)  # two keys with one first half: practically never
+            if not later.any():
+                return np.where(same & (self._low[here] == low), at, -1)
+            at = at + later
+
+    def vectors(self, rows: NDArray[np.int64] | Sequence[int] | slice = slice(None)) -> NDArray[np.float16]:
+        """Rows of the only column, float16 [n, d]; a slice is not copied."""
+        column = self.values.column(0).chunk(0)
+        found: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=True).reshape(len(self), -1)
+        return found[rows]
