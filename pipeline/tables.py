@@ -173,6 +173,10 @@ class Table:
             raise ContractError(f"{self.path}: found columns {self.columns.schema.names}, expected one named {name}")
         return self.columns[name]
 
+    def json(self, name: str) -> Any:
+        """A metadata value that is a mapping or a list; an empty list if the file has none of that name."""
+        return json.loads(self.metadata.get(name, "[]"))
+
     def strings(self, name: str) -> list[str]:
         """A string column as a list."""
         values: list[str] = self._column(name).to_pylist()

@@ -1,4 +1,4 @@
-"""The console program `dclip`: show the results, search the index, choose a profile."""
+"""The console program `dclip`: show the results, search the index, share the feature store, choose a profile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from rich.table import Table as RichTable
 from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import load
+from stages import cache
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+app.add_typer(cache.app, name="cache")
 
 DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
 

@@ -72,15 +72,16 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def check(path: Path) -> None:
-    """Stop unless the file's bytes are those that its name stands for.
+def check(path: Path, name: str | None = None) -> None:
+    """Stop unless the file's bytes are those that its name, or the name it is to have, stands for.
 
     Raises:
         Damaged: they are not.
     """
+    expected = name or path.stem
     found = files.sha256(path)
-    if found != path.stem:
-        raise Damaged(f"{path} is damaged: its sha256 is {found}, expected its name")
+    if found != expected:
+        raise Damaged(f"{path.parent / expected}{SUFFIX} is damaged: its sha256 is {found}, expected its name")
 
 
 def set_aside(path: Path) -> Path:

@@ -1,0 +1,189 @@
+"""What the feature store holds: how much, whether it is sound, and what may go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.store import segment
+from pipeline.store.collection import DESCRIPTION
+
+FOLDER = re.compile(r"[a-z_]+-[0-9a-f]{32}")
+DAY = 86_400.0
+_ABANDONED = DAY
+"""Seconds after which a half-written file is taken to be a killed writer's."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A collection as it lies on the disk.
+
+    Attributes:
+        folder: where.
+        name: what its rows are.
+        made_with: what they were computed with.
+        segments: paths.
+        rows: of all segments.
+        bytes: of all files, damaged and half-written ones included.
+        used: when a stage last opened it, seconds since the epoch.
+        damaged: segments that were set aside.
+        abandoned: files that killed writers have left.
+    """
+
+    folder: Path
+    name: str
+    made_with: dict[str, Any]
+    segments: list[Path]
+    rows: int
+    bytes: int
+    used: float
+    damaged: list[Path]
+    abandoned: list[Path]
+
+
+def collections(root: Path, only: Iterable[str] = ()) -> list[Held]:
+    """The collections of a store, by name.
+
+    Args:
+        root: the store's folder; one that does not exist holds none.
+        only: names (`pictures`) or beginnings of folder names (`pictures-3f2a`); all by default.
+
+    Raises:
+        InputError: `only` names something that is not there.
+    """
+    folders = sorted(p for p in root.glob("*") if FOLDER.fullmatch(p.name) and p.is_dir())
+    return [_held(folder) for folder in chosen(folders, only, str(root))]
+
+
+def chosen(folders: Iterable[Path], only: Iterable[str], where: str) -> list[Path]:
+    """Those folders of collections that `only` names; all if it names none."""
+    folders, only = list(folders), list(only)
+    for name in only:
+        if not any(_names(name, folder) for folder in folders):
+            known = ", ".join(sorted(folder.name for folder in folders)) or "nothing"
+            raise InputError(f"{where} has no collection {name}; it has {known}")
+    return [folder for folder in folders if not only or any(_names(name, folder) for name in only)]
+
+
+def _names(name: str, folder: Path) -> bool:
+    return folder.name.startswith(name if "-" in name else f"{name}-")
+
+
+def _held(folder: Path) -> Held:
+    segments = sorted(folder.glob(f"*{segment.SUFFIX}"))
+    damaged = sorted(folder.glob(f"*{segment.DAMAGED}"))
+    parts = sorted(folder.glob(f".*{files.PART}"))
+    old = time.time() - _ABANDONED
+    description = folder / DESCRIPTION
+    content = files.read_json(description) if description.is_file() else {}
+    return Held(
+        folder, folder.name.rpartition("-")[0], content.get("made_with", {}), segments, sum(map(_rows, segments)),
+        sum(p.stat().st_size for p in folder.iterdir()), (description if content else folder).stat().st_mtime, damaged,
+        [p for p in parts if p.stat().st_mtime < old],
+    )  # fmt: skip
+
+
+def _rows(path: Path) -> int:
+    """Rows that a segment says it has; 0 for one that is no Arrow file, which `faults` tells about."""
+    try:
+        return int((pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata or {}).get(b"rows", 0))
+    except (pa.ArrowException, OSError, ValueError):
+        return 0
+
+
+def described_fault(path: Path, folder: str) -> str:
+    """What is wrong with a collection's description; empty if its fingerprint is the one in the folder's name."""
+    try:
+        content = files.read_json(path)
+        found = files.fingerprint(**content)
+    except (InputError, OSError, TypeError) as error:
+        return f"it cannot be read: {error}"
+    return "" if folder.endswith(f"-{found}") else f"it describes a collection with the fingerprint {found}"
+
+
+def faults(held: Held) -> Iterator[tuple[Path, str]]:
+    """Every damaged file of a collection, and what is wrong with it; all bytes are read."""
+    fingerprint = held.folder.name.rpartition("-")[2]
+    if fault := described_fault(held.folder / DESCRIPTION, held.folder.name):
+        yield held.folder / DESCRIPTION, fault
+    for path in track(held.segments, f"check {held.name}", unit="segments"):
+        try:
+            segment.check(path)
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except (segment.Damaged, pa.ArrowException) as error:
+            yield path, str(error)
+            continue
+        if (table.schema.metadata or {}).get(b"fingerprint", b"").decode() != fingerprint:
+            yield path, "it belongs to another collection"
+        high, low = table["high"].to_numpy(), table["low"].to_numpy()
+        if not ((high[:-1] < high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] < low[1:]))).all():
+            yield path, "its keys are not in order"
+        for column in table.columns[2:]:
+            vectors = pa.types.is_fixed_size_list(column.type)
+            if vectors and not np.isfinite(column.combine_chunks().flatten().to_numpy(zero_copy_only=False)).all():
+                yield path, "a vector is not finite"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go: a path, its bytes, and why."""
+
+    path: Path
+    bytes: int
+    why: str
+
+
+def garbage(
+    held: Iterable[Held],
+    *,
+    now: float,
+    older_than: float | None = None,
+    max_bytes: int | None = None,
+    keep: set[str] | None = None,
+) -> list[Garbage]:
+    """What may go: what killed writers left, damaged segments, and whole collections by these rules.
+
+    Args:
+        held: all collections.
+        now: seconds since the epoch.
+        older_than: collections that no stage has opened for so many seconds.
+        max_bytes: the least recently used collections until the others have no more bytes than this.
+        keep: folder names of collections that are in use; all others may go.
+    """
+    found: list[Garbage] = []
+    rest = sorted(held, key=lambda h: h.used)
+    for h in rest:
+        found += [Garbage(p, p.stat().st_size, "a killed writer left it") for p in h.abandoned]
+        found += [Garbage(p, p.stat().st_size, "it is damaged") for p in h.damaged]
+    gone: dict[Path, Garbage] = {}
+    for h in rest:
+        if older_than is not None and now - h.used > older_than:
+            gone[h.folder] = Garbage(h.folder, h.bytes, f"last used {(now - h.used) / DAY:.0f} days ago")
+        elif keep is not None and h.folder.name not in keep:
+            gone[h.folder] = Garbage(h.folder, h.bytes, "no table here was made from it")
+    left = sum(h.bytes for h in rest if h.folder not in gone)
+    for h in rest:
+        if max_bytes is not None and left > max_bytes and h.folder not in gone:
+            gone[h.folder] = Garbage(h.folder, h.bytes, "least recently used")
+            left -= h.bytes
+    return [g for g in found if g.path.parent not in gone] + list(gone.values())
+
+
+def remove(items: Iterable[Garbage]) -> None:
+    """Remove what may go; a kill in the middle leaves smaller collections, all of them sound."""
+    for item in items:
+        if item.path.is_dir():
+            shutil.rmtree(item.path)
+        else:
+            item.path.unlink(missing_ok=True)

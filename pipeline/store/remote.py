@@ -1,0 +1,183 @@
+"""Segments on a remote: any place that fsspec reaches (a folder, S3, SSH), laid out as the store itself.
+
+A segment's name is the hash of its bytes, so what has the same name need not be sent. Nothing has its name before it is
+whole: a download is checked and flushed under a temporary name; an upload gets its name when all of it has arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.store import segment
+from pipeline.store.collection import DESCRIPTION
+from pipeline.store.inventory import FOLDER, chosen, described_fault
+from pipeline.store.segment import Damaged
+
+log = logging.getLogger(__name__)
+
+_FILE = re.compile(rf"{FOLDER.pattern}/(?:{re.escape(DESCRIPTION)}|[0-9a-f]{{64}}{re.escape(segment.SUFFIX)})")
+
+_WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
+"""Stores whose objects appear when their upload is complete; elsewhere a file is uploaded, then renamed."""
+
+
+class RemoteError(InputError):
+    """A remote cannot be reached, read or written."""
+
+
+@dataclass
+class Moved:
+    """What was sent, what was there already, and what was not sent since its bytes are damaged."""
+
+    files: int = 0
+    bytes: int = 0
+    present: int = 0
+    damaged: tuple[str, ...] = ()
+
+
+@contextmanager
+def _explained(url: str, what: str) -> Iterator[None]:
+    """Whatever a backend raises says which remote it was; fsspec's backends have no error in common."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise RemoteError(
+            f"{what} {url} failed: {type(error).__name__}: {error}. What was sent before is whole and need not be sent "
+            "again: run it once more"
+        ) from error
+
+
+def _open(url: str) -> tuple[Any, str]:
+    try:
+        fs, base = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise RemoteError(
+            f"{url} needs another package: pip install dvc-s3 for S3, dvc-ssh for SSH ({error})"
+        ) from error
+    except ValueError as error:
+        raise RemoteError(f"{url}: {error}; expected a folder, s3://bucket/path or ssh://host/path") from error
+    return fs, str(base).rstrip("/")
+
+
+def _listed(fs: Any, base: str) -> dict[str, int]:
+    """Bytes of every file of the store on a remote, by its path there."""
+    fs.invalidate_cache()
+    try:
+        found = fs.find(base, detail=True)
+    except FileNotFoundError:
+        return {}
+    sizes = {path[len(base) :].lstrip("/"): int(info["size"]) for path, info in found.items()}
+    return {path: size for path, size in sizes.items() if _FILE.fullmatch(path)}
+
+
+def _wanted(paths: Iterable[str], only: Iterable[str], where: str) -> list[str]:
+    """Those of the collections that `only` names; descriptions first, so that no segment is without one."""
+    paths = list(paths)
+    folders = {PurePosixPath(path).parts[0] for path in paths}
+    names = {folder.name for folder in chosen(sorted(map(Path, folders)), only, where)}
+    return sorted((p for p in paths if p.partition("/")[0] in names), key=lambda p: (not p.endswith(DESCRIPTION), p))
+
+
+def push(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
+    """Send what the remote lacks.
+
+    Args:
+        root: the store's folder.
+        url: of the remote, as fsspec takes it.
+        only: collections, as `inventory.collections` takes them; all by default.
+
+    Raises:
+        RemoteError: the remote cannot be reached or written.
+    """
+    fs, base = _open(url)
+    moved = Moved()
+    local = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
+    wanted = _wanted(filter(_FILE.fullmatch, local), only, str(root))
+    with _explained(url, "listing"):
+        there = _listed(fs, base)
+    for path in track(wanted, f"push to {url}", unit="files"):
+        size = (root / path).stat().st_size
+        if there.get(path) == size:
+            moved.present += 1
+            continue
+        try:
+            _check(root / path, root / path)
+        except Damaged as error:
+            log.warning("not sent to %s: %s", url, error)
+            moved.damaged += (path,)
+            continue
+        with _explained(url, f"sending {path} to"):
+            _upload(fs, root / path, f"{base}/{path}", size)
+        moved.files, moved.bytes = moved.files + 1, moved.bytes + size
+    return moved
+
+
+def _upload(fs: Any, source: Path, target: str, size: int) -> None:
+    fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if protocols & _WHOLE_PUTS:
+        fs.put_file(str(source), target)
+    else:
+        folder, _, name = target.rpartition("/")
+        temporary = f"{folder}/.{name}.{uuid4().hex}{files.PART}"
+        fs.put_file(str(source), temporary)
+        fs.mv(temporary, target)
+    fs.invalidate_cache()
+    if (found := fs.size(target)) != size:
+        raise RemoteError(f"{target} has {found} bytes after it was sent, expected {size}")
+
+
+def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
+    """Fetch what the store lacks; what arrives is checked against its name before it gets it.
+
+    Args:
+        root: the store's folder.
+        url: of the remote, as fsspec takes it.
+        only: collections, as `inventory.collections` takes them; all by default.
+
+    Raises:
+        RemoteError: the remote cannot be reached or read, or holds no store.
+    """
+    fs, base = _open(url)
+    moved = Moved()
+    with _explained(url, "listing"):
+        there = _listed(fs, base)
+    if not there:
+        raise RemoteError(f"{url} holds no feature store; one member runs: dclip cache push {url}")
+    for path in track(_wanted(there, only, url), f"pull from {url}", unit="files"):
+        target = root / path
+        if target.is_file() and target.stat().st_size == there[path]:
+            moved.present += 1
+            continue
+        try:
+            with _explained(url, f"fetching {path} from"), files.whole(target) as temporary:
+                fs.get_file(f"{base}/{path}", str(temporary))
+                _check(temporary, target)
+        except Damaged as error:
+            log.warning("not taken from %s: %s", url, error)
+            moved.damaged += (path,)
+            continue
+        moved.files, moved.bytes = moved.files + 1, moved.bytes + there[path]
+    return moved
+
+
+def _check(path: Path, target: Path) -> None:
+    """Stop unless a file has the bytes that its name and folder stand for."""
+    if target.name != DESCRIPTION:
+        segment.check(path, target.stem)
+    elif fault := described_fault(path, target.parent.name):
+        raise Damaged(f"{target.parent.name}/{target.name} is damaged: {fault}")

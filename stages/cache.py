@@ -1,0 +1,120 @@
+"""The feature store: what it holds, whether it is sound, sharing it, and making room."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+from tqdm import tqdm
+
+from pipeline.errors import InputError
+from pipeline.store import inventory, remote
+from pipeline.tables import Table
+from stages.program import store
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+Only = Annotated[
+    list[str] | None, typer.Option("--only", help="A collection, such as pictures; may be given again. Default: all.")
+]
+Url = Annotated[str, typer.Argument(help="A folder, s3://bucket/path, ssh://host/path, or what else fsspec takes.")]
+
+
+def _size(count: float) -> str:
+    return f"{tqdm.format_sizeof(count, divisor=1000)}B"
+
+
+@app.command()
+def stats() -> None:
+    """Show every collection: rows, bytes, what it was computed with, and when a stage last used it."""
+    held = inventory.collections(store())
+    table = RichTable(title=f"feature store {store()}", title_justify="left")
+    for heading, justify in (("collection", "left"), ("rows", "right"), ("segments", "right"), ("size", "right"),
+                             ("last used", "left"), ("computed with", "left")):  # fmt: skip
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for h in held:
+        used = datetime.fromtimestamp(h.used, UTC).strftime("%Y-%m-%d %H:%M")
+        made = ", ".join(f"{k} {str(v)[:12]}" for k, v in h.made_with.items() if isinstance(v, str | int | float))
+        damaged = f" ({len(h.damaged)} damaged)" if h.damaged else ""
+        table.add_row(
+            h.folder.name[: len(h.name) + 9], f"{h.rows:,}", f"{len(h.segments)}{damaged}", _size(h.bytes), used, made
+        )
+    Console(width=None if Console().is_terminal else 160).print(table)
+    print(f"{_size(sum(h.bytes for h in held))} in {len(held)} collections")
+
+
+@app.command()
+def verify(only: Only = None) -> None:
+    """Read every byte of the store and name every damaged file; the next run computes its rows again."""
+    count = 0
+    for held in inventory.collections(store(), only or []):
+        for path, fault in inventory.faults(held):
+            count += 1
+            print(f"{path}: {fault}")
+    if count:
+        raise InputError(
+            f"{count} files of {store()} are damaged. The next stage that opens them sets them aside and computes "
+            "their rows again; or remove them and run: dclip cache pull URL"
+        )
+    print(f"{store()}: every segment has the bytes that its name stands for")
+
+
+@app.command()
+def push(url: Url, only: Only = None) -> None:
+    """Send the segments that a remote lacks, e.g. dclip cache push s3://bucket/clip-store."""
+    _told(remote.push(store(), url, only or []), "sent", url)
+
+
+@app.command()
+def pull(url: Url, only: Only = None) -> None:
+    """Fetch the segments that are lacking here, e.g. dclip cache pull s3://bucket/clip-store --only pictures."""
+    _told(remote.pull(store(), url, only or []), "fetched", url)
+
+
+def _told(moved: remote.Moved, what: str, url: str) -> None:
+    print(f"{moved.files} files ({_size(moved.bytes)}) {what}, {moved.present} were there already")
+    if moved.damaged:
+        raise InputError(f"{len(moved.damaged)} damaged files were not {what} ({url}): {', '.join(moved.damaged)}")
+
+
+@app.command()
+def gc(
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Collections no stage has used for so many days.")
+    ] = None,
+    max_size: Annotated[
+        float | None, typer.Option(min=0, help="Least recently used ones until so many GB are left.")
+    ] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Collections that no table of --data was made from.")
+    ] = False,
+    data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it they are only listed.")] = False,
+) -> None:
+    """Make room: what killed writers left, damaged segments, and whole collections by the options given."""
+    found = inventory.garbage(
+        inventory.collections(store()), now=time.time(),
+        older_than=None if older_than is None else older_than * inventory.DAY,
+        max_bytes=None if max_size is None else int(max_size * 1e9), keep=_used(data) if unused else None,
+    )  # fmt: skip
+    for item in found:
+        print(f"{item.path.relative_to(store())}  {_size(item.bytes)}  {item.why}")
+    total = _size(sum(item.bytes for item in found))
+    if yes:
+        inventory.remove(found)
+        print(f"{total} removed")
+    else:
+        print(f"{total} could go" + ("; add --yes to remove them" if found else ""))
+
+
+def _used(data: Path) -> set[str]:
+    """The collections that the tables of a data folder name."""
+    paths = sorted(data.rglob("*.arrow"))
+    if not paths:
+        raise InputError(f"{data} holds no table, so it cannot be told which collections are in use; give --data")
+    return {name for path in paths for name in Table(path).json("collections")}
