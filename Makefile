@@ -5,7 +5,7 @@ BIN := .venv/bin
 # DVC runs `python -m stages.<name>`: this environment's python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint clean
+.PHONY: repro test test-faults lint clean
 
 repro: .venv/installed  ## run the whole pipeline and print the results
 	dvc repro
@@ -13,6 +13,9 @@ repro: .venv/installed  ## run the whole pipeline and print the results
 
 test: .venv/installed  ## run all tests
 	python -m pytest
+
+test-faults: .venv/installed  ## kill stages, damage files, fill a disk, share between clones
+	python -m pytest -m faults
 
 lint: .venv/installed  ## formatting, lint and types
 	ruff format --check .

@@ -26,6 +26,10 @@ _ROWS = 8192
 """Rows of a Parquet file that are in memory at a time."""
 
 
+NORM_TOLERANCE = 2e-3
+"""How far a float16 vector's length may be from 1."""
+
+
 class ContractError(InputError):
     """An artefact is not what its reader needs: another schema, another origin, other rows."""
 
@@ -242,6 +246,23 @@ def offsets(keys: Sequence[str], order: Sequence[str], what: str) -> NDArray[np.
             f"{what}: row {at} has key {keys[at]!r}, which does not follow the manifest's order of {len(order)} keys"
         )
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def check_unit(table: Table, name: str = "vector") -> None:
+    """Stop unless every vector of a table is finite and of unit length, naming the first that is not.
+
+    Raises:
+        ContractError: one is not.
+    """
+    vectors = table.vectors(name)
+    for start in range(0, len(vectors), _ROWS):
+        norms = np.linalg.norm(vectors[start : start + _ROWS].astype(np.float32), axis=1)
+        if (bad := ~(np.abs(norms - 1) <= NORM_TOLERANCE)).any():
+            row = start + int(bad.argmax())
+            raise ContractError(
+                f"{table.path}: row {row} ({table.strings('key')[row]}) has length {norms[row - start]}, expected 1; "
+                f"run: dvc repro -f {table.path.parent.name}"
+            )
 
 
 def check_keys(found: Sequence[str], expected: Sequence[str], what: str) -> None:

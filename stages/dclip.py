@@ -1,4 +1,4 @@
-"""The console program `dclip`: show the results, search the index, share the feature store, choose a profile."""
+"""The console program `dclip`: show the results, search the index, check and share the results, choose a profile."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
+from stages.program import store, threads
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -86,6 +87,39 @@ def search(
     if html:
         page.write_search(html, query, hits, captions, Manifest(data / "curate", (Split.TEST,)))
         print(f"pictures: {html}")
+
+
+@app.command()
+def verify(
+    sample: Annotated[int, typer.Option(min=1, help="Rows of every table that are computed anew.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    params: Annotated[Path, typer.Option(help="Parameters of all stages.")] = Path("params.yaml"),
+    data: DataOption = Path("data"),
+) -> None:
+    """Check every artefact again: hashes, origin, alignment, norms, and a sample of rows computed from the source."""
+    from pipeline.verification.verify import verify as check
+
+    p = load(params)
+    threads(p)
+    found = check(
+        data, Path(p.zeroshot.path), store(), params.parent / "dvc.lock", sample=sample, seed=seed,
+        device=p.compute.device,
+    )  # fmt: skip
+    table = RichTable()
+    for heading in ("artefact", "checked", "rows anew", "largest deviation", "verdict"):
+        table.add_column(heading, overflow="fold")
+    faults = 0
+    for finding in found:
+        faults += bool(finding.fault)
+        table.add_row(
+            finding.artefact, finding.checked, str(finding.recomputed or ""),
+            "" if finding.deviation is None else f"{finding.deviation:.2g}",
+            escape(finding.fault) if finding.fault else "right",
+        )  # fmt: skip
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if faults:
+        raise InputError(f"{faults} of {table.row_count} checks found a fault; the table says which and what to do")
+    print(f"all {table.row_count} checks passed")
 
 
 @app.command()

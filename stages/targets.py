@@ -27,13 +27,7 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     p = params.teacher
     manifest = Manifest(data / "curate", (Split.TRAIN,))
     features = FeatureSet(manifest, data / "features", p.spans)
-    model = MetaTeacher(
-        features.dimension,
-        heads=p.heads,
-        depth=p.depth,
-        feed_forward=p.feed_forward,
-        pool_temperature=p.pool_temperature,
-    ).to(params.compute.device)
+    model = MetaTeacher.of(features.dimension, p.model_dump()).to(params.compute.device)
     state = load_file(data / "teacher/teacher.safetensors")
     model.load_state_dict(state)
     weights = weights_hash(state)

@@ -30,13 +30,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
         FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans) for s in (Split.TRAIN, Split.VAL)
     )
     torch.manual_seed(seed)
-    model = MetaTeacher(
-        training.dimension,
-        heads=p.heads,
-        depth=p.depth,
-        feed_forward=p.feed_forward,
-        pool_temperature=p.pool_temperature,
-    ).to(params.compute.device)
+    model = MetaTeacher.of(training.dimension, p.model_dump()).to(params.compute.device)
     fingerprint = files.fingerprint(
         code="teacher 1",
         features=training.fingerprint,

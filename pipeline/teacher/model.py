@@ -5,6 +5,9 @@ Shapes: B rows, M regions, N spans, D width. Masks are true where there is a reg
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,6 +70,12 @@ class MetaTeacher(nn.Module):
         self.pool_temperature = pool_temperature
         self.text_layers = nn.ModuleList(CrossAttention(dimension, heads, feed_forward) for _ in range(depth))
         self.image_layers = nn.ModuleList(CrossAttention(dimension, heads, feed_forward) for _ in range(depth))
+
+    @classmethod
+    def of(cls, dimension: int, parameters: Mapping[str, Any]) -> MetaTeacher:
+        """The teacher that the section `teacher` of the parameters describes."""
+        names = ("heads", "depth", "feed_forward", "pool_temperature")
+        return cls(dimension, **{name: parameters[name] for name in names})
 
     def forward(self, regions_BMD: Tensor, region_mask_BM: Tensor, spans_BND: Tensor, span_mask_BN: Tensor) -> Tensor:
         """Unit z, float [B, D]."""

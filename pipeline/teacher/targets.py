@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline.manifest import Manifest
 from pipeline.schema import vectors
-from pipeline.tables import ContractError, Table, VectorWriter, offsets
+from pipeline.tables import ContractError, Table, VectorWriter, check_unit, offsets
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import embed_images, embed_pairs
-
-NORM_TOLERANCE = 2e-3
-"""How far a float16 vector's length may be from 1."""
 
 
 def write(teacher: MetaTeacher, features: FeatureSet, path: Path, metadata: dict[str, Any]) -> dict[str, float]:
@@ -62,13 +59,7 @@ class Targets:
             raise ContractError(
                 f"{path}: caption_index does not count from -1 within every key; run: dvc repro -f targets"
             )
-        norms = np.linalg.norm(rows.astype(np.float32), axis=1)
-        worst = int(np.abs(norms - 1).argmax()) if np.isfinite(norms).all() else int((~np.isfinite(norms)).argmax())
-        if not abs(norms[worst] - 1) <= NORM_TOLERANCE:
-            raise ContractError(
-                f"{path}: row {worst} ({table.strings('key')[worst]}) has length {norms[worst]}, expected 1; "
-                "run: dvc repro -f targets"
-            )
+        check_unit(table, "z")
         self.metadata = table.metadata
         alone = wanted == -1
         self.images: NDArray[np.float16] = rows[alone]

@@ -41,14 +41,16 @@ class TeacherTraining:
     seed: int
 
 
-def _embed(
+def embed(
     teacher: MetaTeacher,
     features: FeatureSet,
     rows: NDArray[np.int64],
     captions: NDArray[np.int64],
+    *,
     with_text: bool,
-    batch: int,
+    batch: int = 512,
 ) -> Tensor:
+    """z of manifest rows, each with one of its captions or, without text, alone: unit float32 [n, d]."""
     device = next(teacher.parameters()).device
     found = []
     for start in range(0, len(rows), batch):
@@ -62,13 +64,14 @@ def _embed(
 def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
     """z of every image alone (text stream masked), unit float32 [n, d]."""
     rows = np.arange(len(features))
-    return _embed(teacher, features, rows, np.zeros_like(rows), False, batch)
+    return embed(teacher, features, rows, np.zeros_like(rows), with_text=False, batch=batch)
 
 
 def embed_pairs(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
     """z of every image with each of its captions, unit float32 [captions, d], in the order of the captions table."""
     rows = np.repeat(np.arange(len(features)), np.diff(features.caption_start))
-    return _embed(teacher, features, rows, np.arange(len(rows)) - features.caption_start[rows], True, batch)
+    captions = np.arange(len(rows)) - features.caption_start[rows]
+    return embed(teacher, features, rows, captions, with_text=True, batch=batch)
 
 
 def retrieval_of(z: Tensor, features: FeatureSet) -> dict[str, float]:

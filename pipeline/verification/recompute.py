@@ -1,0 +1,228 @@
+"""A random sample of rows computed anew from their source, and how far the tables are from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import images
+from pipeline.clip import encode
+from pipeline.clip.encode import Compute, batches
+from pipeline.clip.towers import Clip
+from pipeline.detector import weights
+from pipeline.detector.detect import crop, detect
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.schema import SpanKind
+from pipeline.spans.phrases import load_parser
+from pipeline.tables import Table, offsets
+from pipeline.teacher.data import FeatureSet
+from pipeline.teacher.model import MetaTeacher
+from pipeline.teacher.train import embed
+from pipeline.verification.findings import Finding
+from pipeline.verification.tables import Artefacts
+
+TOLERANCE = 0.02
+"""Distance of unit vectors, share of a picture's side: float16 alone makes .0005, another device or library less than
+.005; another row's vector is far beyond."""
+SHADES = 8.0
+"""Mean difference of two crops' pixels, of 255; decoders of other versions differ by one or two."""
+
+
+class Recomputation:
+    """Computes sampled rows anew with what their tables say they were computed with.
+
+    Args:
+        artefacts: the tables.
+        clip: the base CLIP.
+        teacher: the teacher's weights.
+        sample: rows of every table (pictures, for regions).
+        seed: of the sample.
+        device: where models run.
+        zeroshot: the zero-shot set's folder.
+    """
+
+    def __init__(
+        self, artefacts: Artefacts, clip: Clip, teacher: dict[str, Any], *, sample: int, seed: int, device: str,
+        zeroshot: Path,
+    ) -> None:  # fmt: skip
+        self.artefacts, self.clip, self.teacher, self.device, self.zeroshot = artefacts, clip, teacher, device, zeroshot
+        self.sample, self.rng = sample, np.random.default_rng(seed)
+        manifest = artefacts.manifest
+        self.rows = self._drawn(len(manifest))
+        self.captions = [text for texts in manifest.captions for text in texts]
+        pairs = zip(self.rows, manifest.images("read sampled pictures", self.rows), strict=True)
+        self.pictures = {int(row): images.decode(data) for row, (_, data) in pairs}
+
+    def _drawn(self, count: int) -> NDArray[np.int64]:
+        return np.sort(self.rng.choice(count, size=min(self.sample, count), replace=False))
+
+    def check(self) -> Iterator[Finding]:
+        """Recompute rows of every table; one finding a table."""
+        tables: list[tuple[str, Callable[[], tuple[int, float]], float]] = [
+            ("regions/regions.arrow", self._boxes, TOLERANCE),
+            ("regions/regions.arrow", self._crops, SHADES),
+            ("spans/spans.arrow", self._spans, 0.0),
+            ("features/images.arrow", self._whole_pictures, TOLERANCE),
+            ("features/regions.arrow", self._regions, TOLERANCE),
+            ("features/captions.arrow", self._captions, TOLERANCE),
+            *((f"features/spans/{kind}.arrow", getattr(self, f"_{kind}"), TOLERANCE)
+              for kind in self.artefacts.span_kinds()),
+            ("features/zeroshot/images.arrow", self._zeroshot_pictures, TOLERANCE),
+            ("features/zeroshot/prompts.arrow", self._zeroshot_prompts, TOLERANCE),
+            ("targets/targets.arrow", self._targets, TOLERANCE),
+        ]  # fmt: skip
+        for artefact, run, tolerance in track(tables, "recompute", unit="tables"):
+            what = f"{run.__name__.strip('_').replace('_', ' ')} computed anew"
+            try:
+                count, deviation = run()
+            except (InputError, KeyError) as error:
+                yield Finding(artefact, what, fault=f"cannot be computed anew: {error}")
+                continue
+            fault = "" if deviation <= tolerance else f"differs by {deviation:.4g}, expected at most {tolerance:g}"
+            yield Finding(artefact, what, count, deviation, fault)
+
+    def _compute(self, table: Table) -> Compute:
+        made_with = table.json("parameters")
+        return Compute(self.device, made_with["dtype"], int(made_with["batch"]))
+
+    def _embedded(self, table: Table, pictures: list[Any]) -> NDArray[np.float32]:
+        to_pixels, compute = self.clip.pixels(), self._compute(table)
+        parts = [encode.images(self.clip, [to_pixels(p) for p in b], compute) for b in batches(pictures, compute.batch)]
+        return np.concatenate([part.numpy() for part in parts])
+
+    def _of_regions(self) -> tuple[Table, NDArray[np.int64]]:
+        table = self.artefacts.regions()
+        return table, offsets(table.strings("key"), self.artefacts.manifest.keys, str(table.path))
+
+    def _boxes(self) -> tuple[int, float]:
+        table, start = self._of_regions()
+        p = table.json("parameters")
+        detector = weights.load(self.artefacts.data / "models/detector.pt", table.metadata["weights"])
+        worst, count = 0.0, 0
+        for rows in batches(self.pictures, p["batch"]):
+            found = detect(
+                detector, [self.pictures[row] for row in rows], confidence=p["confidence"], iou=p["iou"],
+                image_size=p["image_size"], batch=p["batch"], device=self.device,
+            )  # fmt: skip
+            for row, boxes in zip(rows, found, strict=True):
+                part = slice(int(start[row]) + 1, int(start[row + 1]))
+                held = table.columns.slice(part.start, part.stop - part.start)
+                boxes = boxes[: p["cap"]]
+                if [b.name for b in boxes] != held["class_name"].to_pylist():
+                    return count, 1.0
+                if boxes:
+                    corners = np.array([b.corners for b in boxes]) - table.vectors("box")[part]
+                    scores = np.array([b.score for b in boxes]) - held["score"].to_numpy()
+                    worst = max(worst, float(np.abs(corners).max()), float(np.abs(scores).max()))
+                count += len(boxes)
+        return count, worst
+
+    def _crops(self) -> tuple[int, float]:
+        table, start = self._of_regions()
+        p = table.json("parameters")
+        boxes, worst, count = table.vectors("box"), 0.0, 0
+        for row, picture in self.pictures.items():
+            for i in range(int(start[row]) + 1, int(start[row + 1])):
+                cut = crop(picture, boxes[i].tolist(), p["margin"], p["crop_side"])
+                anew = images.decode(images.encode_jpeg(cut, p["crop_quality"]))
+                held = images.decode(table.columns["crop"][i].as_py())
+                if held.size != anew.size:
+                    return count, 255.0
+                difference = np.asarray(held, dtype=np.float32) - np.asarray(anew, dtype=np.float32)
+                worst = max(worst, float(np.abs(difference).mean()))
+                count += 1
+        return count, worst
+
+    def _spans(self) -> tuple[int, float]:
+        table = self.artefacts.spans()
+        p, manifest = table.json("parameters"), self.artefacts.manifest
+        start = offsets(table.strings("key"), manifest.keys, str(table.path))
+        parser = load_parser(p["parser"])
+        count = 0
+        for row in self.rows:
+            held = table.columns.slice(int(start[row]), int(start[row + 1] - start[row])).to_pylist()
+            for index, phrases in enumerate(parser(manifest.captions[row])):
+                own = [r for r in held if r["caption_index"] == index and r["kind"] == SpanKind.PHRASES]
+                if [(s.start, s.end) for s in phrases[: p["cap"]]] != [(r["start"], r["end"]) for r in own]:
+                    return count, 1.0
+                count += len(own)
+        return count, 0.0
+
+    def _whole_pictures(self) -> tuple[int, float]:
+        table = self.artefacts.features("images.arrow")
+        return _distance(self._embedded(table, list(self.pictures.values())), table.vectors()[self.rows])
+
+    def _regions(self) -> tuple[int, float]:
+        table = self.artefacts.features("regions.arrow", "region_index")
+        crops = self.artefacts.regions().columns["crop"]
+        with_crop = np.flatnonzero(crops.is_valid().to_numpy())
+        rows = with_crop[self._drawn(len(with_crop))]
+        pictures = [images.decode(crops[int(i)].as_py()) for i in rows]
+        return _distance(self._embedded(table, pictures), table.vectors()[rows]) if pictures else (0, 0.0)
+
+    def _texts(self, table: Table, texts: list[str], rows: NDArray[np.int64]) -> tuple[int, float]:
+        return _distance(encode.texts(self.clip, texts, self._compute(table)).numpy(), table.vectors()[rows])
+
+    def _captions(self) -> tuple[int, float]:
+        rows = self._drawn(len(self.captions))
+        table = self.artefacts.features("captions.arrow", "caption_index")
+        return self._texts(table, [self.captions[i] for i in rows], rows)
+
+    def _span_rows(self, kind: SpanKind) -> tuple[Table, NDArray[np.int64], list[dict[str, Any]], list[str]]:
+        """The vectors' table, sampled rows of it, those rows of the spans table, and their captions."""
+        table = self.artefacts.features(f"spans/{kind}.arrow", "caption_index", "span_index")
+        spans = self.artefacts.spans().columns
+        own = np.flatnonzero(np.array(spans["kind"].to_pylist()) == str(kind))
+        rows = self._drawn(len(table))
+        held = spans.take(own[rows]).to_pylist()
+        texts = dict(zip(self.artefacts.manifest.keys, self.artefacts.manifest.captions, strict=True))
+        return table, rows, held, [texts[r["key"]][r["caption_index"]] for r in held]
+
+    def _phrases(self) -> tuple[int, float]:
+        table, rows, held, captions = self._span_rows(SpanKind.PHRASES)
+        return self._texts(table, [c[r["start"] : r["end"]] for r, c in zip(held, captions, strict=True)], rows)
+
+    def _tokens(self) -> tuple[int, float]:
+        table, rows, held, captions = self._span_rows(SpanKind.TOKENS)
+        compute = self._compute(table)
+        anew = []
+        for part in batches(zip(held, captions, strict=True), compute.batch):
+            _, tokens = encode.texts_with_tokens(self.clip, [caption for _, caption in part], compute)
+            anew += [tokens[i, 1 + r["span_index"]].numpy() for i, (r, _) in enumerate(part)]
+        return _distance(np.stack(anew), table.vectors()[rows])
+
+    def _zeroshot_pictures(self) -> tuple[int, float]:
+        table = self.artefacts.features("zeroshot/images.arrow")
+        rows, names = self._drawn(len(table)), table.strings("key")
+        pictures = [images.decode((self.zeroshot / names[i]).read_bytes()) for i in rows]
+        return _distance(self._embedded(table, pictures), table.vectors()[rows])
+
+    def _zeroshot_prompts(self) -> tuple[int, float]:
+        table = self.artefacts.features("zeroshot/prompts.arrow")
+        rows, prompts = self._drawn(len(table)), table.strings("key")
+        return self._texts(table, [prompts[i] for i in rows], rows)
+
+    def _targets(self) -> tuple[int, float]:
+        targets, manifest = self.artefacts.targets()
+        p = Table(self.artefacts.data / "targets/targets.arrow").json("parameters")
+        features = FeatureSet(manifest, self.artefacts.data / "features", SpanKind(p["spans"]))
+        teacher = MetaTeacher.of(features.dimension, p).to(self.device)
+        teacher.load_state_dict(self.teacher)
+        teacher.eval()
+        rows = self._drawn(len(manifest))
+        captions = features.random_captions(rows, self.rng)
+        alone = embed(teacher, features, rows, np.zeros_like(rows), with_text=False)
+        pairs = embed(teacher, features, rows, captions, with_text=True)
+        first, of_images = _distance(alone.numpy(), targets.images[rows])
+        second, of_pairs = _distance(pairs.numpy(), targets.pairs[features.caption_start[rows] + captions])
+        return first + second, max(of_images, of_pairs)
+
+
+def _distance(anew: NDArray[np.float32], held: NDArray[np.float16]) -> tuple[int, float]:
+    """How many rows there are, and the largest Euclidean distance of a pair of them."""
+    return len(anew), float(np.linalg.norm(anew - held.astype(np.float32), axis=1).max(initial=0.0))

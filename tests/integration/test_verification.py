@@ -1,0 +1,173 @@
+import hashlib
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+from pipeline.tables import Table
+from pipeline.verification.verify import verify
+
+
+@pytest.fixture
+def copied(world, tmp_path):
+    """The tiny world's data, of which a test may change anything."""
+    data, params = world
+    shutil.copytree(data, tmp_path / "data")
+    return tmp_path / "data", params
+
+
+def check(data, params, sample=12):
+    found = list(
+        verify(
+            data,
+            data.parent / "data" / "sample/zeroshot",
+            data.parent / "store",
+            data.parent / "dvc.lock",
+            sample=sample,
+            seed=0,
+            device="cpu",
+        )
+    )
+    return found, {f.artefact: f.fault for f in found if f.fault}
+
+
+def rewrite(path, change):
+    """Write a table again with some columns changed and its metadata as they were."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+        columns = {name: table[name].combine_chunks() for name in table.schema.names}
+        schema = table.schema
+    columns |= change(columns)
+    batch = pa.record_batch([columns[name] for name in schema.names], schema=schema)
+    with pa.ipc.new_file(str(path) + ".new", schema) as writer:
+        writer.write_batch(batch)
+    shutil.move(str(path) + ".new", path)
+
+
+def vectors_of(column):
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+
+
+def as_column(rows):
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
+
+
+def test_a_finished_run_is_right_and_rows_computed_anew_are_the_same_up_to_float16(copied):
+    found, faults = check(*copied)
+    assert faults == {}
+    anew = {f.artefact: f for f in found if f.deviation is not None}
+    assert set(anew) == {
+        "regions/regions.arrow", "spans/spans.arrow", "features/images.arrow", "features/regions.arrow",
+        "features/captions.arrow", "features/spans/phrases.arrow", "features/spans/tokens.arrow",
+        "features/zeroshot/images.arrow", "features/zeroshot/prompts.arrow", "targets/targets.arrow",
+    }  # fmt: skip
+    assert all(f.recomputed >= 12 for name, f in anew.items() if name != "regions/regions.arrow")
+    assert all(f.deviation < 1e-3 for f in anew.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["features/captions.arrow", "features/spans/tokens.arrow", "features/zeroshot/prompts.arrow"]
+)
+def test_vectors_of_the_wrong_rows_are_found_by_computing_them_anew(copied, name):
+    data, params = copied
+    rewrite(data / name, lambda columns: {"vector": as_column(np.roll(vectors_of(columns["vector"]), 1, axis=0))})
+    _, faults = check(data, params)
+    assert set(faults) == {name}
+    assert "differs by" in faults[name]
+
+
+def test_boxes_that_the_detector_does_not_find_are_named(copied):
+    data, params = copied
+
+    def shifted(columns):
+        boxes = vectors_of(columns["box"]).copy()
+        own = columns["region_index"].to_numpy() > 0
+        boxes[own] = boxes[own] * 0.9
+        return {"box": as_column(boxes)}
+
+    rewrite(data / "regions/regions.arrow", shifted)
+    rewrite(data / "regions/test_boxes.arrow", shifted)
+    _, faults = check(data, params, sample=500)
+    assert set(faults) == {"regions/regions.arrow"}
+    assert "differs by" in faults["regions/regions.arrow"]
+
+
+def test_targets_of_another_picture_are_named(copied):
+    data, params = copied
+
+    def reversed_rows(columns):
+        rows, alone = vectors_of(columns["z"]).copy(), columns["caption_index"].to_numpy() == -1
+        rows[alone] = rows[alone][::-1]
+        return {"z": as_column(rows)}
+
+    rewrite(data / "targets/targets.arrow", reversed_rows)
+    _, faults = check(data, params)
+    assert set(faults) == {"targets/targets.arrow"}
+
+
+def test_a_vector_that_is_not_of_unit_length_is_named_with_its_row(copied):
+    data, params = copied
+
+    def longer(columns):
+        rows = vectors_of(columns["vector"]).copy()
+        rows[7] *= 2
+        return {"vector": as_column(rows)}
+
+    rewrite(data / "features/images.arrow", longer)
+    _, faults = check(data, params)
+    assert set(faults) == {"features/images.arrow"}
+    assert "row 7" in faults["features/images.arrow"]
+
+
+def test_tables_made_with_other_weights_are_named(copied):
+    data, params = copied
+    from pipeline.clip import towers
+
+    clip = towers.load(data / "models/clip")
+    with_change = next(clip.model.parameters())
+    with_change.data += 1e-3
+    clip.save(data / "models/clip")
+    _, faults = check(data, params)
+    assert "models/clip" in faults
+    assert {name for name in faults if name.startswith("features/")} == {
+        "features/images.arrow", "features/regions.arrow", "features/captions.arrow", "features/spans/phrases.arrow",
+        "features/spans/tokens.arrow", "features/zeroshot/images.arrow", "features/zeroshot/prompts.arrow",
+    }  # fmt: skip
+
+
+def test_an_image_whose_bytes_changed_is_named(copied):
+    data, params = copied
+    (shard, *_) = sorted((data / "curate/train").glob("*.tar"))
+    content = bytearray(shard.read_bytes())
+    at = content.find(b"\xff\xd8") + 300
+    content[at] ^= 1
+    shard.write_bytes(content)
+    _, faults = check(data, params)
+    assert "sha256" in faults["curate"]
+
+
+@pytest.mark.parametrize("name", ["features/captions.arrow", "features/spans/tokens.arrow"])
+def test_a_flipped_byte_differs_from_the_hash_that_dvc_recorded(copied, name):
+    data, params = copied
+    folder = data / "features/spans"
+    listed = [{"md5": hashlib.md5(p.read_bytes()).hexdigest(), "relpath": p.name} for p in sorted(folder.iterdir())]
+    text = "[" + ", ".join(f'{{"md5": "{e["md5"]}", "relpath": "{e["relpath"]}"}}' for e in listed) + "]"
+    captions = hashlib.md5((data / "features/captions.arrow").read_bytes()).hexdigest()
+    outs = [
+        {"path": "data/features/captions.arrow", "md5": captions},
+        {"path": "data/features/spans", "md5": hashlib.md5(text.encode()).hexdigest() + ".dir"},
+        {"path": "data/features/gone.arrow", "md5": "0" * 32},
+    ]  # fmt: skip
+    (data.parent / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"features": {"outs": outs}}}))
+    assert check(data, params)[1] == {}
+
+    table = Table(data / name)
+    rows = table.vectors()
+    content = bytearray((data / name).read_bytes())
+    at = bytes(content).find(rows[3].tobytes())
+    content[at] ^= 1  # the last bit of a number: no other check can see it
+    (data / name).write_bytes(content)
+    _, faults = check(data, params)
+    assert set(faults) == {name if name == "features/captions.arrow" else "features/spans"}
