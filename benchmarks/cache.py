@@ -174,7 +174,7 @@ def _gather(folder, rows, dimension, batch, state="as written"):
     keys, array = _arrays(folder)
     table, collection = Table(folder / "table.arrow").vectors(), _collection(folder, dimension)
     places = collection.locate(keys)
-    for mapped in (keys, array, table, *(part.vectors() for part in collection.segments)):
+    for mapped in (keys, array, table, *(part.vectors for part in collection.segments)):
         mapped.reshape(-1)[:: 4096 // mapped.itemsize].max()
     contestants = {
         "numpy": lambda chosen: array[chosen],

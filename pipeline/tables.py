@@ -123,9 +123,10 @@ class VectorWriter:
         try:
             if kind is None:
                 with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as spool:
-                    flat = pa.Array.from_buffers(
-                        pa.float16(), self.rows * self.dimension, [None, spool.read_buffer() if self.rows else None]
-                    )
+                    values = spool.read_buffer() if self.rows else None
+                    if values:  # read pages beforehand: written from unread ones, the file is cached in scattered pages
+                        np.frombuffer(values, np.uint8)[::4096].max()
+                    flat = pa.Array.from_buffers(pa.float16(), self.rows * self.dimension, [None, values])
                     index = [pa.concat_arrays(p or [pa.array([], f.type)]) for p, f in zip(
                         self._columns, self.schema, strict=False)]  # fmt: skip
                     column = pa.FixedSizeListArray.from_arrays(flat, self.dimension)

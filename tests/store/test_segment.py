@@ -75,7 +75,7 @@ def test_of_rows_with_one_key_the_first_is_kept(tmp_path):
     own = KEYS[[1, 0, 1, 1, 0]]
     found = opened(put(tmp_path, own))
     assert len(found) == 2
-    assert found.vectors(found.find(KEYS[:2])).tolist() == ROWS[[1, 0]].tolist()
+    assert found.vectors[found.find(KEYS[:2])].tolist() == ROWS[[1, 0]].tolist()
 
 
 def test_the_file_is_plain_arrow_that_needs_no_code_of_ours(path):
@@ -98,11 +98,11 @@ def test_vectors_stand_uncompressed_in_the_file_and_are_not_copied(tmp_path):
     assert rows.tobytes() in path.read_bytes()
     found = opened(path, schema)
     before = pa.total_allocated_bytes()
-    mapped = found.vectors()
+    mapped = found.vectors
     assert pa.total_allocated_bytes() == before
     assert not mapped.flags.owndata and not mapped.flags.writeable
     assert np.array_equal(mapped, rows)
-    assert np.shares_memory(found.vectors(slice(10, 20)), mapped)
+    assert np.shares_memory(found.vectors[10:20], mapped)
 
 
 @pytest.mark.parametrize("count", [4096, 5000])
@@ -133,7 +133,7 @@ def test_find_is_a_dictionary_from_keys_to_rows(tmp_path_factory, present, wante
     places = found.find(halves(*wanted))
     assert places.tolist() == [row_of.get(pair, -1) for pair in wanted]
     there = [i for i, pair in enumerate(wanted) if pair in row_of]
-    assert found.vectors(places[there]).tolist() == [rows[present.index(wanted[i])].tolist() for i in there]
+    assert found.vectors[places[there]].tolist() == [rows[present.index(wanted[i])].tolist() for i in there]
 
 
 def test_several_keys_with_one_first_half_are_told_apart(tmp_path):
