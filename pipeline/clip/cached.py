@@ -93,10 +93,8 @@ class CachedClip:
         """
         strings = list(dict.fromkeys(strings))
         wanted = keys.of_texts(strings)
-        missing = self.texts.missing(wanted)
-        if tokens:
-            missing |= self.tokens.missing(wanted)
-        lacking = np.flatnonzero(missing)
+        no_text = self.texts.missing(wanted)
+        lacking = np.flatnonzero(no_text | self.tokens.missing(wanted) if tokens else no_text)
         said(what, len(lacking), len(wanted))
         if len(lacking) == 0:
             return 0
@@ -111,7 +109,8 @@ class CachedClip:
                     token_rows.add(wanted[numbers], _ragged(rows, self._vector))
                 else:
                     pooled = encode.texts(self.clip, batch, self.compute)
-                pooled_rows.add(wanted[numbers], pooled.numpy())
+                new = no_text[numbers]
+                pooled_rows.add(wanted[numbers][new], pooled.numpy()[new])
         return len(lacking)
 
     def vectors_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,22 +51,19 @@ class Collection:
         values: columns of a row; nothing in them may be null.
 
     Raises:
-        StoreError: the folder holds a collection of something else, or cannot be made.
+        TypeError: `made_with` is not JSON.
     """
 
     def __init__(self, root: Path, name: str, made_with: Mapping[str, Any], values: pa.Schema) -> None:
-        described = {"name": name, "made_with": dict(made_with), "values": [f"{f.name}: {f.type}" for f in values]}
+        values_told = [f"{field.name}: {field.type}" for field in values]
+        described = json.loads(json.dumps({"name": name, "made_with": dict(made_with), "values": values_told}))
         self.name, self.schema = name, values
         self.fingerprint = files.fingerprint(**described)
         self.folder = root / f"{name}-{self.fingerprint}"
         self.segments: list[Segment] = []
-        path = self.folder / DESCRIPTION
-        if path.is_file():
-            if (found := files.read_json(path)) != described:
-                raise StoreError(f"{path} describes {found}, expected {described}; remove the folder")
-            self._load()
-
         self._described = described
+        if self.folder.is_dir():
+            self._load()
 
     def _load(self) -> None:
         """Map every segment whose bytes are right; the others are set aside and named."""
@@ -76,9 +75,10 @@ class Collection:
                 continue  # another process has just set it aside or collected it
             except Damaged as error:
                 aside = segment.set_aside(path)
-                log.warning("%s; it is now %s and its rows are computed again", error, aside.name)
-        if os.access(self.folder, os.W_OK):
-            os.utime(self.folder / DESCRIPTION)  # when it was last used, for gc
+                what = f"it is now {aside.name}" if aside else "it may not be renamed and is not read"
+                log.warning("%s; %s, and its rows are computed again", error, what)
+        with suppress(OSError):  # the last use, for gc, is not told where nothing may be written
+            os.utime(self.folder / DESCRIPTION)
 
     def __len__(self) -> int:
         """Rows, those that two writers computed at the same time counted twice."""
@@ -88,12 +88,14 @@ class Collection:
         """Where each key's row is, int64 [n, 2]; negative for one that is not there."""
         places = np.full((len(keys), 2), -1, dtype=np.int64)
         order = np.argsort(keys[:, 0])  # neighbours in a segment are found in memory that is warm
-        keys = keys[order]
+        high, low = keys[order, 0], keys[order, 1]
         for number, part in enumerate(self.segments):
-            rows = part.find(keys)
-            if len(hits := np.flatnonzero(rows >= 0)):
-                places[order[hits]] = np.stack([np.full(len(hits), number), rows[hits]], axis=1)
-                order, keys = np.delete(order, hits), np.delete(keys, hits, axis=0)
+            rows = part.search(high, low)
+            here = rows >= 0
+            if here.any():
+                places[order[here], 0] = number
+                places[order[here], 1] = rows[here]
+                order, high, low = order[~here], high[~here], low[~here]
         return places
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
@@ -126,6 +128,8 @@ class Collection:
 
     def at(self, places: Places) -> NDArray[np.float16]:
         """The vectors at some places, float16 [n, d]."""
+        if len(places) == 0:
+            return np.empty((0, self.schema.field(0).type.list_size), dtype=np.float16)
         order = np.argsort(places[:, 0], kind="stable")
         segments, rows = places[order, 0], places[order, 1]
         sorted_rows = np.empty((len(places), self.schema.field(0).type.list_size), dtype=np.float16)
@@ -149,7 +153,7 @@ class Collection:
 
     def _append(self, keys: Keys, values: pa.Table) -> None:
         try:
-            if not self.folder.is_dir() or not (self.folder / DESCRIPTION).is_file():
+            if not described_as(self.folder / DESCRIPTION, self._described):
                 files.write_json(self.folder / DESCRIPTION, self._described)
             path = segment.write(
                 self.folder, keys, values, {"collection": self.name, "fingerprint": self.fingerprint, **packages()}
@@ -161,6 +165,14 @@ class Collection:
                 "after that, run it again and only the rest is computed"
             ) from error
         self.segments.append(Segment(path, self.schema, self.fingerprint))
+
+
+def described_as(path: Path, described: Any) -> bool:
+    """Whether a collection's description is there and whole; it is for people, segments carry the fingerprint."""
+    try:
+        return bool(files.read_json(path) == described)
+    except (InputError, FileNotFoundError):
+        return False
 
 
 def _advice(error: OSError) -> str:
@@ -177,7 +189,6 @@ class Writer:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self.rows = 0
-        self._broken = False
         self._clear()
 
     def _clear(self) -> None:
@@ -199,8 +210,10 @@ class Writer:
         values = pa.table([_column(c, f) for c, f in zip(columns, fields, strict=True)], schema=fields)
         if len(values) != len(keys):
             raise ValueError(f"{len(keys)} keys of {self.collection.name} for {len(values)} rows")
+        if len(keys) == 0:
+            return
         self._since = self._since or time.monotonic()
-        self._keys.append(keys)
+        self._keys.append(keys.copy())
         self._values.append(values)
         self._bytes += values.nbytes + keys.nbytes
         self.rows += len(keys)
@@ -210,31 +223,36 @@ class Writer:
     def _flush(self) -> None:
         if not self._keys:
             return
-        keys, values = np.concatenate(self._keys), pa.concat_tables(self._values)
-        self._clear()
-        try:
-            self.collection._append(keys, values)
-        except StoreError:
-            self._broken = True
-            raise
+        self.collection._append(np.concatenate(self._keys), pa.concat_tables(self._values))
+        self._clear()  # only now: Ctrl-C while a segment is written loses nothing
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._broken:  # rows that were computed are kept whatever stopped the rest, Ctrl-C included
+        if not isinstance(error, StoreError):  # rows that were computed are kept whatever stopped the rest
             self._flush()
 
 
 def _column(values: Any, field: pa.Field) -> pa.Array:
-    """An Arrow array of a column's values; vectors are given as a float array [n, d]."""
+    """An Arrow array of a column's values, a copy; vectors are given as a float array [n, d]."""
     if pa.types.is_fixed_size_list(field.type) and isinstance(values, np.ndarray):
-        rows = np.ascontiguousarray(values, dtype=field.type.value_type.to_pandas_dtype())
+        rows = np.array(values, dtype=field.type.value_type.to_pandas_dtype(), order="C")
         if rows.ndim != 2 or rows.shape[1] != field.type.list_size:
             raise ValueError(f"{field.name}: got shape {rows.shape}, expected [n, {field.type.list_size}]")
         if not np.isfinite(rows).all():
             raise ValueError(f"{field.name}: row {int((~np.isfinite(rows)).any(axis=1).argmax())} is not finite")
-        return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), field.type.list_size)
-    column = values if isinstance(values, pa.Array) else pa.array(values, field.type)
-    if column.null_count:
-        raise ValueError(f"{field.name}: a value is null")
+        column = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), field.type.list_size)
+    else:
+        column = values if isinstance(values, pa.Array) else pa.array(values, field.type)
+    _check(column, field.name)
     return column
+
+
+def _check(column: pa.Array, name: str) -> None:
+    """Stop at a null or a number that is not finite, at any depth of lists."""
+    if column.null_count:
+        raise ValueError(f"{name}: a value is null")
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        _check(column.flatten(), name)
+    elif pa.types.is_floating(column.type) and not np.isfinite(column.to_numpy(zero_copy_only=False)).all():
+        raise ValueError(f"{name}: a value is not finite")

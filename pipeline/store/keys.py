@@ -16,7 +16,7 @@ SIZE = 16
 
 
 def of(*parts: bytes) -> bytes:
-    """The key of some bytes; of several parts, the key of the hashes of all of them, so that no two lists are alike."""
+    """The key of some bytes; of several parts, of the hashes of all of them, so that it matters where one ends."""
     if len(parts) == 1:
         return hashlib.sha256(parts[0]).digest()[:SIZE]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()[:SIZE]

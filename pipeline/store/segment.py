@@ -85,11 +85,15 @@ def check(path: Path, name: str | None = None) -> None:
         raise Damaged(f"{path.parent / expected}{SUFFIX} is damaged: its sha256 is {found}, expected its name")
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged segment, so that nothing reads it; where nothing may be written it is left alone."""
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged segment, so that nothing reads it; None where nothing may be written."""
     aside = path.with_suffix(DAMAGED)
-    if os.access(path.parent, os.W_OK):
+    try:
         os.replace(path, aside)
+    except FileNotFoundError:
+        return aside  # another process has just done so
+    except OSError:
+        return None
     return aside
 
 
@@ -112,18 +116,18 @@ class Segment:
         self.path = path
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except pa.ArrowException as error:
+            metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise Damaged(f"{path} is no complete Arrow file: {error}") from error
-        metadata = table.schema.metadata or {}
-        if metadata.get(b"fingerprint", b"").decode() != fingerprint or not table.schema.remove_metadata().equals(
-            schema(values)
-        ):
+        if metadata.get("fingerprint") != fingerprint or not table.schema.remove_metadata().equals(schema(values)):
             raise Damaged(
                 f"{path} belongs to another collection: it has the fingerprint "
-                f"{metadata.get(b'fingerprint', b'none').decode()} and columns {table.schema.names}, "
+                f"{metadata.get('fingerprint')} and columns {table.schema.names}, "
                 f"expected {fingerprint} and {schema(values).names}"
             )
-        self.made_by: dict[str, str] = {k.decode(): v.decode() for k, v in metadata.items()}
+        self.made_by = metadata
         self._high: NDArray[np.uint64] = table["high"].chunk(0).to_numpy()
         self._low: NDArray[np.uint64] = table["low"].chunk(0).to_numpy()
         self.values = table.select(values.names)
@@ -138,16 +142,21 @@ class Segment:
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """The row of each key, int64 [m]; -1 for one that is not here."""
-        high, low = np.ascontiguousarray(keys[:, 0]), keys[:, 1]
+        return self.search(np.ascontiguousarray(keys[:, 0]), keys[:, 1])
+
+    def search(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """`find`, of keys given by their halves."""
+        rows = np.full(len(high), -1, dtype=np.int64)
         at = np.searchsorted(self._high, high)
-        rows = np.full(len(at), -1, dtype=np.int64)
-        alike = np.flatnonzero(self._high[np.minimum(at, len(self) - 1)] == high)
-        while len(alike := alike[at[alike] < len(self)]):
-            alike = alike[self._high[at[alike]] == high[alike]]
+        at[at == len(self)] = 0  # beyond the last key: row 0 is another one
+        alike = np.flatnonzero(self._high[at] == high)
+        while len(alike):
             right = self._low[at[alike]] == low[alike]
             rows[alike[right]] = at[alike[right]]
             alike = alike[~right]  # another key with the same first half: practically never
             at[alike] += 1
+            alike = alike[at[alike] < len(self)]
+            alike = alike[self._high[at[alike]] == high[alike]]
         return rows
 
     @cached_property
