@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -26,6 +27,14 @@ def store() -> Path:
     """The feature store's folder."""
     return home() / "store"
 
+
+_OF_THE_DISK = {
+    errno.ENOSPC: "the disk is full: make room, then run it again",
+    errno.EDQUOT: "the disk quota is used up: make room, then run it again",
+    errno.EFBIG: "a file became larger than is allowed here: raise the limit, then run it again",
+    errno.EACCES: "a file or folder may not be written or read: change its permissions, then run it again",
+    errno.EROFS: "the disk is read-only: choose another folder (--data, DCLIP_HOME), then run it again",
+}
 
 Stage = Callable[[Params, Path], dict[str, Any]]
 """Takes the parameters and the data folder, writes data/<its name>/, and returns its summary."""
@@ -52,6 +61,11 @@ def run(stage: Stage) -> None:
             perform(stage, load(params), data)
         except InputError as error:
             print(f"{name}: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            print(f"{name}: {_OF_THE_DISK[error.errno]} ({error}). What was written before is whole", file=sys.stderr)
             raise typer.Exit(1) from error
 
     program.__doc__ = stage.__doc__

@@ -1,3 +1,5 @@
+import errno
+import os
 import json
 from pathlib import Path
 
@@ -83,6 +85,26 @@ def test_a_mistake_of_the_program_is_not_hidden(monkeypatch, tmp_path):
 
     monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
     with pytest.raises(RuntimeError, match="a mistake"):
+        run(regions)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_cannot_be_written_is_a_sentence_that_says_what_to_do(monkeypatch, tmp_path, capsys, number):
+    def regions(params, data):
+        raise OSError(number, os.strerror(number), str(tmp_path / "regions.arrow"))
+
+    assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("regions: ") and "run it again" in err and str(tmp_path / "regions.arrow") in err
+    assert "Traceback" not in err
+
+
+def test_a_file_that_is_missing_is_a_mistake_of_the_program(monkeypatch, tmp_path):
+    def regions(params, data):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "somewhere")
+
+    monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
+    with pytest.raises(FileNotFoundError):
         run(regions)
 
 
