@@ -72,7 +72,7 @@ def read(folder: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     paths = sorted(folder.glob("*.tar"))
     if not paths:
         raise InputError(
-            f"no shards (*.tar) in {folder}; run the stage that writes them: dvc repro, or fetch them: dvc pull {folder}"
+            f"no shards (*.tar) in {folder}; run the stage that writes them (dvc repro) or fetch them (dvc pull)"
         )
     for path in paths:
         yield from read_one(path)

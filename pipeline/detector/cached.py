@@ -34,6 +34,9 @@ _BOXES = pa.schema(
 )
 _CROPS = pa.schema([("crops", pa.list_(pa.binary()))])
 
+_CHUNK = 8192
+"""Pictures whose boxes are in memory at a time."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -92,15 +95,23 @@ class CachedDetector:
                 columns = ([[getattr(b, name) for b in own] for own in found] for name in ("corners", "score", "name"))
                 boxes.add(pictures[numbers], *columns)
                 self._add_crops(pictures[numbers], decoded, found, crops)
-        every = [own for part in batches(pictures, 8192) for own in self.boxes(np.stack(part))]
-        wanted = self._crop_keys(pictures, every)
-        some = np.fromiter((len(own) > 0 for own in every), dtype=bool, count=len(every))
+        wanted, some = self._crops_wanted(pictures)
         lacking = keys.first_of(wanted, some & self._crops.missing(wanted))
         if len(lacking):
             said("crop", len(lacking), int(some.sum()))
         with self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "crop"):
-                self._add_crops(pictures[numbers], decoded, [every[i] for i in numbers], crops)
+                self._add_crops(pictures[numbers], decoded, self.boxes(pictures[numbers]), crops)
+
+    def _crops_wanted(self, pictures: Keys) -> tuple[Keys, NDArray[np.bool_]]:
+        """The keys of every picture's crops, and which pictures have any."""
+        wanted, some = np.empty_like(pictures), np.empty(len(pictures), dtype=bool)
+        for start in range(0, len(pictures), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            found = self.boxes(pictures[part])
+            wanted[part] = self._crop_keys(pictures[part], found)
+            some[part] = [len(boxes) > 0 for boxes in found]
+        return wanted, some
 
     def _decoded(
         self, manifest: Manifest, numbers: NDArray[np.int64], what: str

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline import files
 from pipeline.errors import InputError
+from pipeline.progress import track
 from pipeline.provenance import packages
 from pipeline.store import segment
 from pipeline.store.keys import Keys
@@ -32,6 +33,9 @@ SEGMENT_BYTES = 32 << 20
 """A segment is written when this much is waiting ..."""
 SEGMENT_SECONDS = 60.0
 """... or the first row has waited this long: the most that a kill can lose."""
+
+_MANY = 30
+"""Segments, a gigabyte, whose checking takes long enough to be shown."""
 
 Places = NDArray[np.int64]
 """[n, 2]: segment and row of it, -1 for a key that is not there."""
@@ -67,7 +71,8 @@ class Collection:
 
     def _load(self) -> None:
         """Map every segment whose bytes are right; the others are set aside and named."""
-        for path in sorted(self.folder.glob(f"*{segment.SUFFIX}")):
+        paths = sorted(self.folder.glob(f"*{segment.SUFFIX}"))
+        for path in track(paths, f"check {self.name}", unit="segments") if len(paths) > _MANY else paths:
             try:
                 segment.check(path)
                 self.segments.append(Segment(path, self.schema, self.fingerprint))

@@ -1,6 +1,6 @@
 import errno
-import os
 import json
+import os
 from pathlib import Path
 
 import pytest
