@@ -17,6 +17,10 @@ EXTENSIONS = {
 }  # fmt: skip
 """Formats that are read, and the extension of a shard member by the format that the bytes themselves declare."""
 
+CODE = "images 1"
+"""Raised whenever the same file gives another picture, or the same picture another JPEG: the feature store's rows of
+both are computed anew then."""
+
 _OPENERS = tuple(form for form in EXTENSIONS if form != "MPO")  # a JPEG that turns out to hold several pictures
 _ORIENTATION = 0x0112
 _TURNS = {

@@ -74,13 +74,13 @@ class Manifest:
                 if i is None or found is None or found[0] != self.keys[i]:
                     raise tables.ContractError(
                         f"{path} holds {found and found[0]!r} where the manifest has "
-                        f"{None if i is None else self.keys[i]!r}; run: dvc repro -f curate"
+                        f"{None if i is None else self.keys[i]!r}; run: dvc repro -sf curate"
                     )
                 if i in wanted:
                     key, data, _ = found
                     if (digest := hashlib.sha256(data).hexdigest()) != self.rows[i]["image_sha256"]:
                         raise tables.ContractError(
                             f"{path}: the image of {key} has sha256 {digest}, the manifest has "
-                            f"{self.rows[i]['image_sha256']}; run: dvc repro -f curate"
+                            f"{self.rows[i]['image_sha256']}; run: dvc repro -sf curate"
                         )
                     yield key, data

@@ -49,6 +49,6 @@ def provenance(
     """
     return {
         "kind": kind, "manifest": manifest, "model": model, **facts, "code": code, "inputs": dict(inputs),
-        "parameters": dict(parameters), "packages": packages(), "collections": list(collections),
+        "parameters": dict(parameters), "packages": dict(packages()), "collections": list(collections),
         "fingerprint": files.fingerprint(code=code, manifest=manifest, inputs=inputs, parameters=parameters),
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -86,11 +87,18 @@ def read_one(path: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     """
     if not path.is_file():
         raise InputError(f"there is no shard {path}; run the stage that writes it: dvc repro curate")
-    import webdataset as wds
-
     known = set(EXTENSIONS.values())
-    for sample in wds.WebDataset([str(path)], shardshuffle=False, empty_check=False):
+    for sample in _samples(path):
         image = next((value for name, value in sample.items() if name in known), None)
         if image is None:
-            raise InputError(f"{path}: {sample['__key__']} has no image; run: dvc repro -f curate")
+            raise InputError(f"{path}: {sample['__key__']} has no image; run: dvc repro -sf curate")
         yield sample["__key__"], image, json.loads(sample.get("json", b"{}"))
+
+
+def _samples(path: Path) -> Iterator[dict[str, Any]]:
+    import webdataset as wds
+
+    try:
+        yield from wds.WebDataset([str(path)], shardshuffle=False, empty_check=False)
+    except tarfile.TarError as error:
+        raise InputError(f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate") from error

@@ -40,7 +40,7 @@ def _with_metadata(schema: pa.Schema, metadata: Mapping[str, Any], rows: int) ->
 
 def _text(value: Any) -> str:
     """A metadata value: mappings and lists as JSON, anything else as it prints."""
-    return json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list) else str(value)
+    return json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list | tuple) else str(value)
 
 
 class TableWriter:
@@ -113,7 +113,7 @@ class VectorWriter:
             raise ContractError(f"{self.path}: vector of {index[0][int(bad.argmax())]} is not finite in float16")
         for parts, field, values in zip(self._columns, self.schema, index, strict=False):
             parts.append(pa.array(values, field.type))
-        self._stream.write(rows.tobytes())
+        self._stream.write(rows.view(np.uint8).data)
         self.rows += len(rows)
 
     def __exit__(
@@ -156,7 +156,7 @@ class Table:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ContractError(
-                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -f {path.parent.name}"
+                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -sf {path.parent.name}"
             ) from error
         self.path = path
         self.metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
@@ -179,8 +179,18 @@ class Table:
         return self.columns[name]
 
     def json(self, name: str) -> Any:
-        """A metadata value that is a mapping or a list; an empty list if the file has none of that name."""
-        return json.loads(self.metadata.get(name, "[]"))
+        """A metadata value that is a mapping or a list.
+
+        Raises:
+            ContractError: the file has none of that name.
+        """
+        try:
+            return json.loads(self.metadata[name])
+        except (KeyError, json.JSONDecodeError) as error:
+            raise ContractError(
+                f"{self.path} does not say its {name}: it was made by an older version; "
+                f"run: dvc repro -sf {self.path.parent.name}"
+            ) from error
 
     def strings(self, name: str) -> list[str]:
         """A string column as a list."""
@@ -262,7 +272,7 @@ def check_unit(table: Table, name: str = "vector") -> None:
             row = start + int(bad.argmax())
             raise ContractError(
                 f"{table.path}: row {row} ({table.strings('key')[row]}) has length {norms[row - start]}, expected 1; "
-                f"run: dvc repro -f {table.path.parent.name}"
+                f"run: dvc repro -sf {table.path.parent.name}"
             )
 
 

@@ -7,6 +7,7 @@ names, the templates are open_clip's seven, and every class counts as seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -80,7 +81,7 @@ def read(folder: Path, split: Split) -> ZeroshotSet:
     paths: list[Path] = []
     labels: list[int] = []
     for label, (name, _, _) in enumerate(classes):
-        here = sorted(p for p in (root / name).glob("*") if p.is_file())
+        here = sorted(p for p in (root / name).glob("*") if p.is_file() and not p.name.startswith("."))
         if not here:
             raise NoZeroshotData(f"{root / name} holds no pictures; every class needs some in every split")
         paths += here
@@ -100,16 +101,25 @@ def _names_a_class(template: Any) -> bool:
     return parts == [("", "", None)]
 
 
-def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
-    """Decode every picture for the tower, uint8 [n, 3, side, side]."""
+def _decoded(clip: Clip, data: ZeroshotSet) -> Iterator[NDArray[np.uint8]]:
     to_pixels = clip.pixels()
-    rows = []
     for path in track(data.paths, "zero-shot", unit="images"):
         try:
-            rows.append(to_pixels(images.decode(path.read_bytes())))
+            yield to_pixels(images.decode(path.read_bytes()))
         except images.UnreadableImage as error:
             raise NoZeroshotData(f"{path} is no picture ({error}); take it out or replace it") from error
-    return np.stack(rows)
+
+
+def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
+    """Decode every picture for the tower, uint8 [n, 3, side, side]."""
+    return np.stack(list(_decoded(clip, data)))
+
+
+def embed(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
+    """Unit float32 [n, d] of every picture, a batch in memory at a time."""
+    return torch.cat(
+        [encode.images(clip, rows, compute) for rows in encode.batches(_decoded(clip, data), compute.batch)]
+    )
 
 
 def prompts(data: ZeroshotSet) -> list[str]:

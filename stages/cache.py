@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 from tqdm import tqdm
 
@@ -33,7 +34,7 @@ def _size(count: float) -> str:
 def stats() -> None:
     """Show every collection: rows, bytes, what it was computed with, and when a stage last used it."""
     held = inventory.collections(store())
-    table = RichTable(title=f"feature store {store()}", title_justify="left")
+    table = RichTable(title=escape(f"feature store {store()}"), title_justify="left")
     for heading, justify in (("collection", "left"), ("rows", "right"), ("segments", "right"), ("size", "right"),
                              ("last used", "left"), ("computed with", "left")):  # fmt: skip
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -42,7 +43,12 @@ def stats() -> None:
         made = ", ".join(f"{k} {str(v)[:12]}" for k, v in h.made_with.items() if isinstance(v, str | int | float))
         damaged = f" ({len(h.damaged)} damaged)" if h.damaged else ""
         table.add_row(
-            h.folder.name[: len(h.name) + 9], f"{h.rows:,}", f"{len(h.segments)}{damaged}", _size(h.bytes), used, made
+            h.folder.name[: len(h.name) + 9],
+            f"{h.rows:,}",
+            f"{len(h.segments)}{damaged}",
+            _size(h.bytes),
+            used,
+            escape(made),
         )
     Console(width=None if Console().is_terminal else 160).print(table)
     print(f"{_size(sum(h.bytes for h in held))} in {len(held)} collections")
@@ -79,7 +85,10 @@ def pull(url: Url, only: Only = None) -> None:
 def _told(moved: remote.Moved, what: str, url: str) -> None:
     print(f"{moved.files} files ({_size(moved.bytes)}) {what}, {moved.present} were there already")
     if moved.damaged:
-        raise InputError(f"{len(moved.damaged)} damaged files were not {what} ({url}): {', '.join(moved.damaged)}")
+        raise InputError(
+            f"{len(moved.damaged)} damaged files were not {what} ({url}): {', '.join(moved.damaged)}. Remove them "
+            "there; a member who has them whole sends them again: dclip cache push"
+        )
 
 
 @app.command()
@@ -96,11 +105,14 @@ def gc(
     data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it they are only listed.")] = False,
 ) -> None:
-    """Make room: what killed writers left, damaged segments, and whole collections by the options given."""
+    """Make room: what killed writers left, damaged segments, and every collection that any option names.
+
+    Where several checkouts share a store use --older-than: --unused knows the tables of --data only.
+    """
     found = inventory.garbage(
         inventory.collections(store()), now=time.time(),
         older_than=None if older_than is None else older_than * inventory.DAY,
-        max_bytes=None if max_size is None else int(max_size * 1e9), keep=_used(data) if unused else None,
+        max_bytes=None if max_size is None else max_size * 1e9, keep=_used(data) if unused else None,
     )  # fmt: skip
     for item in found:
         print(f"{item.path.relative_to(store())}  {_size(item.bytes)}  {item.why}")
@@ -114,7 +126,11 @@ def gc(
 
 def _used(data: Path) -> set[str]:
     """The collections that the tables of a data folder name."""
-    paths = sorted(data.rglob("*.arrow"))
-    if not paths:
-        raise InputError(f"{data} holds no table, so it cannot be told which collections are in use; give --data")
-    return {name for path in paths for name in Table(path).json("collections")}
+    needed = [data / name for name in ("regions/regions.arrow", "features/regions.arrow", "features/captions.arrow")]
+    if lacking := [str(path) for path in needed if not path.is_file()]:
+        raise InputError(
+            f"{', '.join(lacking)} is not here, so it cannot be told which collections are in use; "
+            "run: dvc pull, or give --data"
+        )
+    tables = [Table(path) for path in sorted(data.rglob("*.arrow"))]
+    return {name for table in tables if "collections" in table.metadata for name in table.json("collections")}

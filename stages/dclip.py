@@ -108,18 +108,18 @@ def verify(
     table = RichTable()
     for heading in ("artefact", "checked", "rows anew", "largest deviation", "verdict"):
         table.add_column(heading, overflow="fold")
-    faults = 0
+    faults = absent = 0
     for finding in found:
-        faults += bool(finding.fault)
+        faults, absent = faults + bool(finding.fault), absent + finding.absent
         table.add_row(
             finding.artefact, finding.checked, str(finding.recomputed or ""),
             "" if finding.deviation is None else f"{finding.deviation:.2g}",
-            escape(finding.fault) if finding.fault else "right",
+            escape(finding.fault) or ("not here" if finding.absent else "right"),
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if faults:
         raise InputError(f"{faults} of {table.row_count} checks found a fault; the table says which and what to do")
-    print(f"all {table.row_count} checks passed")
+    print(f"all {table.row_count - absent} checks passed" + (f", {absent} things are not here" if absent else ""))
 
 
 @app.command()

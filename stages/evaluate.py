@@ -12,7 +12,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     """Compare student and base on the test data, which nothing is chosen on: data/evaluate.
 
     metrics.json holds recall@1/5/10, median rank, MRR, MAP and mAP@R both ways, zero-shot of seen and unseen classes
-    with the share retained, and bootstrap intervals of every difference. recall.csv and history.csv feed
+    with the share retained, and bootstrap intervals of every difference. recall.csv feeds
     `dvc plots show`; report/index.html is a page to look at, with example retrievals.
     """
     import numpy as np
@@ -42,7 +42,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     compute = Compute(device, "float32", params.features.batch)
     test = zeroshot.read(zeroshot_path, Split.TEST)
     of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
-    of_student = zeroshot.image_vectors(student, zeroshot.pixels(student, test), compute)
+    of_student = zeroshot.embed(student, test, compute)
     frozen = params.student.text == "frozen"
     weights = of_base[1] if frozen else zeroshot.class_weights(student, test, compute)
     add_zeroshot(result.metrics, {"base": of_base, "student": (of_student, weights)}, test)

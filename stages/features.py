@@ -29,8 +29,8 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     regions = Table(data / "regions/regions.arrow", REGIONS, **origin)
     spans = Table(data / "spans/spans.arrow", SPANS, **origin)
     model = towers.load(data / "models/clip", compute.device)
-    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch), store())
-    made_with = {"batch": p.batch, "dtype": compute.dtype, **model.config}
+    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch), store(), compute.workers)
+    made_with = {"batch": p.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     facts: dict[str, Any] = {
@@ -41,13 +41,16 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     made_from = {table.metadata["kind"]: table.metadata["fingerprint"] for table in (regions, spans)}
     metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **of_weights}, **facts)
     metadata["features"] = metadata["fingerprint"]
-    of_classes = provenance("zero-shot features", manifest="", inputs=of_weights, **facts)
+    shown = classes.Contents(Path(params.zeroshot.path))
+    of_classes = provenance(
+        "zero-shot features", manifest="", inputs={"zeroshot": shown.fingerprint, **of_weights}, **facts
+    )
 
     out = data / "features"
     out.mkdir(parents=True, exist_ok=True)
     pictures.write(clip, manifest, regions, out, metadata)
     distinct, _ = texts.write(clip, manifest, spans, p.spans, out, metadata)
-    classes.write(clip, Path(params.zeroshot.path), out / "zeroshot", of_classes)
+    classes.write(clip, shown, out / "zeroshot", of_classes)
     return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": model.dimension}
 
 

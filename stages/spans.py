@@ -24,7 +24,8 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
     tokens = int(context.get("context_length", 77)) - 2
     metadata = provenance(
         "spans", code="spans 1", manifest=manifest.fingerprint, model=parser.name, inputs={},
-        parameters={**params.spans.model_dump(), "model": parser.name, "tokens": tokens},
+        parser=params.spans.parser,
+        parameters={"model": parser.name, "cap": params.spans.cap, "tokens": tokens},
     )  # fmt: skip
     return table.write(parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens)
 

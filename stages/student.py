@@ -25,6 +25,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.clip.encode import Compute
     from pipeline.features import classes
     from pipeline.manifest import Manifest
+    from pipeline.store import keys
     from pipeline.tables import Table
     from pipeline.teacher.targets import Targets
     from pipeline.training import interpolation, pixels
@@ -53,18 +54,19 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     training_pairs, manifest = pairs(Split.TRAIN)
     validation_pairs, _ = pairs(Split.VAL)
     steps = len(training_pairs.captions) // p.batch
-    targets_made_by = ""
+    made_from = {
+        name: Table(data / f"features/{name}.arrow", weights=weights).metadata["fingerprint"]
+        for name in ("captions", "images", "zeroshot/images", "zeroshot/prompts")
+    }
     if recipe.target:
         targets = Targets(data / "targets/targets.arrow", manifest)
         training_pairs.targets = targets.images if recipe.target == "image" else targets.pairs
-        targets_made_by = targets.metadata["fingerprint"]
+        made_from["targets"] = targets.metadata["fingerprint"]
     if recipe.data == "base":
         rows, captions = base_pairs(Path(params.models.path), model)
-        training_pairs = Pairs(
-            rows,
-            [[c] for c in captions],
-            CachedClip(base, compute, store()).vectors_of(captions, "embed base captions"),
-        )
+        of_captions = CachedClip(base, compute, store()).vectors_of(captions, "embed base captions")
+        training_pairs = Pairs(rows, [[c] for c in captions], of_captions)
+        made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()
 
     shown = zeroshot.read(Path(params.zeroshot.path), Split.VAL)
     class_weights = classes.class_weights(data / "features/zeroshot", shown, weights=weights)
@@ -73,8 +75,8 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         model, target_dimension=base.dimension, train_text=p.text == "trainable", temperature=p.temperature
     ).to(device)
     fingerprint = files.fingerprint(
-        code="student 1", weights=weights, manifest=manifest.fingerprint, targets=targets_made_by, seed=seed,
-        params=p.model_dump(), compute=params.compute.model_dump(), zeroshot=[c.name for c in shown.paths],
+        code="student 1", weights=weights, manifest=manifest.fingerprint, made_from=made_from, seed=seed,
+        params=p.model_dump(), device=device, threads=params.compute.threads, batch=params.features.batch,
     )  # fmt: skip
     validate = Validator(trained, validation_pairs, shown, zeroshot.pixels(model, shown), class_weights, compute)
     result = train(

@@ -36,6 +36,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
         features=training.fingerprint,
         params=p.model_dump(),
         seed=seed,
+        device=params.compute.device,
         threads=params.compute.threads,
     )
     trained = train(

@@ -13,9 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import images
-from pipeline.clip import encode
+from pipeline.ahead import ahead
+from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
+from pipeline.errors import InputError
 from pipeline.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
@@ -34,17 +36,18 @@ class CachedClip:
         clip: the model.
         compute: where and how it runs.
         root: the feature store's folder.
+        workers: threads that decode pictures while the model computes.
     """
 
-    def __init__(self, clip: Clip, compute: Compute, root: Path) -> None:
-        self.clip, self.compute, self.root = clip, compute, root
+    def __init__(self, clip: Clip, compute: Compute, root: Path, workers: int = 1) -> None:
+        self.clip, self.compute, self.root, self.workers = clip, compute, root, workers
         self.weights = clip.weights
         self._vector = pa.list_(pa.float16(), clip.dimension)
 
     def _collection(self, name: str, value: pa.DataType, **made_with: Any) -> Collection:
         config = self.clip.config
         made_with |= {
-            "code": encode.CODE, "weights": self.weights, "architecture": config["model_cfg"],
+            "code": f"{encode.CODE}, {towers.CODE}", "weights": self.weights, "architecture": config["model_cfg"],
             "dtype": self.compute.dtype, "batch": self.compute.batch,
         }  # fmt: skip
         return Collection(self.root, name, made_with, pa.schema([("vector", value)]))
@@ -52,7 +55,9 @@ class CachedClip:
     @cached_property
     def pictures(self) -> Collection:
         """Embeddings of pictures, by the bytes of their files."""
-        return self._collection("pictures", self._vector, preprocessing=self.clip.config["preprocess_cfg"])
+        return self._collection(
+            "pictures", self._vector, images=images.CODE, preprocessing=self.clip.config["preprocess_cfg"]
+        )
 
     @cached_property
     def texts(self) -> Collection:
@@ -64,23 +69,46 @@ class CachedClip:
         """Embeddings of every token of a string, in the string's context."""
         return self._collection("tokens", pa.list_(self._vector))
 
-    def embed_pictures(self, wanted: Keys, read: Callable[[NDArray[np.int64]], Iterable[bytes]], what: str) -> int:
+    def embed_pictures(
+        self,
+        wanted: Keys,
+        read: Callable[[NDArray[np.int64]], Iterable[bytes]],
+        what: str,
+        name: Callable[[int], str] = str,
+    ) -> int:
         """Embed those of the wanted pictures that no row holds.
 
         Args:
             wanted: their keys, uint64 [n, 2].
             read: yields the file bytes of the pictures whose numbers it is given (ascending), in that order.
             what: for the progress line.
+            name: of a picture by its number, for errors.
 
         Returns:
             how many were embedded.
+
+        Raises:
+            InputError: a picture cannot be read; it is named.
         """
         lacking = keys.first_of(wanted, self.pictures.missing(wanted))
         said(what, len(lacking), len(wanted))
+        if len(lacking) == 0:
+            return 0
         to_pixels = self.clip.pixels()
-        rows = ((number, to_pixels(images.decode(data))) for number, data in zip(lacking, read(lacking), strict=True))
+
+        def decoded(given: tuple[int, bytes]) -> NDArray[np.uint8]:
+            number, data = given
+            try:
+                return to_pixels(images.decode(data))
+            except images.UnreadableImage as error:
+                raise InputError(f"{name(number)} is no picture ({error}); take it out or replace it") from error
+
+        pixels_of = ahead(
+            decoded, zip(lacking, read(lacking), strict=True),
+            threads=self.workers, depth=self.compute.batch + self.workers,
+        )  # fmt: skip
         with self.pictures.writing() as writer:
-            for batch in encode.batches(rows if len(lacking) else (), self.compute.batch):
+            for batch in encode.batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
                 numbers, pixels = zip(*batch, strict=True)
                 writer.add(wanted[list(numbers)], encode.images(self.clip, pixels, self.compute).numpy())
         return len(lacking)

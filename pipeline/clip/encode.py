@@ -20,8 +20,8 @@ from pipeline.clip.towers import Clip
 
 T = TypeVar("T")
 
-CODE = "clip 1"
-"""Raised whenever the same model gives other embeddings of the same input."""
+CODE = "encode 1"
+"""Raised whenever the same model gives other embeddings of the same input; `towers.CODE` for what it is given."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

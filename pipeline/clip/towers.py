@@ -21,6 +21,10 @@ from torchvision.transforms import Compose, ToTensor
 from pipeline import files
 from pipeline.weights import WrongWeights, weights_hash
 
+CODE = "towers 1"
+"""Raised whenever the same picture or text becomes another input of a tower (size, crop, normalisation, tokens): the
+feature store's rows are computed anew then."""
+
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 

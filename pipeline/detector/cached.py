@@ -17,6 +17,7 @@ from PIL import Image
 from ultralytics import YOLO
 
 from pipeline import images
+from pipeline.ahead import ahead
 from pipeline.clip.encode import batches
 from pipeline.detector.detect import CODE, PADDING, Box, crop, detect
 from pipeline.manifest import Manifest
@@ -68,16 +69,19 @@ class CachedDetector:
         cropping: how they are cut out.
         device: where it runs; in no fingerprint, so that a team with other machines can share.
         root: the feature store's folder.
+        workers: threads that decode pictures while the detector computes, and cut them.
     """
 
     def __init__(
-        self, detector: YOLO, weights: str, detection: Detection, cropping: Cropping, device: str, root: Path
-    ) -> None:
+        self, detector: YOLO, weights: str, detection: Detection, cropping: Cropping, device: str, root: Path,
+        workers: int = 1,
+    ) -> None:  # fmt: skip
         self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
-        self._boxes = Collection(root, "boxes", {"code": CODE, "weights": weights, **asdict(detection)}, _BOXES)
-        self._crops = Collection(
-            root, "crops", {"code": CODE, "padding": list(PADDING), **asdict(cropping)}, _CROPS
-        )  # fmt: skip
+        self.workers = workers
+        code = f"{CODE}, {images.CODE}"
+        self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
+        how = {k: v for k, v in asdict(cropping).items() if k != "cap"}  # which boxes are cut stands in a row's key
+        self._crops = Collection(root, "crops", {"code": code, "padding": list(PADDING), **how}, _CROPS)
 
     @property
     def folders(self) -> list[str]:
@@ -117,9 +121,11 @@ class CachedDetector:
         self, manifest: Manifest, numbers: NDArray[np.int64], what: str
     ) -> Iterator[tuple[NDArray[np.int64], list[Image.Image]]]:
         if len(numbers):
-            pairs = zip(numbers, manifest.images(what, numbers), strict=True)
-            for part in batches(pairs, self.detection.batch):
-                yield np.array([i for i, _ in part]), [images.decode(data) for _, (_, data) in part]
+            read = (data for _, data in manifest.images(what, numbers))
+            batch = self.detection.batch
+            decoded = ahead(images.decode, read, threads=self.workers, depth=batch + self.workers)
+            for part in batches(zip(numbers, decoded, strict=True), batch):
+                yield np.array([i for i, _ in part]), [picture for _, picture in part]
 
     def detect(self, pictures: Sequence[Image.Image]) -> list[list[Box]]:
         """Boxes of at most a batch of pictures, the best first, from the detector itself."""
@@ -133,10 +139,14 @@ class CachedDetector:
     def _add_crops(
         self, own: Keys, pictures: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer
     ) -> None:
-        some = [i for i, boxes in enumerate(found) if boxes]
-        if some:
-            cut = [[self.cut(pictures[i], box) for box in found[i][: self.cropping.cap]] for i in some]
-            writer.add(self._crop_keys(own[some], [found[i] for i in some]), cut)
+        wanted = self._crop_keys(own, found)
+        lacking = np.fromiter((len(boxes) > 0 for boxes in found), dtype=bool) & self._crops.missing(wanted)
+
+        def cut_out(i: int) -> list[bytes]:
+            return [self.cut(pictures[i], box) for box in found[i][: self.cropping.cap]]
+
+        some = np.flatnonzero(lacking)
+        writer.add(wanted[some], list(ahead(cut_out, some.tolist(), threads=self.workers, depth=max(1, len(some)))))
 
     def boxes(self, pictures: Keys) -> list[list[Box]]:
         """Boxes of pictures whose keys are given, the best first.

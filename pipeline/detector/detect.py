@@ -10,7 +10,7 @@ from PIL import Image
 from ultralytics import YOLO
 
 CODE = "regions 2"
-"""Raised whenever the same picture and detector give other boxes or crops."""
+"""Raised whenever the same picture and detector give other boxes or crops; `images.CODE` for decoding and JPEGs."""
 
 PADDING = (122, 116, 104)
 """CLIP's mean colour, around crops that reach over the picture's edge."""

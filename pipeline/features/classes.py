@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import zeroshot
+from pipeline import files, zeroshot
 from pipeline.clip.cached import CachedClip
 from pipeline.progress import track
 from pipeline.schema import Split, vectors
@@ -18,30 +18,57 @@ from pipeline.store import keys
 from pipeline.tables import Table, VectorWriter
 from pipeline.zeroshot import ZeroshotSet
 
+_CHUNK = 8192
+
 SPLITS = (Split.VAL, Split.TEST)
 
 
-def write(clip: CachedClip, path: Path, folder: Path, metadata: dict[str, Any]) -> int:
-    """Embed whatever is new of the zero-shot set at `path`; write images.arrow and prompts.arrow into `folder`.
+class Contents:
+    """The pictures and prompts of the zero-shot set at `path`, of val and test.
 
-    Keys are the pictures' places below `path`, and the prompts themselves.
+    Attributes:
+        pictures: where they are.
+        names: their places below `path`.
+        prompts: each once.
+        keys: of the pictures, uint64 [n, 2].
+        fingerprint: of names, pictures and prompts.
+
+    Raises:
+        NoZeroshotData: there is no such set.
+    """
+
+    def __init__(self, path: Path) -> None:
+        sets = [zeroshot.read(path, split) for split in SPLITS]
+        self.pictures = [picture for found in sets for picture in found.paths]
+        self.names = [picture.relative_to(path).as_posix() for picture in self.pictures]
+        self.prompts = list(dict.fromkeys(prompt for found in sets for prompt in zeroshot.prompts(found)))
+        read = track(self.pictures, "read zero-shot pictures", unit="images")
+        self.keys = keys.pack(keys.of(picture.read_bytes()) for picture in read)
+        self.fingerprint = files.fingerprint(
+            names=self.names, prompts=self.prompts, pictures=keys.of(self.keys.tobytes()).hex()
+        )
+
+
+def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str, Any]) -> int:
+    """Embed whatever is new of a zero-shot set; write images.arrow and prompts.arrow into `folder`.
+
+    Keys are the pictures' names, and the prompts themselves.
 
     Returns:
         how many pictures and prompts were embedded.
     """
-    sets = [zeroshot.read(path, split) for split in SPLITS]
-    pictures = [picture for found in sets for picture in found.paths]
-    prompts = list(dict.fromkeys(prompt for found in sets for prompt in zeroshot.prompts(found)))
-    wanted = keys.pack(keys.of(p.read_bytes()) for p in track(pictures, "read zero-shot pictures", unit="images"))
+    pictures, prompts, wanted = contents.pictures, contents.prompts, contents.keys
 
     def read(rows: NDArray[np.int64]) -> list[bytes]:
         return [pictures[i].read_bytes() for i in rows]
 
-    computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures")
+    computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures", lambda i: str(pictures[i]))
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
     schema = vectors(dimension=clip.clip.dimension)
     with VectorWriter(folder / "images.arrow", schema, metadata) as writer:
-        writer.write([p.relative_to(path).as_posix() for p in pictures], clip.pictures.vectors(wanted))
+        for at in range(0, len(wanted), _CHUNK):
+            part = slice(at, at + _CHUNK)
+            writer.write(contents.names[part], clip.pictures.vectors(wanted[part]))
     with VectorWriter(folder / "prompts.arrow", schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
     return computed

@@ -34,7 +34,10 @@ def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, me
         return track((column[int(places[i])].as_py() for i in numbers), "read crops", len(numbers), "crops")
 
     computed = clip.embed_pictures(
-        manifest.image_keys, lambda rows: (data for _, data in manifest.images("read pictures", rows)), "embed pictures"
+        manifest.image_keys,
+        lambda rows: (data for _, data in manifest.images("read pictures", rows)),
+        "embed pictures",
+        manifest.keys.__getitem__,
     )
     computed += clip.embed_pictures(wanted, crops, "embed crops")
 

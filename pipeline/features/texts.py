@@ -18,6 +18,8 @@ from pipeline.tables import ContractError, Table, VectorWriter, offsets
 
 _CHUNK = 2048
 """Pictures whose captions are in memory at a time."""
+_TOKENS_CHUNK = 128
+"""Pictures whose captions' tokens are in memory at a time."""
 
 
 def write(
@@ -48,7 +50,7 @@ def write(
     of_spans = vectors("caption_index", "span_index", dimension=d)
     if SpanKind.TOKENS in kinds:
         with VectorWriter(folder / "spans" / "tokens.arrow", of_spans, metadata) as writer:
-            for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _CHUNK):
+            for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _TOKENS_CHUNK):
                 _write_tokens(clip, some, writer, spans.path)
     if SpanKind.PHRASES in kinds:
         phrases = list(dict.fromkeys(r[3] for own in _rows(manifest, spans, SpanKind.PHRASES) for r in own))
@@ -94,6 +96,6 @@ def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: V
         row = int(beyond.argmax())
         raise ContractError(
             f"{path}: token {span[row]} of caption {caption[row]} of {key[row]} is not one of the "
-            f"{ends[number[row] + 1] - ends[number[row]]} that the text tower reads; run: dvc repro -f spans"
+            f"{ends[number[row] + 1] - ends[number[row]]} that the text tower reads; run: dvc repro -sf spans"
         )
     writer.write(key, caption, span, flat[place])

@@ -108,7 +108,7 @@ def load(folder: Path, weights: str | None = None) -> RetrievalIndex:
     for name, expected in about["sha256"].items():
         found = files.sha256(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
-            raise ContractError(f"{folder / name}: sha256 {found}, expected {expected}; run: dvc repro -f index")
+            raise ContractError(f"{folder / name}: sha256 {found}, expected {expected}; run: dvc repro -sf index")
     if weights is not None and about["weights"] != weights:
         raise ContractError(
             f"{folder} was made with weights {about['weights'][:12]}, the model has {weights[:12]}; "

@@ -8,6 +8,9 @@ from difflib import SequenceMatcher
 import regex
 from open_clip import SimpleTokenizer
 
+END = "<end_of_text>"
+"""A caption may hold it, as a web page may; to the tokenizer it is the end token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -48,6 +51,8 @@ def token_spans(tokenizer: SimpleTokenizer, caption: str, limit: int) -> list[Sp
     places = _places(caption, cleaned)
     spans: list[Span] = []
     for word in regex.finditer(tokenizer.pat, cleaned):
+        if word.group() == END:
+            break  # the text tower reads no further
         encoded = "".join(tokenizer.byte_encoder[b] for b in word.group().encode("utf-8"))
         taken = bytearray()
         for piece in tokenizer.bpe(encoded).split(" "):

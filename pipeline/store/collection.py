@@ -82,7 +82,11 @@ class Collection:
                 aside = segment.set_aside(path)
                 what = f"it is now {aside.name}" if aside else "it may not be renamed and is not read"
                 log.warning("%s; %s, and its rows are computed again", error, what)
-        with suppress(OSError):  # the last use, for gc, is not told where nothing may be written
+        self._used()
+
+    def _used(self) -> None:
+        """Tell gc of this use; a store of somebody else's is not told."""
+        with suppress(OSError):
             os.utime(self.folder / DESCRIPTION)
 
     def __len__(self) -> int:
@@ -169,6 +173,7 @@ class Collection:
                 f"{error.strerror or error}. {_advice(error)} Whatever was written before is whole and stays; "
                 "after that, run it again and only the rest is computed"
             ) from error
+        self._used()
         self.segments.append(Segment(path, self.schema, self.fingerprint))
 
 

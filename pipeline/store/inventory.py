@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Held:
         segments: paths.
         rows: of all segments.
         bytes: of all files, damaged and half-written ones included.
-        used: when a stage last opened it, seconds since the epoch.
+        used: when a stage last opened it or added to it, seconds since the epoch.
         damaged: segments that were set aside.
         abandoned: files that killed writers have left.
     """
@@ -85,13 +85,35 @@ def _held(folder: Path) -> Held:
     damaged = sorted(folder.glob(f"*{segment.DAMAGED}"))
     parts = sorted(folder.glob(f".*{files.PART}"))
     old = time.time() - _ABANDONED
-    description = folder / DESCRIPTION
-    content = files.read_json(description) if description.is_file() else {}
     return Held(
-        folder, folder.name.rpartition("-")[0], content.get("made_with", {}), segments, sum(map(_rows, segments)),
-        sum(p.stat().st_size for p in folder.iterdir()), (description if content else folder).stat().st_mtime, damaged,
-        [p for p in parts if p.stat().st_mtime < old],
+        folder, folder.name.rpartition("-")[0], _made_with(folder / DESCRIPTION), segments, sum(map(_rows, segments)),
+        sum(_size(p) for p in folder.iterdir()), _changed(folder / DESCRIPTION) or _changed(folder), damaged,
+        [p for p in parts if 0 < _changed(p) < old],
     )  # fmt: skip
+
+
+def _made_with(description: Path) -> dict[str, Any]:
+    """What a description says; nothing if it is damaged, which `faults` tells about."""
+    try:
+        return dict(files.read_json(description)["made_with"])
+    except (InputError, OSError, TypeError, KeyError, ValueError):
+        return {}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for one that another process has just renamed or removed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _changed(path: Path) -> float:
+    """When a file was changed, seconds since the epoch; 0 for one that is not there."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _rows(path: Path) -> int:
@@ -109,7 +131,8 @@ def described_fault(path: Path, folder: str) -> str:
         found = files.fingerprint(**content)
     except (InputError, OSError, TypeError) as error:
         return f"it cannot be read: {error}"
-    return "" if folder.endswith(f"-{found}") else f"it describes a collection with the fingerprint {found}"
+    name = f"{content['name']}-{found}" if "name" in content else found
+    return "" if folder == name else f"it describes {name}, which has another name or fingerprint"
 
 
 def faults(held: Held) -> Iterator[tuple[Path, str]]:
@@ -120,12 +143,12 @@ def faults(held: Held) -> Iterator[tuple[Path, str]]:
     for path in track(held.segments, f"check {held.name}", unit="segments"):
         try:
             segment.check(path)
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (segment.Damaged, pa.ArrowException) as error:
+            table = segment.read(path, fingerprint)
+        except FileNotFoundError:
+            continue  # another process has just set it aside or collected it
+        except segment.Damaged as error:
             yield path, str(error)
             continue
-        if (table.schema.metadata or {}).get(b"fingerprint", b"").decode() != fingerprint:
-            yield path, "it belongs to another collection"
         high, low = table["high"].to_numpy(), table["low"].to_numpy()
         if not ((high[:-1] < high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] < low[1:]))).all():
             yield path, "its keys are not in order"
@@ -149,17 +172,17 @@ def garbage(
     *,
     now: float,
     older_than: float | None = None,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
     keep: set[str] | None = None,
 ) -> list[Garbage]:
-    """What may go: what killed writers left, damaged segments, and whole collections by these rules.
+    """What may go: what killed writers left, damaged segments, and the collections that any of these rules names.
 
     Args:
         held: all collections.
         now: seconds since the epoch.
         older_than: collections that no stage has opened for so many seconds.
         max_bytes: the least recently used collections until the others have no more bytes than this.
-        keep: folder names of collections that are in use; all others may go.
+        keep: folder names of collections that are in use; all others are named.
     """
     found: list[Garbage] = []
     rest = sorted(held, key=lambda h: h.used)
@@ -172,18 +195,24 @@ def garbage(
             gone[h.folder] = Garbage(h.folder, h.bytes, f"last used {(now - h.used) / DAY:.0f} days ago")
         elif keep is not None and h.folder.name not in keep:
             gone[h.folder] = Garbage(h.folder, h.bytes, "no table here was made from it")
-    left = sum(h.bytes for h in rest if h.folder not in gone)
+    stay = {h.folder: h.bytes for h in rest if h.folder not in gone}
+    for g in found:
+        if g.path.parent in stay:
+            stay[g.path.parent] -= g.bytes
     for h in rest:
-        if max_bytes is not None and left > max_bytes and h.folder not in gone:
+        if max_bytes is not None and sum(stay.values()) > max_bytes and h.folder in stay:
             gone[h.folder] = Garbage(h.folder, h.bytes, "least recently used")
-            left -= h.bytes
+            del stay[h.folder]
     return [g for g in found if g.path.parent not in gone] + list(gone.values())
 
 
 def remove(items: Iterable[Garbage]) -> None:
     """Remove what may go; a kill in the middle leaves smaller collections, all of them sound."""
     for item in items:
-        if item.path.is_dir():
-            shutil.rmtree(item.path)
-        else:
+        if not item.path.is_dir():
             item.path.unlink(missing_ok=True)
+            continue
+        for path in sorted(item.path.iterdir(), key=lambda p: p.name == DESCRIPTION):  # the description last
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a stage is just adding to it
+            item.path.rmdir()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import fsspec
@@ -29,8 +30,11 @@ log = logging.getLogger(__name__)
 
 _FILE = re.compile(rf"{FOLDER.pattern}/(?:{re.escape(DESCRIPTION)}|[0-9a-f]{{64}}{re.escape(segment.SUFFIX)})")
 
-_WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
+_WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"}
 """Stores whose objects appear when their upload is complete; elsewhere a file is uploaded, then renamed."""
+
+
+_EXPECTED = "expected a folder, s3://bucket/path or ssh://host/path"
 
 
 class RemoteError(InputError):
@@ -52,7 +56,7 @@ def _explained(url: str, what: str) -> Iterator[None]:
     """Whatever a backend raises says which remote it was; fsspec's backends have no error in common."""
     try:
         yield
-    except InputError:
+    except (InputError, ImportError):
         raise
     except Exception as error:
         raise RemoteError(
@@ -62,14 +66,20 @@ def _explained(url: str, what: str) -> Iterator[None]:
 
 
 def _open(url: str) -> tuple[Any, str]:
+    if not url or re.match(r"\w+:/?(?!/)", url):
+        raise RemoteError(f"{url!r} is no remote; {_EXPECTED}")
     try:
-        fs, base = fsspec.core.url_to_fs(url)
+        fsspec.get_filesystem_class(urlsplit(url).scheme)
+        with _explained(url, "opening"):
+            fs, base = fsspec.core.url_to_fs(url)
     except ImportError as error:
         raise RemoteError(
             f"{url} needs another package: pip install dvc-s3 for S3, dvc-ssh for SSH ({error})"
         ) from error
     except ValueError as error:
-        raise RemoteError(f"{url}: {error}; expected a folder, s3://bucket/path or ssh://host/path") from error
+        if isinstance(error, InputError):
+            raise
+        raise RemoteError(f"{url}: {error}; {_EXPECTED}") from error
     return fs, str(base).rstrip("/")
 
 
@@ -107,38 +117,45 @@ def push(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
     moved = Moved()
     local = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
     wanted = _wanted(filter(_FILE.fullmatch, local), only, str(root))
+    if not wanted:
+        raise RemoteError(f"{root} holds nothing to send; run: dvc repro features, or set DCLIP_HOME")
     with _explained(url, "listing"):
         there = _listed(fs, base)
     for path in track(wanted, f"push to {url}", unit="files"):
-        size = (root / path).stat().st_size
-        if there.get(path) == size:
-            moved.present += 1
-            continue
         try:
+            size = (root / path).stat().st_size
+            if there.get(path) == size:
+                moved.present += 1
+                continue
             _check(root / path, root / path)
+            with _explained(url, f"sending {path} to"):
+                _upload(fs, root / path, f"{base}/{path}", size)
+        except FileNotFoundError:
+            continue  # gc or another process has just removed it
         except Damaged as error:
             log.warning("not sent to %s: %s", url, error)
             moved.damaged += (path,)
             continue
-        with _explained(url, f"sending {path} to"):
-            _upload(fs, root / path, f"{base}/{path}", size)
         moved.files, moved.bytes = moved.files + 1, moved.bytes + size
     return moved
 
 
 def _upload(fs: Any, source: Path, target: str, size: int) -> None:
-    fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+    folder, _, name = target.rpartition("/")
+    fs.makedirs(folder, exist_ok=True)
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if protocols & _WHOLE_PUTS:
-        fs.put_file(str(source), target)
-    else:
-        folder, _, name = target.rpartition("/")
-        temporary = f"{folder}/.{name}.{uuid4().hex}{files.PART}"
+    temporary = target if protocols & _WHOLE_PUTS else f"{folder}/.{name}.{uuid4().hex}{files.PART}"
+    try:
         fs.put_file(str(source), temporary)
-        fs.mv(temporary, target)
-    fs.invalidate_cache()
-    if (found := fs.size(target)) != size:
-        raise RemoteError(f"{target} has {found} bytes after it was sent, expected {size}")
+        fs.invalidate_cache()
+        if (found := fs.size(temporary)) != size:
+            raise RemoteError(f"{temporary} has {found} bytes after it was sent, expected {size}")
+        if temporary != target:
+            fs.mv(temporary, target)
+    except BaseException:
+        if temporary != target and fs.exists(temporary):
+            fs.rm_file(temporary)
+        raise
 
 
 def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
@@ -179,5 +196,6 @@ def _check(path: Path, target: Path) -> None:
     """Stop unless a file has the bytes that its name and folder stand for."""
     if target.name != DESCRIPTION:
         segment.check(path, target.stem)
+        segment.read(path, target.parent.name.rpartition("-")[2])
     elif fault := described_fault(path, target.parent.name):
         raise Damaged(f"{target.parent.name}/{target.name} is damaged: {fault}")

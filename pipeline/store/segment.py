@@ -85,6 +85,28 @@ def check(path: Path, name: str | None = None) -> None:
         raise Damaged(f"{path.parent / expected}{SUFFIX} is damaged: its sha256 is {found}, expected its name")
 
 
+def read(path: Path, fingerprint: str) -> pa.Table:
+    """The columns of a segment, memory-mapped.
+
+    Raises:
+        Damaged: no Arrow file, without the columns of a key, or of another collection than this fingerprint's.
+        FileNotFoundError: it is gone.
+    """
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise Damaged(f"{path} is no complete Arrow file: {error}") from error
+    if metadata.get("fingerprint") != fingerprint or tuple((f.name, f.type) for f in table.schema)[:2] != KEY:
+        raise Damaged(
+            f"{path} belongs to another collection: it has the fingerprint {metadata.get('fingerprint')} and the "
+            f"columns {table.schema.names}, expected {fingerprint} and a key's"
+        )
+    return table
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename a damaged segment, so that nothing reads it; None where nothing may be written."""
     aside = path.with_suffix(DAMAGED)
@@ -114,20 +136,12 @@ class Segment:
 
     def __init__(self, path: Path, values: pa.Schema, fingerprint: str) -> None:
         self.path = path
-        try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise Damaged(f"{path} is no complete Arrow file: {error}") from error
-        if metadata.get("fingerprint") != fingerprint or not table.schema.remove_metadata().equals(schema(values)):
+        table = read(path, fingerprint)
+        if not table.schema.remove_metadata().equals(schema(values)):
             raise Damaged(
-                f"{path} belongs to another collection: it has the fingerprint "
-                f"{metadata.get('fingerprint')} and columns {table.schema.names}, "
-                f"expected {fingerprint} and {schema(values).names}"
+                f"{path} belongs to another collection: it has the columns\n{table.schema.remove_metadata()}\n"
+                f"expected\n{schema(values)}"
             )
-        self.made_by = metadata
         self._high: NDArray[np.uint64] = table["high"].chunk(0).to_numpy()
         self._low: NDArray[np.uint64] = table["low"].chunk(0).to_numpy()
         self.values = table.select(values.names)

@@ -57,7 +57,7 @@ class Targets:
         wanted = np.concatenate([np.arange(-1, len(texts)) for texts in manifest.captions])
         if not np.array_equal(table.integers("caption_index"), wanted):
             raise ContractError(
-                f"{path}: caption_index does not count from -1 within every key; run: dvc repro -f targets"
+                f"{path}: caption_index does not count from -1 within every key; run: dvc repro -sf targets"
             )
         check_unit(table, "z")
         self.metadata = table.metadata

@@ -138,7 +138,7 @@ class Loop(Generic[B]):
     def _resume(self) -> int:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return 1
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         if (state["version"], state["fingerprint"]) != (CHECKPOINT_VERSION, self.fingerprint):
             return 1
         self.module.load_state_dict(state["module"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
 
 
 @dataclass
@@ -16,6 +20,7 @@ class Finding:
         deviation: the largest distance between a row and what was computed anew: for unit vectors Euclidean (2 at
             most), for boxes in shares of the picture's side, for crops in shades of 255. None where nothing was.
         fault: what is wrong; empty if nothing is.
+        absent: it is not here, so nothing was checked; a member who fetches only what is needed lacks some.
     """
 
     artefact: str
@@ -23,3 +28,17 @@ class Finding:
     recomputed: int = 0
     deviation: float | None = None
     fault: str = ""
+    absent: bool = False
+
+
+def checked(artefact: str, what: str, needed: Iterable[Path], run: Callable[[], object]) -> Finding:
+    """What a check finds: absent if anything that it needs is; whatever it raises is the fault."""
+    if not all(path.exists() for path in needed):
+        return Finding(artefact, what, absent=True)
+    try:
+        found = run()
+    except InputError as error:
+        return Finding(artefact, what, fault=str(error))
+    except Exception as error:  # damaged files do what nobody foresaw; the other checks go on
+        return Finding(artefact, what, fault=f"{type(error).__name__}: {error}")
+    return found if isinstance(found, Finding) else Finding(artefact, what)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline.progress import track
-from pipeline.verification.findings import Finding
+from pipeline.tables import ContractError
+from pipeline.verification.findings import Finding, checked
 
 
 def check(lock: Path, root: Path, data: Path) -> Iterator[Finding]:
@@ -22,21 +24,25 @@ def check(lock: Path, root: Path, data: Path) -> Iterator[Finding]:
         root: what its paths are relative to.
         data: only outputs below this folder.
     """
-    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.is_file() else None
-    stages: dict[str, Any] = (content or {}).get("stages", {})
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-    here = [
-        out
-        for out in outs
-        if (root / out["path"]).exists() and data.resolve() in (root / out["path"]).resolve().parents
-    ]
-    for out in track(here, "hash outputs", unit="outputs") if here else ():
-        found = _md5(root / out["path"])
-        right = found == out["md5"]
-        yield Finding(
-            (root / out["path"]).resolve().relative_to(data.resolve()).as_posix(), "its md5 is the one in dvc.lock",
-            fault="" if right else f"its md5 is {found}, dvc.lock has {out['md5']}; run: dvc checkout, or dvc repro",
-        )  # fmt: skip
+    if not lock.is_file():
+        yield Finding(lock.name, "hashes of all outputs", absent=True)
+        return
+    try:
+        stages: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        yield Finding(lock.name, "hashes of all outputs", fault=f"it is no lock file of DVC: {error!r}; run: dvc repro")
+        return
+    below = data.absolute()  # not resolved: an output may be a link into DVC's cache
+    paths = {(root / path).absolute(): md5 for path, md5 in outs.items()}
+    own = {path.relative_to(below).as_posix(): md5 for path, md5 in paths.items() if below in path.parents}
+    for name, md5 in track(own.items(), "hash outputs", unit="outputs"):
+        yield checked(name, "its md5 is the one in dvc.lock", [data / name], partial(_compare, data / name, md5))
+
+
+def _compare(path: Path, expected: str) -> None:
+    if (found := _md5(path)) != expected:
+        raise ContractError(f"its md5 is {found}, dvc.lock has {expected}; run: dvc checkout, or dvc repro")
 
 
 def _md5(path: Path) -> str:

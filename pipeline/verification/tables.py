@@ -3,40 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from safetensors.torch import load_file
+from torch import Tensor
 
-from pipeline.errors import InputError
+from pipeline import files
+from pipeline.clip import towers
+from pipeline.clip.towers import Clip
 from pipeline.manifest import Manifest
 from pipeline.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
 from pipeline.tables import ContractError, Table, check_keys, check_unit, offsets
 from pipeline.teacher.targets import Targets
-from pipeline.verification.findings import Finding
+from pipeline.verification.findings import Finding, checked
+from pipeline.weights import weights_hash
 
 
 class Artefacts:
     """The artefacts of a data folder; each is opened, and so checked against its origin, when it is asked for.
 
+    What is not here is not compared with: a member may have fetched tables without the models that made them.
+
     Args:
         data: folder with a folder for every stage.
-        clip_weights: hash of the base CLIP as it is now.
-        detector_weights: sha256 of the detector's file as it is now.
-        teacher_weights: hash of the teacher as it is now.
+        device: where models are put.
+
+    Raises:
+        InputError: there is no manifest, or it is damaged.
     """
 
-    def __init__(self, data: Path, clip_weights: str, detector_weights: str, teacher_weights: str) -> None:
-        self.data = data
+    def __init__(self, data: Path, device: str) -> None:
+        self.data, self.device = data, device
         self.manifest = Manifest(data / "curate")
-        self._clip, self._detector, self._teacher = clip_weights, detector_weights, teacher_weights
         self._origin = {"manifest": self.manifest.fingerprint}
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The base CLIP."""
+        return towers.load(self.data / "models/clip", self.device)
+
+    @cached_property
+    def teacher(self) -> dict[str, Tensor]:
+        """The teacher's weights."""
+        state: dict[str, Tensor] = load_file(self.data / "teacher/teacher.safetensors")
+        return state
+
+    def _made_by(self, name: str, weights: Callable[[], str]) -> dict[str, str]:
+        """The hash of a model as it is now, for comparison; nothing if it is not here."""
+        return {"weights": weights()} if (self.data / name).exists() else {}
+
+    def clip_weights(self) -> dict[str, str]:
+        """`weights` of the base CLIP."""
+        return self._made_by("models/clip", lambda: self.clip.weights)
 
     def regions(self) -> Table:
         """Key, box and crop of every region."""
-        return Table(self.data / "regions/regions.arrow", REGIONS, weights=self._detector, **self._origin)
+        detector = self.data / "models/detector.pt"
+        made_by = self._made_by("models/detector.pt", lambda: files.sha256(detector))
+        return Table(self.data / "regions/regions.arrow", REGIONS, **made_by, **self._origin)
 
     def spans(self) -> Table:
         """Offsets of every span."""
@@ -44,39 +71,45 @@ class Artefacts:
 
     def features(self, name: str, *index: str) -> Table:
         """A table of the features stage by its path below it."""
-        path = self.data / "features" / name
-        table = Table(path, weights=self._clip, **({} if name.startswith("zeroshot") else self._origin))
-        schema = vectors(*index, dimension=int(table.metadata["dimension"]))
-        return Table(path, schema, **({} if name.startswith("zeroshot") else self._made_from(table)))
+        path, of_classes = self.data / "features" / name, name.startswith("zeroshot")
+        table = Table(path, **self.clip_weights(), **({} if of_classes else self._origin))
+        if not of_classes:
+            self._check_inputs(table)
+        return Table(path, vectors(*index, dimension=int(table.metadata["dimension"])))
 
-    def _made_from(self, table: Table) -> dict[str, Any]:
-        made_from = table.json("inputs")
-        for name, source in (("regions", self.regions()), ("spans", self.spans())):
-            if made_from[name] != source.metadata["fingerprint"]:
-                raise ContractError(
-                    f"{table.path}: it was made from {name} {made_from[name]}, {source.path} is "
-                    f"{source.metadata['fingerprint']}; run: dvc repro features"
-                )
-        return self._origin
+    def _check_inputs(self, table: Table) -> None:
+        for name, open_source in (("regions", self.regions), ("spans", self.spans)):
+            if (self.data / name / f"{name}.arrow").is_file():
+                made_from, source = table.json("inputs")[name], open_source().metadata["fingerprint"]
+                if made_from != source:
+                    raise ContractError(
+                        f"{table.path}: it was made from {name} {made_from}, those here are {source}; "
+                        "run: dvc repro features"
+                    )
 
     def targets(self) -> tuple[Targets, Manifest]:
         """Targets of the training samples, checked."""
         train = Manifest(self.data / "curate", (Split.TRAIN,))
-        of_features = self.features("captions.arrow", "caption_index").metadata["fingerprint"]
-        path = self.data / "targets/targets.arrow"
-        return Targets(path, train, weights=self._teacher, features=of_features), train
+        made_from = self._made_by("teacher/teacher.safetensors", lambda: weights_hash(self.teacher))
+        if (self.data / "features/captions.arrow").is_file():
+            captions = self.features("captions.arrow", "caption_index")
+            made_from["features"] = captions.metadata["fingerprint"]
+        return Targets(self.data / "targets/targets.arrow", train, **made_from), train
 
     def span_kinds(self) -> list[SpanKind]:
-        """The kinds of span that were embedded."""
-        return [kind for kind in SpanKind if (self.data / f"features/spans/{kind}.arrow").is_file()]
+        """The kinds of span that the features stage has embedded, by what its tables say."""
+        try:
+            return [SpanKind(k) for k in Table(self.data / "features/captions.arrow").json("parameters")["spans"]]
+        except ContractError:
+            return list(SpanKind)
 
 
 def check(artefacts: Artefacts) -> Iterator[Finding]:
     """Check every table: schema, origin, one row for each thing of the manifest in its order, values in range."""
     checks: list[tuple[str, str, Callable[[Artefacts], object]]] = [
-        ("curate", "every image has the sha256 of the manifest", _images),
+        *((f"curate/{split}", "every image's sha256", partial(_images, split)) for split in Split),
         ("regions/regions.arrow", "origin, keys, boxes", _regions),
-        ("regions/test_boxes.arrow", "the test pictures' rows", _test_boxes),
+        ("regions/test_boxes.arrow", "origin, keys, boxes", _test_boxes),
         ("spans/spans.arrow", "origin, keys, offsets", _spans),
         ("features/images.arrow", "origin, keys, unit length", _whole_pictures),
         ("features/regions.arrow", "the regions' rows, unit length", _region_vectors),
@@ -92,22 +125,17 @@ def check(artefacts: Artefacts) -> Iterator[Finding]:
         ("targets/targets.arrow", "origin, keys, unit length", Artefacts.targets),
     ]
     for artefact, what, run in checks:
-        try:
-            run(artefacts)
-        except (InputError, KeyError) as error:
-            yield Finding(artefact, what, fault=str(error))
-        else:
-            yield Finding(artefact, what)
+        yield checked(artefact, what, [artefacts.data / artefact], partial(run, artefacts))
 
 
-def _images(artefacts: Artefacts) -> None:
-    for _ in artefacts.manifest.images("check images"):
+def _images(split: Split, artefacts: Artefacts) -> None:
+    for _ in Manifest(artefacts.data / "curate", (split,)).images(f"check {split} images"):
         pass
 
 
 def _fault(table: Table, row: int, what: str) -> ContractError:
     stage = table.path.parent.name
-    return ContractError(f"{table.path}: row {row} ({table.strings('key')[row]}): {what}; run: dvc repro -f {stage}")
+    return ContractError(f"{table.path}: row {row} ({table.strings('key')[row]}): {what}; run: dvc repro -sf {stage}")
 
 
 def _regions(artefacts: Artefacts) -> None:
@@ -118,7 +146,7 @@ def _regions(artefacts: Artefacts) -> None:
         raise _fault(table, int(bad[0]), "region_index does not count from 0 within its key")
     if (none := np.flatnonzero(np.diff(start) == 0)).size:
         raise ContractError(
-            f"{table.path}: {artefacts.manifest.keys[int(none[0])]} has no region; run: dvc repro -f regions"
+            f"{table.path}: {artefacts.manifest.keys[int(none[0])]} has no region; run: dvc repro -sf regions"
         )
     boxes = table.vectors("box")
     right = (boxes >= 0).all(1) & (boxes <= 1).all(1) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
@@ -131,9 +159,12 @@ def _regions(artefacts: Artefacts) -> None:
 def _test_boxes(artefacts: Artefacts) -> None:
     table = Table(artefacts.data / "regions/test_boxes.arrow", BOXES, manifest=artefacts.manifest.fingerprint)
     test = {row["key"] for row in artefacts.manifest.rows if row["split"] == Split.TEST}
+    offsets(table.strings("key"), [key for key in artefacts.manifest.keys if key in test], str(table.path))
+    if not (artefacts.data / "regions/regions.arrow").is_file():
+        return
     every = artefacts.regions().columns.select(BOXES.names)
     if not every.filter(np.array([key in test for key in every["key"].to_pylist()])).equals(table.columns):
-        raise ContractError(f"{table.path} differs from the regions of the test pictures; run: dvc repro -f regions")
+        raise ContractError(f"{table.path} and the regions of the test pictures differ; run: dvc repro -sf regions")
 
 
 def _spans(artefacts: Artefacts) -> None:
@@ -158,6 +189,9 @@ def _whole_pictures(artefacts: Artefacts) -> None:
 
 
 def _region_vectors(artefacts: Artefacts) -> None:
+    if not (artefacts.data / "regions/regions.arrow").is_file():
+        check_unit(artefacts.features("regions.arrow", "region_index"))
+        return
     _same_rows(artefacts.features("regions.arrow", "region_index"), artefacts.regions().columns)
 
 
@@ -165,7 +199,7 @@ def _same_rows(table: Table, expected: pa.Table) -> None:
     """Stop unless a vector table has unit vectors and the keys and indices of another table."""
     names = table.columns.schema.names[:-1]
     if not table.columns.select(names).equals(expected.select(names)):
-        raise ContractError(f"{table.path}: its rows are not those it was made from; run: dvc repro -f features")
+        raise ContractError(f"{table.path}: its rows are not those it was made from; run: dvc repro -sf features")
     check_unit(table)
 
 
@@ -184,6 +218,9 @@ def _captions(artefacts: Artefacts) -> None:
 
 
 def _span_vectors(kind: SpanKind, artefacts: Artefacts) -> None:
+    if not (artefacts.data / "spans/spans.arrow").is_file():
+        check_unit(artefacts.features(f"spans/{kind}.arrow", "caption_index", "span_index"))
+        return
     spans = artefacts.spans().columns
     own = spans.filter(np.array(spans["kind"].to_pylist()) == str(kind))
     _same_rows(artefacts.features(f"spans/{kind}.arrow", "caption_index", "span_index"), own)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-
-from safetensors.torch import load_file
 
 from pipeline import files
 from pipeline.clip import towers
 from pipeline.errors import InputError
+from pipeline.retrieval import index
 from pipeline.store import inventory
+from pipeline.store.inventory import Held
+from pipeline.tables import ContractError, Table
 from pipeline.verification import recorded, tables
-from pipeline.verification.findings import Finding
+from pipeline.verification.findings import Finding, checked
 from pipeline.verification.recompute import Recomputation
 from pipeline.verification.tables import Artefacts
-from pipeline.weights import weights_hash
 
 
 def verify(
     data: Path, zeroshot: Path, store: Path, lock: Path, *, sample: int, seed: int, device: str
 ) -> Iterator[Finding]:
-    """Check hashes, weights, tables, the feature store, and a sample of rows computed anew.
+    """Check hashes, weights, tables, the collections that they were made from, and a sample of rows computed anew.
 
     Args:
-        data: folder with a folder for every stage, up to targets.
+        data: folder with a folder for every stage.
         zeroshot: the zero-shot set's folder.
         store: the feature store's folder.
         lock: dvc.lock; without one no recorded hashes are compared.
@@ -36,31 +37,58 @@ def verify(
         a finding for everything that was checked, with its fault if it has one.
     """
     yield from recorded.check(lock, lock.parent, data)
+    used = _collections(data)
     for held in inventory.collections(store):
-        faults = [f"{path.name}: {fault}" for path, fault in inventory.faults(held)]
-        what = f"{len(held.segments)} segments, {held.rows:,} rows: bytes, order, finite values"
-        yield Finding(f"store {held.folder.name[: len(held.name) + 9]}", what, fault="; ".join(faults))
+        if held.folder.name in used:
+            what = f"{len(held.segments)} segments, {held.rows:,} rows: bytes, order, finite values"
+            yield checked(f"store {held.folder.name[: len(held.name) + 9]}", what, [held.folder], partial(_sound, held))
+    yield from _models(data)
     try:
-        clip = towers.load(data / "models/clip", device)
-        teacher = load_file(data / "teacher/teacher.safetensors")
-        stated = files.read_json(data / "models/metrics.json")
-        detector = files.sha256(data / "models/detector.pt")
-    except (InputError, OSError) as error:
-        yield Finding("models", "weights", fault=f"cannot be read: {error}")
+        artefacts = Artefacts(data, device)
+    except (InputError, OSError, ValueError) as error:
+        yield Finding("curate/manifest.parquet", "its columns", fault=str(error))
         return
-    for name, found, expected in (
-        ("models/clip", clip.weights, stated["clip"]["weights"]),
-        ("models/detector.pt", detector, stated["detector"]["sha256"]),
-    ):
-        fault = "" if found == expected else f"its hash is {found}, models/metrics.json has {expected}"
-        yield Finding(name, "its hash is the one in models/metrics.json", fault=fault)
-    artefacts = Artefacts(data, clip.weights, detector, weights_hash(teacher))
     broken = False
     for finding in tables.check(artefacts):
         broken |= bool(finding.fault)
         yield finding
     if not broken:  # of a table whose rows are not where they should be nothing can be computed anew
-        computed = Recomputation(
-            artefacts, clip, teacher, sample=sample, seed=seed, device=device, zeroshot=zeroshot
-        )  # fmt: skip
-        yield from computed.check()
+        yield from Recomputation(artefacts, sample=sample, seed=seed, zeroshot=zeroshot).check()
+
+
+def _collections(data: Path) -> set[str]:
+    """The collections that the tables here name; of a damaged table another check tells."""
+    found: set[str] = set()
+    for path in data.rglob("*.arrow"):
+        try:
+            found |= set(Table(path).json("collections"))
+        except InputError:
+            continue
+    return found
+
+
+def _sound(held: Held) -> None:
+    if faults := [f"{path.name}: {fault}" for path, fault in inventory.faults(held)]:
+        raise ContractError("; ".join(faults))
+
+
+def _models(data: Path) -> Iterator[Finding]:
+    """The base and the detector are what the models stage has written; student and index belong together."""
+    stated = data / "models/metrics.json"
+    for name, key, hash_of in (
+        ("models/clip", ("clip", "weights"), lambda: towers.load(data / "models/clip").weights),
+        ("models/detector.pt", ("detector", "sha256"), lambda: files.sha256(data / "models/detector.pt")),
+    ):
+
+        def compare(key: tuple[str, str] = key, hash_of: object = hash_of) -> None:
+            found, expected = hash_of(), files.read_json(stated)[key[0]][key[1]]  # type: ignore[operator]
+            if found != expected:
+                raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf models")
+
+        yield checked(name, "its hash is the one in models/metrics.json", [data / name, stated], compare)
+
+    def search() -> None:
+        index.load(data / "index", towers.load(data / "student").weights)
+
+    student = data / "student/open_clip_model.safetensors"
+    yield checked("index", "it belongs to the student", [data / "index/index.json", student], search)

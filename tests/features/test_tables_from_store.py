@@ -94,7 +94,7 @@ def write_features(root, clip, manifest, made, zero_shot, kinds=KINDS):
     return (
         pictures.write(made_with, manifest, found, out, {"kind": "features"}),
         texts.write(made_with, manifest, Table(made / "spans.arrow", SPANS), kinds, out, {"kind": "features"})[1],
-        classes.write(made_with, zero_shot, out / "zeroshot", {"kind": "zero-shot"}),
+        classes.write(made_with, classes.Contents(zero_shot), out / "zeroshot", {"kind": "zero-shot"}),
     )
 
 
@@ -274,7 +274,7 @@ def test_a_token_that_the_text_tower_does_not_read_is_named(cold, clip, tmp_path
     manifest = write_manifest(tmp_path / "curate", {Split.TRAIN: {"x": ["two moons", "cow " * 20]}})
     spans.write(Rules(), manifest, tmp_path / "spans.arrow", {}, cap=4, tokens=15)
     made_with = CachedClip(clip, COMPUTE, tmp_path / "store")
-    with pytest.raises(ContractError, match=r"token 14 of caption 1 of x is not one of the 14 .* dvc repro -f spans"):
+    with pytest.raises(ContractError, match=r"token 14 of caption 1 of x is not one of the 14 .* dvc repro -sf spans"):
         texts.write(made_with, manifest, Table(tmp_path / "spans.arrow", SPANS), KINDS, tmp_path / "features", {})
 
 
@@ -330,7 +330,7 @@ def test_an_image_that_is_not_the_manifests_is_refused_with_both_hashes(tmp_path
     for rows in ([1], None):
         with pytest.raises(ContractError) as caught:
             list(manifest.images("read", rows))
-        for part in ("000000.tar", "image of b", manifest.rows[1]["image_sha256"], "dvc repro -f curate"):
+        for part in ("000000.tar", "image of b", manifest.rows[1]["image_sha256"], "dvc repro -sf curate"):
             assert part in str(caught.value)
 
 

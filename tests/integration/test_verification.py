@@ -145,7 +145,7 @@ def test_an_image_whose_bytes_changed_is_named(copied):
     content[at] ^= 1
     shard.write_bytes(content)
     _, faults = check(data, params)
-    assert "sha256" in faults["curate"]
+    assert "sha256" in faults["curate/train"]
 
 
 @pytest.mark.parametrize("name", ["features/captions.arrow", "features/spans/tokens.arrow"])
@@ -171,3 +171,65 @@ def test_a_flipped_byte_differs_from_the_hash_that_dvc_recorded(copied, name):
     (data / name).write_bytes(content)
     _, faults = check(data, params)
     assert set(faults) == {name if name == "features/captions.arrow" else "features/spans"}
+
+
+def test_a_member_who_fetched_only_what_training_needs_is_told_what_is_not_here(copied):
+    data, params = copied
+    for name in (
+        "models/detector.pt",
+        "regions/regions.arrow",
+        "spans",
+        "features/regions.arrow",
+        "teacher/teacher.safetensors",
+    ):
+        path = data / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found, faults = check(data, params)
+    assert faults == {}
+    absent = {f.artefact for f in found if f.absent}
+    assert {"models/detector.pt", "regions/regions.arrow", "spans/spans.arrow", "features/regions.arrow"} <= absent
+    there = {f.artefact: f for f in found if not f.absent}
+    assert there["features/captions.arrow"].recomputed == 12
+    assert "targets/targets.arrow" in there
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("curate/manifest.parquet", b"PAR1"),
+        ("features/captions.arrow", b"ARROW1"),
+        ("teacher/teacher.safetensors", b"{}"),
+        ("models/metrics.json", b"{}"),
+        ("models/clip/open_clip_model.safetensors", b"cut"),
+        ("../dvc.lock", b"<<<<<<< HEAD"),
+    ],
+)
+def test_a_damaged_file_is_a_finding_and_the_other_checks_go_on(copied, name, content):
+    data, params = copied
+    (data / name).write_bytes(content)
+    found, faults = check(data, params)
+    assert faults and len(found) > len(faults)
+
+
+def test_spans_that_are_others_than_their_captions_are_named_with_the_caption(copied):
+    data, params = copied
+
+    def shifted(columns):
+        kinds = np.array(columns["kind"].to_pylist())
+        begin, end = (np.nan_to_num(columns[n].to_numpy(zero_copy_only=False).astype(float)) for n in ("start", "end"))
+        move = (kinds == "tokens") & (begin > 0)
+        return {n: pa.array((v - move).astype(np.int32)) for n, v in (("start", begin), ("end", end))}
+
+    rewrite(data / "spans/spans.arrow", shifted)
+    _, faults = check(data, params)
+    assert set(faults) == {"spans/spans.arrow"}
+    assert "the tokens of caption" in faults["spans/spans.arrow"]
+
+
+def test_another_zero_shot_set_than_the_one_embedded_is_named(copied):
+    data, params = copied
+    picture = next((data / "sample/zeroshot/val").rglob("*.jpg"))
+    other = next((data / "sample/zeroshot/test").rglob("*.jpg"))
+    shutil.copyfile(other, picture)
+    _, faults = check(data, params)
+    assert set(faults) == {"features/zeroshot/images.arrow"}

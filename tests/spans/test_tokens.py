@@ -90,3 +90,9 @@ def test_plain_text_has_no_token_without_its_exact_place(tokenizer, words):
     caption = " ".join(words)
     tokens = [tokenizer.decode([i]).strip() for i in tokenizer.encode(caption)][:LIMIT]
     assert [p.lower() for p in pieces(tokenizer, caption)] == tokens
+
+
+@pytest.mark.parametrize("caption", ["a dog <end_of_text> runs", "a dog &lt;end_of_text&gt; runs"])
+def test_nothing_is_read_after_an_end_token_that_stands_in_the_caption(tokenizer, caption):
+    assert int(tokenizer([caption]).argmax()) - 1 == 2, "the text tower's"
+    assert pieces(tokenizer, caption) == ["a", "dog"]

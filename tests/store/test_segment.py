@@ -178,7 +178,3 @@ def test_what_is_set_aside_keeps_its_bytes_under_another_name(path):
     aside = segment.set_aside(path)
     assert aside.read_bytes() == content
     assert list(path.parent.glob("*.arrow")) == []
-
-
-def test_who_made_the_rows_can_be_asked(path):
-    assert opened(path).made_by == {**METADATA, "rows": "5"}
