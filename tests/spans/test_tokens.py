@@ -73,7 +73,8 @@ ANY_TEXT = st.one_of(st.text(), st.text(alphabet="aB'\u2019sé語İß&amp;<end_o
 @settings(deadline=None, max_examples=300)
 @given(caption=ANY_TEXT, limit=st.integers(1, 20))
 def test_there_is_a_span_for_every_token_that_the_tower_reads(tokenizer, caption, limit):
-    assert len(token_spans(tokenizer, caption, limit)) == min(limit, len(tokenizer.encode(caption)))
+    tokens = [*tokenizer.encode(caption), tokenizer.eot_token_id]
+    assert len(token_spans(tokenizer, caption, limit)) == min(limit, tokens.index(tokenizer.eot_token_id))
 
 
 @settings(deadline=None, max_examples=300)
