@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 from test_stages import digests
 
-KILLS = 20
+KILLS = 10
+"""Of each stage: twenty in all."""
 SEGMENT_BYTES = 6000
 COLLECTIONS = {"detect": ["boxes", "crops"], "pictures": ["pictures"], "texts": ["texts", "tokens"]}
 """Where the results of each kind of forward go."""
