@@ -6,23 +6,30 @@ import pytest
 from tiny_world import STAGES, execute, tiny
 
 
+LOOPBACK = ("127.0.0.1", b"127.0.0.1")
+
+
 @pytest.fixture(scope="session")
 def no_network():
-    """Any attempt to look up or reach a host fails the test that makes it."""
+    """Any attempt to look up or reach a host other than this machine fails the test that makes it.
+
+    It holds for the rest of the session, so this machine's own servers must be let through.
+    """
 
     def refuse(*args, **kwargs):
         raise AssertionError(f"a network connection was tried: {args[-1] if args else kwargs}")
 
-    def connect(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6):
+    def connect(self, address, original=socket.socket.connect):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
             refuse(address)
         return original(self, address)
 
-    original = socket.socket.connect
+    def look_up(host, *args, original=socket.getaddrinfo, **kwargs):
+        return original(host, *args, **kwargs) if host in LOOPBACK else refuse(host)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect)
-        patch.setattr(socket, "getaddrinfo", refuse)
-        patch.setattr(socket, "create_connection", refuse)
+        patch.setattr(socket, "getaddrinfo", look_up)
         yield
 
 

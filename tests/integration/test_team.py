@@ -100,6 +100,16 @@ def test_a_member_without_corpora_trains_another_student_without_a_frozen_forwar
     assert "text to image recall@1" in fourth.dclip("show")
 
 
+def test_a_change_pulls_what_its_stage_reads_and_no_more(shared):
+    folder, first = shared
+    fifth = first.clone(folder / "fifth")
+    fifth.change("evaluate", bootstrap=20)
+    assert fifth.repro("--pull", "--allow-missing") == ["evaluate"]
+    assert "things are not here" in fifth.dclip("verify", "--sample", "4")
+    fifth.change("regions", cap=2)
+    assert fifth.repro("--pull", "--allow-missing", "regions") == ["regions"]
+
+
 def test_a_change_reaches_what_depends_on_it_and_nothing_else(shared):
     _, first = shared
     first.change("teacher", lr=0.002)
