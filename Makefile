@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # DVC runs `python -m stages.<name>`: this environment's python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Two files of tests at a time.
+PYTEST := python -m pytest -n 2 --dist loadfile
 
 .PHONY: repro test test-faults lint clean
 
@@ -12,10 +14,10 @@ repro: .venv/installed  ## run the whole pipeline and print the results
 	dclip show
 
 test: .venv/installed  ## run all tests
-	python -m pytest
+	$(PYTEST)
 
 test-faults: .venv/installed  ## kill stages, damage files, fill a disk, share between clones
-	python -m pytest -m faults
+	$(PYTEST) -m faults
 
 lint: .venv/installed  ## formatting, lint and types
 	ruff format --check .

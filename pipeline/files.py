@@ -78,3 +78,9 @@ def fingerprint(**parts: Any) -> str:
     """32 hex digits that stand for everything a result depends on: parameters, weights, inputs, code version."""
     canonical = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def code(*paths: Path) -> str:
+    """32 hex digits that stand for Python source: files, and folders with all that is below them."""
+    own = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    return fingerprint(files=[(f.name, sha256(f)) for f in own])

@@ -69,7 +69,7 @@ class Manifest:
             members = list(group)
             if wanted.isdisjoint(members):
                 continue
-            path = self.folder / split / shards.name(shard)
+            path = self._shard(split, shard)
             for i, found in zip_longest(members, shards.read_one(path)):
                 if i is None or found is None or found[0] != self.keys[i]:
                     raise tables.ContractError(
@@ -78,9 +78,43 @@ class Manifest:
                     )
                 if i in wanted:
                     key, data, _ = found
-                    if (digest := hashlib.sha256(data).hexdigest()) != self.rows[i]["image_sha256"]:
-                        raise tables.ContractError(
-                            f"{path}: the image of {key} has sha256 {digest}, the manifest has "
-                            f"{self.rows[i]['image_sha256']}; run: dvc repro -sf curate"
-                        )
+                    self._check(i, data, path)
                     yield key, data
+
+    @cached_property
+    def _places(self) -> list[tuple[Path, int, int]]:
+        """Shard, offset and length of every image."""
+        shards_of = dict.fromkeys((row["split"], row["shard"]) for row in self.rows)
+        found = {
+            (path, key): (path, offset, length)
+            for path in (self._shard(*shard) for shard in shards_of)
+            for key, offset, length in shards.places(path)
+        }
+        try:
+            return [found[self._shard(row["split"], row["shard"]), row["key"]] for row in self.rows]
+        except KeyError as error:
+            path, key = error.args[0]
+            raise tables.ContractError(f"{path} has no image of {key}; run: dvc repro -sf curate") from error
+
+    def image(self, row: int) -> bytes:
+        """One image's bytes, wherever it is; may be called by several threads once it has returned.
+
+        Raises:
+            tables.ContractError: it is not where the manifest says, or has other bytes.
+        """
+        path, offset, length = self._places[row]
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read(length)
+        self._check(row, data, path)
+        return data
+
+    def _shard(self, split: str, shard: int) -> Path:
+        return self.folder / split / shards.name(shard)
+
+    def _check(self, row: int, data: bytes, path: Path) -> None:
+        if (digest := hashlib.sha256(data).hexdigest()) != self.rows[row]["image_sha256"]:
+            raise tables.ContractError(
+                f"{path}: the image of {self.keys[row]} has sha256 {digest}, the manifest has "
+                f"{self.rows[row]['image_sha256']}; run: dvc repro -sf curate"
+            )

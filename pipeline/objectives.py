@@ -1,6 +1,6 @@
-"""The losses, one function each, pure functions of embeddings. All embeddings are unit-length float32 [n, d].
+"""The losses, one function each, pure functions of embeddings. All embeddings are unit-length float32.
 
-Notation: f_I image, f_T text, z teacher target, tau temperature (a scale is 1/tau).
+Notation: f_I image, f_T text, z target, s = 1/tau the scale (the inverse temperature); n images, m texts, h negatives.
 """
 
 from __future__ import annotations
@@ -10,29 +10,74 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def contrastive(image: Tensor, text: Tensor, scale: Tensor | float, same: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE with any number of positives a row.
+def contrastive(
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor | float,
+    positives: Tensor | None = None,
+    negatives: Tensor | None = None,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """Symmetric InfoNCE with any number of positives a row, and captions that are only negatives.
 
-    L = -1/2 [ mean_i sum_j P_ij log softmax_j(s <f_I_i, f_T_j>) + the same with images and texts exchanged ],
-    P_ij = 1/|positives of i| on positives. With one positive a row this is CLIP's loss.
+    L = -1/2 [ mean_i sum_j P_ij log softmax_j(s <f_I_i, f_T_j>) + mean_j sum_i Q_ij log softmax_i(s <f_I_i, f_T_j>) ],
+    P_ij = 1/|positives of image i| and Q_ij = 1/|positives of text j| on positives, 0 elsewhere. With one positive each
+    this is CLIP's loss. Negatives are further columns of the first softmax (NegCLIP, arXiv 2210.01936).
 
     Args:
         image: [n, d].
-        text: [n, d]; row i belongs to image i.
-        scale: s = 1/tau.
-        same: bool [n, n], symmetric, true where text j is also right for image i; the diagonal by default.
+        text: [m, d].
+        scale: s.
+        positives: bool [n, m], whether text j is right for image i; the diagonal by default; one at least in every row.
+        negatives: [h, d], texts that are right for no image.
+        allowed: bool [n, h], false where a negative is right for an image after all.
     """
     logits = scale * image @ text.T
-    if same is None:
+    wide = logits
+    if negatives is not None:
+        extra = scale * image @ negatives.T
+        wide = torch.cat([logits, extra if allowed is None else extra.masked_fill(~allowed, -torch.inf)], dim=1)
+    if positives is None:
         labels = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
-    positives = same.float()
-    positives = positives / positives.sum(dim=1, keepdim=True)
-    rows = -(positives * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    columns = -(positives * logits.T.log_softmax(dim=1)).sum(dim=1).mean()
+        return (F.cross_entropy(wide, labels) + F.cross_entropy(logits.T, labels)) / 2
+    wanted = positives.float()
+    of_rows = wanted / wanted.sum(dim=1, keepdim=True)
+    of_columns = wanted / wanted.sum(dim=0, keepdim=True)
+    rows = -(of_rows * wide.log_softmax(dim=1)[:, : len(text)]).sum(dim=1).mean()
+    columns = -(of_columns * logits.log_softmax(dim=0)).sum(dim=0).mean()
     return (rows + columns) / 2
 
 
 def cosine_distance(found: Tensor, target: Tensor) -> Tensor:
     """mean_i (1 - cos(found_i, target_i)), in 0..2: DCLIP's pull to the teacher, and preservation of the base."""
     return (1 - F.cosine_similarity(found, target, dim=-1)).mean()
+
+
+def squared_distance(found: Tensor, target: Tensor) -> Tensor:
+    """mean_i || found_i - target_i ||^2: feature distillation (CLIP-KD), random alignment (RaFA)."""
+    return (found - target).square().sum(dim=-1).mean()
+
+
+def divergence(found: Tensor, target: Tensor, positives: Tensor | None = None, alpha: float = 0.0) -> Tensor:
+    """How far the similarities of a batch are from those wanted, both ways.
+
+    L = 1/2 [ mean_i KL(q_i || softmax_j found_ij) + the same along columns ], q_i = alpha P_i + (1 - alpha)
+    softmax_j target_ij, with P as in `contrastive`. alpha 0 is plain distillation of pair similarities, or preservation
+    of the base's; alpha 1/2 is HyCD (CLIP-Refine, arXiv 2504.12717).
+
+    Args:
+        found: logits s <f_I_i, f_T_j>, [n, m].
+        target: logits [n, m]; no gradient goes into them.
+        positives: bool [n, m]; needed if alpha > 0.
+        alpha: share of the hard labels, 0..1.
+    """
+    parts = []
+    for dim in (1, 0):
+        wanted = target.detach().softmax(dim=dim)
+        if alpha > 0:
+            assert positives is not None, "hard labels are the positives"
+            hard = positives.float()
+            wanted = alpha * hard / hard.sum(dim=dim, keepdim=True) + (1 - alpha) * wanted
+        kl = F.kl_div(found.log_softmax(dim=dim), wanted, reduction="none").sum(dim=dim)
+        parts.append(kl.mean())
+    return (parts[0] + parts[1]) / 2

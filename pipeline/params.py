@@ -50,6 +50,9 @@ class Compute(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of frozen forwards; autocast unless float32")
     threads: Count = Field(description="CPU threads of torch; equal results need equal numbers")
     workers: Count = Field(description="processes or threads that decode and draw")
+    processes: Count = Field(
+        description="that train the student together, on a GPU each, or on CPU threads of their own"
+    )
 
 
 class Sources(Section):
@@ -124,7 +127,7 @@ class ClipFromSample(Section):
     epochs: Count
     batch: Count
     lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Number, Field(ge=0)]
 
 
 class ClipFromOpenClip(Section):
@@ -200,6 +203,9 @@ class Teacher(Section):
     """The meta-teacher."""
 
     spans: SpanKind = Field(description="what its text stream reads; tokens as published")
+    inputs: Literal["regions", "picture", "text"] = Field(
+        description="regions and spans; or, as controls, the whole picture alone and spans; or spans only"
+    )
     heads: Count
     depth: Count
     feed_forward: Annotated[int, Field(ge=0)] = Field(description="hidden width over dimension; 0 as published")
@@ -211,26 +217,61 @@ class Teacher(Section):
     lr: Positive
 
 
-class Weights(Section):
-    """Factor of every loss term."""
+Weight = Annotated[float, Number, Field(ge=0, allow_inf_nan=False)]
 
-    contrastive: Annotated[float, Field(ge=0)] = 1.0
-    teacher: Annotated[float, Field(ge=0)] = 1.0
-    text: Annotated[float, Field(ge=0)] = 1.0
-    preserve: Annotated[float, Field(ge=0)] = 1.0
+
+class Weights(Section):
+    """Factor of every loss term, by its name in pipeline/training/recipes.py."""
+
+    contrastive: Weight = 1.0
+    teacher: Weight = 1.0
+    similarities: Weight = 1.0
+    text: Weight = 1.0
+    preserve: Weight = 1.0
+    preserve_similarities: Weight = 1.0
+    random: Weight = 1.0
+    hybrid: Weight = 1.0
 
 
 class Student(Section):
     """The student."""
 
-    recipe: Literal["contrastive", "dclip", "dclip_clean", "shuffled_targets", "continue_base"]
+    recipe: Literal[
+        "contrastive", "hard_negatives", "preserving", "preserving_similarities", "dclip", "dclip_clean", "similarity",
+        "feature_distillation", "clip_refine", "procrustes", "labclip", "continue_base", "shuffled_targets",
+        "text_only_teacher", "no_regions",
+    ]  # fmt: skip
     init: str = Field(description="base, or an open_clip architecture (name or .json) for a lightweight student")
     text: Literal["frozen", "trainable"]
+    layers: Count | Literal["all"] = Field(
+        description="how many groups of the image tower are trained, from its output"
+    )
+    unfreeze: Annotated[int, Number, Field(ge=0)] = Field(
+        description="epochs after which one more is trained; 0: never"
+    )
     temperature: Annotated[float, Number, Field(ge=0.01, allow_inf_nan=False)] | Literal["learnable"]
+    captions: Count | Literal["all"] = Field(description="captions of a picture in a step, at most")
+    pixels: Literal["cached", "decoded"] = Field(
+        description="cached: decoded once into a memory map in .dclip; decoded: by compute.workers threads, every epoch"
+    )
     epochs: Count
-    batch: Annotated[int, Field(ge=2)]
+    patience: Annotated[int, Number, Field(ge=0)] = Field(
+        description="epochs without better retrieval on val after which training stops; 0: never"
+    )
+    batch: Annotated[int, Field(ge=2)] = Field(description="pictures a step, over all processes")
+    chunk: Annotated[int, Number, Field(ge=0)] = Field(
+        description="gradient caching: pictures that go through a tower at once, whatever the batch; 0: all of them"
+    )
     lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Fraction = Field(description="share of the steps in which the learning rate rises")
+    weight_decay: Annotated[float, Number, Field(ge=0)]
+    max_norm: Annotated[float, Number, Field(ge=0)] = Field(description="gradients are clipped to this norm; 0: never")
+    average: Annotated[float, Number, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of the weights, which is then the student; 0: none"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(description="of the towers; autocast unless float32")
+    compile: bool = Field(description="torch.compile the towers")
+    checkpoint_seconds: Positive = Field(description="between checkpoints within an epoch; there is one after each")
     keep: Fraction = Field(
         description="share of the base's validation zero-shot that the chosen point between base and student must keep"
     )
@@ -240,6 +281,10 @@ class Student(Section):
     def _own_towers_are_trained(self) -> Student:
         if self.init != "base" and self.text == "frozen":
             raise ValueError("a student with its own towers has no cached text: set student.text to trainable")
+        if self.recipe in ("procrustes", "labclip") and (self.init != "base" or self.text != "frozen"):
+            raise ValueError(f"{self.recipe} maps the base's cached features: set init to base and text to frozen")
+        if self.unfreeze and self.layers == "all":
+            raise ValueError("unfreeze adds to student.layers, which is all: set it to how many train from the start")
         return self
 
 
@@ -254,6 +299,13 @@ class Evaluate(Section):
 
     bootstrap: Count = Field(description="bootstrap samples")
     examples: Count = Field(description="retrievals shown in the report")
+
+
+_TEACHERS = {
+    "text_only_teacher": "text", "no_regions": "picture",
+    **dict.fromkeys(("dclip", "dclip_clean", "similarity", "feature_distillation", "shuffled_targets"), "regions"),
+}  # fmt: skip
+"""What the teacher of a recipe must have read."""
 
 
 class Params(Section):
@@ -279,6 +331,9 @@ class Params(Section):
             raise ValueError("sources.sample asks for the sample world, but there is no section sample")
         if self.teacher.spans not in self.features.spans:
             raise ValueError(f"teacher.spans is {self.teacher.spans}, which features.spans does not embed")
+        needed = _TEACHERS.get(self.student.recipe, self.teacher.inputs)
+        if needed != self.teacher.inputs:
+            raise ValueError(f"student.recipe {self.student.recipe} needs teacher.inputs to be {needed}")
         for source in self.curate.test:
             if source not in self.sources.quota:
                 raise ValueError(f"curate.test names {source}, which sources.quota does not read")
@@ -293,11 +348,17 @@ def _choices(annotation: Any) -> list[Any]:
     return members or ([annotation] if hasattr(annotation, "model_fields") else [])
 
 
+def _of_a_union(part: Any) -> bool:
+    """Whether a part of a location names a member of a union of plain types, which the file does not have."""
+    return isinstance(part, str) and (part in ("int", "float", "str", "bool") or "[" in part)
+
+
 def _walk(location: tuple[Any, ...]) -> tuple[str, list[str]]:
     """A parameter's name as it stands in the file, and the names that are known beside it.
 
     pydantic puts the chosen kind of a union into the location; the file has no such level.
     """
+    location = tuple(part for part in location if not _of_a_union(part))
     models: list[Any] = [Params]
     path: list[str] = []
     for part in location[:-1]:

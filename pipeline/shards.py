@@ -95,10 +95,30 @@ def read_one(path: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
         yield sample["__key__"], image, json.loads(sample.get("json", b"{}"))
 
 
+def places(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Key, offset and length in bytes of every image of a shard, in order, so that any of them can be read by itself.
+
+    Raises:
+        InputError: there is no such shard, or its beginning is damaged; what follows damage further on is not found.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no shard {path}; run the stage that writes it: dvc repro curate")
+    known = set(EXTENSIONS.values())
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                key, _, extension = member.name.partition(".")
+                if extension in known:
+                    yield key, member.offset_data, member.size
+    except tarfile.TarError as error:
+        raise InputError(f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate") from error
+
+
 def _samples(path: Path) -> Iterator[dict[str, Any]]:
+    """All samples, in each of several training processes too: webdataset would have them share a shard."""
     import webdataset as wds
 
     try:
-        yield from wds.WebDataset([str(path)], shardshuffle=False, empty_check=False)
+        yield from wds.WebDataset([str(path)], shardshuffle=False, empty_check=False, nodesplitter=iter)
     except tarfile.TarError as error:
         raise InputError(f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate") from error

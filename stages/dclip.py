@@ -16,11 +16,13 @@ from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
+from stages.compare import compare
 from stages.program import store, threads
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 app.add_typer(cache.app, name="cache")
+app.command()(compare)
 
 DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
 

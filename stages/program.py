@@ -13,9 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
+import pipeline
 from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import Params, load
+
+LIBRARY = Path(pipeline.__file__).parent
+"""Source code that a training's checkpoint depends on is below it."""
 
 
 def home() -> Path:
@@ -41,14 +45,31 @@ Stage = Callable[[Params, Path], dict[str, Any]]
 
 
 def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
-    """Run a stage; its summary becomes data/<its name>/metrics.json."""
+    """Run a stage; its summary becomes data/<its name>/metrics.json, written by the first of several processes."""
     metrics = stage(params, data)
-    files.write_json(data / stage.__name__ / "metrics.json", metrics)
+    if os.environ.get("RANK", "0") == "0":
+        files.write_json(data / stage.__name__ / "metrics.json", metrics)
     return metrics
 
 
-def run(stage: Stage) -> None:
-    """Make a command-line program of a stage, whose docstring is its help, and run it."""
+def _start_processes(module: str, count: int) -> None:
+    """Become torchrun, which runs a stage's program with these arguments in `count` processes of this machine."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count),
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1", "-m", module,
+        *sys.argv[1:],
+    ]  # fmt: skip
+    os.execv(sys.executable, command)  # noqa: S606  our own program; whoever kills this process kills torchrun
+
+
+def run(stage: Stage, *, in_processes: bool = False) -> None:
+    """Make a command-line program of a stage, whose docstring is its help, and run it.
+
+    Args:
+        stage: the stage.
+        in_processes: whether it runs in compute.processes processes; torchrun, which may also be called by hand (for
+            several machines), starts them.
+    """
     name = stage.__name__
 
     def program(
@@ -58,7 +79,10 @@ def run(stage: Stage) -> None:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         warnings.filterwarnings("ignore", category=UserWarning, module="open_clip")
         try:
-            perform(stage, load(params), data)
+            loaded = load(params)
+            if in_processes and loaded.compute.processes > 1 and "WORLD_SIZE" not in os.environ:
+                _start_processes(f"stages.{name}", loaded.compute.processes)
+            perform(stage, loaded, data)
         except InputError as error:
             print(f"{name}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
@@ -80,3 +104,5 @@ def threads(params: Params) -> None:
 
     torch.set_num_threads(params.compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=params.compute.device != "cpu")
+    # Nothing here reads memory that nothing has written; filling it first costs a tenth of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,104 +1,109 @@
 """Stage `student`: train the student against cached targets."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.params import Params
-from pipeline.schema import Split
-from stages.program import home, run, store, threads
+from stages.program import LIBRARY, home, run, threads
+
+_TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
+"""Parameters that change nothing in the training itself."""
+
+
+def _left_to_the_first(clip: object) -> dict[str, float]:
+    """Validation in all processes but the first, which tells them what it finds."""
+    return {}
 
 
 def student(params: Params, data: Path) -> dict[str, Any]:
     """Train a CLIP student by student.recipe: data/student is an open_clip local directory.
 
     With frozen text the text tower never runs: its embeddings are read from the cache. The epoch that retrieves best
-    on val is taken; then, on the way from the base's weights to its own, the point that retrieves best on val among
-    those that keep student.keep of the zero-shot accuracy. A killed run resumes after its last epoch.
+    on val is taken (data/student/end_point); then, on the way from the base's weights to its own, the point that
+    retrieves best on val among those that keep student.keep of the zero-shot accuracy. A killed run resumes where its
+    last checkpoint was. With compute.processes above 1 it starts itself again under torchrun.
     """
     import torch
 
-    from pipeline import zeroshot
-    from pipeline.base_models import base_pairs, write_history
+    from pipeline.base_models import write_history
     from pipeline.clip import towers
-    from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
-    from pipeline.features import classes
-    from pipeline.manifest import Manifest
-    from pipeline.store import keys
-    from pipeline.tables import Table
-    from pipeline.teacher.targets import Targets
-    from pipeline.training import interpolation, pixels
+    from pipeline.spans.phrases import load_parser
+    from pipeline.training import interpolation
+    from pipeline.training.distributed import join
+    from pipeline.training.inputs import Inputs
+    from pipeline.training.live import logger
     from pipeline.training.recipes import RECIPES
     from pipeline.training.student import BASE, Student, start
-    from pipeline.training.train import Pairs, StudentTraining, Validator, train
+    from pipeline.training.train import StudentTraining, train
 
     threads(params)
-    p, seed, device = params.student, params.seed, params.compute.device
-    recipe = RECIPES[p.recipe]
-    compute = Compute(device, "float32", params.features.batch)
+    group, device = join(params.compute.device)
+    p, seed, out = params.student, params.seed, data / "student"
+    recipe, train_text = RECIPES[p.recipe], p.text == "trainable"
     base = towers.load(data / "models/clip", device)
-    weights = base.weights
     model = start(p.init, base, seed)
     model.model.to(device)
-
-    def pairs(split: Split) -> tuple[Pairs, Manifest]:
-        manifest = Manifest(data / "curate", (split,))
-        origin = {"manifest": manifest.fingerprint, "weights": weights}
-        return Pairs(
-            pixels.cached(model, manifest, home() / "pixels"), manifest.captions,
-            Table(data / "features/captions.arrow", **origin).of(manifest.keys),
-            Table(data / "features/images.arrow", **origin).of(manifest.keys),
-        ), manifest  # fmt: skip
-
-    training_pairs, manifest = pairs(Split.TRAIN)
-    validation_pairs, _ = pairs(Split.VAL)
-    steps = len(training_pairs.captions) // p.batch
-    made_from = {
-        name: Table(data / f"features/{name}.arrow", weights=weights).metadata["fingerprint"]
-        for name in ("captions", "images", "zeroshot/images", "zeroshot/prompts")
-    }
-    if recipe.target:
-        targets = Targets(data / "targets/targets.arrow", manifest)
-        training_pairs.targets = targets.images if recipe.target == "image" else targets.pairs
-        made_from["targets"] = targets.metadata["fingerprint"]
-    if recipe.data == "base":
-        rows, captions = base_pairs(Path(params.models.path), model)
-        of_captions = CachedClip(base, compute, store()).vectors_of(captions, "embed base captions")
-        training_pairs = Pairs(rows, [[c] for c in captions], of_captions)
-        made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()
-
-    shown = zeroshot.read(Path(params.zeroshot.path), Split.VAL)
-    class_weights = classes.class_weights(data / "features/zeroshot", shown, weights=weights)
+    inputs = Inputs(
+        data, home(), base=base, student=model, train_text=train_text, threads=params.compute.workers,
+        compute=Compute(device, params.compute.dtype, params.features.batch),
+    )  # fmt: skip
+    pairs = group.in_turn(
+        lambda: (
+            inputs.of_base(Path(params.models.path))
+            if recipe.data == "base"
+            else inputs.of_corpora(
+                recipe, decoded=p.pixels == "decoded", parser=lambda: load_parser(params.spans.parser)
+            )
+        )
+    )
+    validate: Callable[[towers.Clip], dict[str, float]] = _left_to_the_first
+    if group.first:
+        own = Compute(device, p.precision, params.features.batch)
+        validate = inputs.validator(Path(params.zeroshot.path), own)
     torch.manual_seed(seed)
     trained = Student(
-        model, target_dimension=base.dimension, train_text=p.text == "trainable", temperature=p.temperature
+        model, target_dimension=base.dimension, train_text=train_text, temperature=p.temperature, linear=recipe.linear
     ).to(device)
     fingerprint = files.fingerprint(
-        code="student 1", weights=weights, manifest=manifest.fingerprint, made_from=made_from, seed=seed,
-        params=p.model_dump(), device=device, threads=params.compute.threads, batch=params.features.batch,
+        code=files.code(LIBRARY / "training", LIBRARY / "objectives.py", Path(__file__)), weights=inputs.weights,
+        manifest=inputs.training.fingerprint, made_from=inputs.made_from, seed=seed,
+        params=p.model_dump(exclude=_TRAINED_ALIKE), device=params.compute.device, processes=group.size,
+        threads=params.compute.threads, batch=params.features.batch,
     )  # fmt: skip
-    validate = Validator(trained, validation_pairs, shown, zeroshot.pixels(model, shown), class_weights, compute)
     result = train(
-        trained, training_pairs, validate,
+        trained, pairs, validate,
         StudentTraining(
             recipe=p.recipe, epochs=p.epochs, batch=p.batch, lr=p.lr, weight_decay=p.weight_decay,
-            weights=p.weights.model_dump(), seed=seed),
-        device=device, steps=steps, checkpoint=home() / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
+            weights=p.weights.model_dump(), seed=seed, captions=None if p.captions == "all" else p.captions,
+            warmup=p.warmup, max_norm=p.max_norm, chunk=p.chunk, precision=p.precision, compiled=p.compile,
+            layers=None if p.layers == "all" else p.layers, unfreeze=p.unfreeze, average=p.average,
+            patience=p.patience, interval=p.checkpoint_seconds,
+            threads=1 if p.pixels == "cached" and device == "cpu" else params.compute.workers),
+        device=device, base_scale=base.scale, steps=len(inputs.training) // p.batch, group=group,
+        checkpoint=home() / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
+        log=logger(out / "live") if group.first else lambda history: None,
     )  # fmt: skip
-    out = data / "student"
+    if not group.first:
+        return {}
+    end = trained.finished()
+    end.save(out / "end_point")
     chosen: dict[str, float] = {"alpha": 1.0}
     points: list[dict[str, float]] = []
     if p.init == BASE:
-        chosen, points = interpolation.choose(model.model, base.model.state_dict(), validate, result.history[0], p.keep)
-    model.save(out)
+        chosen, points = interpolation.choose(
+            end.model, base.model.state_dict(), lambda: validate(end), result.history[0], p.keep
+        )
+    end.save(out)
     write_history(out / "interpolation.csv", points)
     write_history(out / "history.csv", result.history)
     return {
-        "recipe": p.recipe, "steps_an_epoch": steps, "pairs": len(training_pairs.captions),
+        "recipe": p.recipe, "steps_an_epoch": len(inputs.training) // p.batch, "pairs": len(pairs.captions),
         "start": result.history[0], "best": result.best, "chosen": {**result.best, **chosen},
     }  # fmt: skip
 
 
 if __name__ == "__main__":
-    run(student)
+    run(student, in_processes=True)

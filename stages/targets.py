@@ -26,13 +26,13 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     threads(params)
     p = params.teacher
     manifest = Manifest(data / "curate", (Split.TRAIN,))
-    features = FeatureSet(manifest, data / "features", p.spans)
+    features = FeatureSet(manifest, data / "features", p.spans, p.inputs)
     model = MetaTeacher.of(features.dimension, p.model_dump()).to(params.compute.device)
     state = load_file(data / "teacher/teacher.safetensors")
     model.load_state_dict(state)
     weights = weights_hash(state)
     metadata = provenance(
-        "targets", code="targets 1", manifest=manifest.fingerprint, model="dclip meta-teacher", weights=weights,
+        "targets", code="targets 2", manifest=manifest.fingerprint, model="dclip meta-teacher", weights=weights,
         features=features.fingerprint, dimension=features.dimension, normalised=True,
         inputs={"weights": weights, "features": features.fingerprint}, parameters=p.model_dump(),
     )  # fmt: skip

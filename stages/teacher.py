@@ -6,14 +6,14 @@ from typing import Any
 from pipeline import files
 from pipeline.params import Params
 from pipeline.schema import Split
-from stages.program import home, run, threads
+from stages.program import LIBRARY, home, run, threads
 
 
 def teacher(params: Params, data: Path) -> dict[str, Any]:
     """Train DCLIP's bidirectional cross-attention teacher on cached features: data/teacher/teacher.safetensors.
 
     Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val. A killed run
-    resumes after its last epoch.
+    resumes at its last checkpoint.
     """
     import torch
     from safetensors.torch import save_file
@@ -27,12 +27,13 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     threads(params)
     p, seed = params.teacher, params.seed
     training, validation = (
-        FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans) for s in (Split.TRAIN, Split.VAL)
+        FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans, p.inputs)
+        for s in (Split.TRAIN, Split.VAL)
     )
     torch.manual_seed(seed)
     model = MetaTeacher.of(training.dimension, p.model_dump()).to(params.compute.device)
     fingerprint = files.fingerprint(
-        code="teacher 1",
+        code=files.code(LIBRARY / "teacher", LIBRARY / "training/loop.py", LIBRARY / "objectives.py", Path(__file__)),
         features=training.fingerprint,
         params=p.model_dump(),
         seed=seed,

@@ -5,5 +5,6 @@ from tempfile import TemporaryDirectory
 
 _HOME = TemporaryDirectory(prefix="dclip-tests-", ignore_cleanup_errors=True)
 os.environ["DCLIP_HOME"] = _HOME.name
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers of pytest-xdist on two cores
 
 import stages  # noqa: E402, F401  sets the environment of everything that is imported later

@@ -95,3 +95,18 @@ def test_a_fingerprint_is_of_the_values_and_not_of_their_order():
 )
 def test_a_fingerprint_changes_with_every_part(other):
     assert files.fingerprint(weights="w", params={"lr": 0.1}) != files.fingerprint(**other)
+
+
+def test_code_is_told_apart_by_what_is_in_it_and_below_it(tmp_path):
+    folder = tmp_path / "room"
+    folder.mkdir()
+    (folder / "a.py").write_text("x = 1\n")
+    (tmp_path / "b.py").write_text("y = 1\n")
+    first = files.code(folder, tmp_path / "b.py")
+    (folder / "notes.txt").write_text("not code")
+    assert files.code(folder, tmp_path / "b.py") == first
+    (folder / "a.py").write_text("x = 2\n")
+    changed = files.code(folder, tmp_path / "b.py")
+    assert changed != first
+    (folder / "c.py").write_text("")
+    assert files.code(folder, tmp_path / "b.py") not in (first, changed)

@@ -1,17 +1,20 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from pipeline.params import ParamsError, load
+import pipeline.params as params_module
+from pipeline.params import ParamsError, Student, Weights, load
 from pipeline.schema import SpanKind
+from pipeline.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
 
 VALID = """
 seed: 1
-compute: {device: cpu, dtype: float32, threads: 1, workers: 1}
+compute: {device: cpu, dtype: float32, threads: 1, workers: 1, processes: 1}
 sources: {sample: [world], path: corpora, quota: {mscoco: 10, flickr30k: 10}}
 sample:
   {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1}
@@ -31,11 +34,13 @@ regions:
 spans: {parser: rules, cap: 4}
 features: {batch: 8, spans: [phrases]}
 teacher:
-  {spans: phrases, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1, temperature: 0.1, caption_dropout: 0,
-   epochs: 1, batch: 2, lr: 0.001}
+  {spans: phrases, inputs: regions, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1, temperature: 0.1,
+   caption_dropout: 0, epochs: 1, batch: 2, lr: 0.001}
 student:
-  {recipe: dclip, init: base, text: frozen, temperature: learnable, epochs: 1, batch: 2, lr: 0.001, weight_decay: 0,
-   keep: 0.9, weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
+  {recipe: dclip, init: base, text: frozen, layers: all, unfreeze: 0, temperature: learnable, captions: 1,
+   pixels: cached, epochs: 1, patience: 0, batch: 2, chunk: 0, lr: 0.001, warmup: 0.05, weight_decay: 0, max_norm: 0,
+   average: 0, precision: float32, compile: false, checkpoint_seconds: 600, keep: 0.9,
+   weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
 zeroshot: {path: zeroshot}
 evaluate: {bootstrap: 10, examples: 1}
 """
@@ -118,6 +123,29 @@ def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
         ({"student__keep": 1.1}, "student.keep", "less than or equal to 1, found 1.1"),
         ({"student__recipe": "dklip"}, "student.recipe", "'dclip'"),
         ({"student__temperature": "warm"}, "student.temperature", "'warm'"),
+        ({"student__temperature": 0.009}, "student.temperature", "greater than or equal to 0.01, found 0.009"),
+        ({"student__layers": 0}, "student.layers", "greater than or equal to 1, found 0"),
+        ({"student__layers": "some"}, "student.layers", "found 'some'"),
+        ({"student__unfreeze": -1}, "student.unfreeze", "greater than or equal to 0, found -1"),
+        ({"student__captions": 0}, "student.captions", "greater than or equal to 1, found 0"),
+        ({"student__captions": "every"}, "student.captions", "found 'every'"),
+        ({"student__pixels": "mapped"}, "student.pixels", "'cached' or 'decoded'"),
+        ({"student__patience": -1}, "student.patience", "greater than or equal to 0, found -1"),
+        ({"student__batch": 1}, "student.batch", "greater than or equal to 2, found 1"),
+        ({"student__chunk": -1}, "student.chunk", "greater than or equal to 0, found -1"),
+        ({"student__chunk": 0.5}, "student.chunk", "0.5"),
+        ({"student__warmup": 1.1}, "student.warmup", "less than or equal to 1, found 1.1"),
+        ({"student__weight_decay": -0.1}, "student.weight_decay", "greater than or equal to 0, found -0.1"),
+        ({"student__max_norm": -1}, "student.max_norm", "greater than or equal to 0, found -1"),
+        ({"student__average": 1}, "student.average", "less than 1, found 1"),
+        ({"student__average": -0.1}, "student.average", "greater than or equal to 0, found -0.1"),
+        ({"student__precision": "half"}, "student.precision", "'float32', 'bfloat16' or 'float16'"),
+        ({"student__compile": "sometimes"}, "student.compile", "'sometimes'"),
+        ({"student__checkpoint_seconds": 0}, "student.checkpoint_seconds", "greater than 0, found 0"),
+        ({"student__weights__hybrid": -1}, "student.weights.hybrid", "greater than or equal to 0, found -1"),
+        ({"student__weights__random": float("inf")}, "student.weights.random", "finite number"),
+        ({"compute__processes": 0}, "compute.processes", "greater than or equal to 1, found 0"),
+        ({"teacher__inputs": "boxes"}, "teacher.inputs", "'regions', 'picture' or 'text'"),
         ({"curate__validation": 1.5}, "curate.validation", "less than 1, found 1.5"),
         ({"curate__test": {"flickr30k": "karpaty"}}, "curate.test.flickr30k", "'karpaty'"),
         ({"regions__image_size": 100}, "regions.image_size", "multiple of 32, found 100"),
@@ -129,6 +157,8 @@ def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
         ({"teacher__batch": 1}, "teacher.batch", "2"),
         ({"teacher": GONE}, "teacher", "required"),
         ({"spans__cap": GONE}, "spans.cap", "required"),
+        ({"student__layers": GONE}, "student.layers", "required"),
+        ({"compute__processes": GONE}, "compute.processes", "required"),
         ({"spans": None}, "spans", "dictionary"),
     ],
 )
@@ -138,8 +168,53 @@ def test_a_wrong_type_or_range_is_named_with_what_was_expected(changed, change, 
     assert reason in line
 
 
-def test_a_switch_is_not_a_number(changed):
-    assert "student.epochs" in refusal(changed, student__epochs=True)
+@pytest.mark.parametrize("name", ["epochs", "patience", "chunk", "unfreeze", "max_norm", "average", "weights__text"])
+def test_a_switch_is_not_a_number(changed, name):
+    named = f"student.{name.replace('__', '.')}"
+    assert f"{named}: Value error, expected a number" in refusal(changed, **{f"student__{name}": True})
+
+
+def test_a_switch_is_neither_layers_nor_captions(changed):
+    for name in ("layers", "captions", "temperature"):
+        assert f"student.{name}" in refusal(changed, **{f"student__{name}": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layers", 3), ("layers", "all"), ("captions", 5), ("captions", "all"), ("temperature", 0.01), ("warmup", 0),
+        ("warmup", 1), ("average", 0.999), ("max_norm", 1.5), ("chunk", 1), ("patience", 2), ("compile", True),
+        ("checkpoint_seconds", 0.5), ("weights", {}), ("pixels", "decoded"),
+    ],
+)  # fmt: skip
+def test_what_stands_at_the_edge_of_a_range_is_taken(changed, name, value):
+    params = changed(**{f"student__{name}": value})
+    expected = Weights() if name == "weights" else value
+    assert getattr(params.student, name) == expected
+
+
+def test_a_weight_that_is_not_given_is_one(changed):
+    assert set(changed(student__weights={"text": 2}).student.weights.model_dump().values()) == {1.0, 2.0}
+
+
+def test_every_recipe_is_accepted_with_the_teacher_that_it_needs(changed):
+    inputs = {"text_only_teacher": "text", "no_regions": "picture"}
+    for name in get_args(Student.model_fields["recipe"].annotation):
+        found = changed(student__recipe=name, teacher__inputs=inputs.get(name, "regions"))
+        assert found.student.recipe == name
+
+
+@pytest.mark.parametrize("name", ["layers", "captions", "temperature"])
+def test_a_parameter_that_may_be_a_number_or_a_word_names_the_word(changed, name):
+    word = "learnable" if name == "temperature" else "all"
+    assert f"Input should be '{word}', found 'some'" in refusal(changed, **{f"student__{name}": "some"})
+
+
+@pytest.mark.parametrize("name", ["layers", "captions", "temperature"])
+def test_a_parameter_that_may_be_a_number_or_a_word_has_the_name_of_the_file(changed, name):
+    message = refusal(changed, **{f"student__{name}": "some"})
+    assert f"student.{name}: " in message
+    assert "function-" not in message
 
 
 def test_all_that_is_wrong_is_named_at_once(changed):
@@ -155,10 +230,33 @@ def test_all_that_is_wrong_is_named_at_once(changed):
         ({"curate__test": {"laion": 0.1}}, "names laion, which sources.quota does not read"),
         ({"curate__test": {}}, "there would be no test split"),
         ({"student__init": "ViT-S-32"}, "set student.text to trainable"),
+        ({"student__unfreeze": 1}, "set it to how many train from the start"),
+        ({"student__recipe": "procrustes", "student__text": "trainable"}, "procrustes maps the base's cached features"),
+        ({"student__recipe": "labclip", "student__text": "trainable"}, "set init to base and text to frozen"),
+        (
+            {"student__recipe": "labclip", "student__init": "ViT-S-32", "student__text": "trainable"},
+            "labclip maps the base's cached features",
+        ),
+        ({"student__recipe": "text_only_teacher"}, "text_only_teacher needs teacher.inputs to be text"),
+        ({"student__recipe": "no_regions"}, "no_regions needs teacher.inputs to be picture"),
+        (
+            {"student__recipe": "no_regions", "teacher__inputs": "text"},
+            "student.recipe no_regions needs teacher.inputs to be picture",
+        ),
     ],
 )
 def test_parameters_that_contradict_each_other_are_refused(changed, change, reason):
     assert reason in refusal(changed, **change)
+
+
+def test_layers_may_be_unfrozen_where_it_is_said_how_many_train_from_the_start(changed):
+    params = changed(student__unfreeze=2, student__layers=1)
+    assert (params.student.layers, params.student.unfreeze) == (1, 2)
+
+
+@pytest.mark.parametrize("recipe", ["procrustes", "labclip"])
+def test_a_linear_map_is_of_the_frozen_base(changed, recipe):
+    assert changed(student__recipe=recipe).student.recipe == recipe
 
 
 def test_the_sample_section_is_only_needed_for_the_sample_world(changed):
@@ -209,3 +307,8 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content, reason):
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=reason):
         load(path)
+
+
+def test_a_recipes_teacher_is_asked_for_before_anything_runs():
+    wanted = {name: recipe.teacher for name, recipe in RECIPES.items() if recipe.teacher}
+    assert wanted == params_module._TEACHERS

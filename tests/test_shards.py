@@ -98,3 +98,46 @@ def test_a_sample_without_an_image_is_an_error_that_names_it(tmp_path):
         tar.add(tmp_path / "text", "mscoco-001.json")
     with pytest.raises(InputError, match="mscoco-001 has no image"):
         next(shards.read(tmp_path))
+
+
+def read_at(path, offset, length):
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(length)
+
+
+def test_the_places_of_images_hold_their_bytes(tmp_path):
+    shards.write(tmp_path, records(5), per_shard=3)
+    found = [(key, read_at(path, *place)) for path in sorted(tmp_path.iterdir()) for key, *place in shards.places(path)]
+    assert found == [(key, data) for key, data, _ in shards.read(tmp_path)]
+
+
+def test_images_of_every_format_and_length_have_a_place(tmp_path):
+    sizes = {"jpg": 1, "png": 511, "webp": 512, "gif": 513}
+    samples = [shards.record(f"a-{name}", name, bytes([7]) * size, n=size) for name, size in sizes.items()]
+    shards.write_one(tmp_path / "000000.tar", samples)
+    found = list(shards.places(tmp_path / "000000.tar"))
+    assert [(key, length) for key, _, length in found] == [(f"a-{name}", size) for name, size in sizes.items()]
+    assert all(read_at(tmp_path / "000000.tar", *place) == bytes([7]) * place[1] for _, *place in found)
+
+
+def test_places_in_a_shard_that_is_not_there_are_an_error_that_names_it(tmp_path):
+    with pytest.raises(InputError, match=r"there is no shard .*000003\.tar; run the stage"):
+        list(shards.places(tmp_path / "000003.tar"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100], ids=["empty", "other bytes"])
+def test_places_in_a_damaged_shard_are_an_error_that_says_what_to_do(tmp_path, content):
+    path = tmp_path / "000000.tar"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"000000\.tar is damaged .*run: dvc checkout"):
+        list(shards.places(path))
+
+
+@pytest.mark.parametrize("length", [300, 700])
+def test_places_in_a_shard_that_was_cut_short_are_an_error_that_says_what_to_do(tmp_path, length):
+    shards.write(tmp_path, records(3), per_shard=3)
+    path = tmp_path / "000000.tar"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"000000\.tar is damaged .*run: dvc checkout"):
+        list(shards.places(path))

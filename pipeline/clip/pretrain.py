@@ -82,7 +82,7 @@ def pretrain(
             image = F.normalize(model.encode_image(clip.normalise(shifted(images[rows], generator))), dim=-1)
             text = F.normalize(model.encode_text(tokens[distinct]), dim=-1)[inverse]
             scale = model.logit_scale.exp().clamp(max=100)
-            loss = objectives.contrastive(image, text, scale, same=ids[:, None] == ids[None, :])
+            loss = objectives.contrastive(image, text, scale, positives=ids[:, None] == ids[None, :])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

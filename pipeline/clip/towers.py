@@ -61,6 +61,12 @@ class Clip:
         return int(self.config["model_cfg"]["text_cfg"].get("context_length", 77))
 
     @property
+    def scale(self) -> float:
+        """1/tau of the model's own similarities."""
+        model: Any = self.model
+        return float(model.logit_scale.detach().exp())
+
+    @property
     def weights(self) -> str:
         """`weights_hash` of the model."""
         return weights_hash(self.model.state_dict())
@@ -89,12 +95,15 @@ class Clip:
 
         return to_pixels
 
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the channels as the tower expects them, float32 [1, 3, 1, 1] each."""
+        cfg = PreprocessCfg(**self.config["preprocess_cfg"])
+        return torch.tensor(cfg.mean).view(1, 3, 1, 1), torch.tensor(cfg.std).view(1, 3, 1, 1)
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, 3, side, side] to the tower's float32 input, channels last."""
-        cfg = PreprocessCfg(**self.config["preprocess_cfg"])
-        mean = torch.tensor(cfg.mean, device=pixels.device).view(1, 3, 1, 1)
-        std = torch.tensor(cfg.std, device=pixels.device).view(1, 3, 1, 1)
-        return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        mean, std = self.statistics()
+        return normalised(pixels, mean.to(pixels.device), std.to(pixels.device))
 
     def save(self, folder: Path) -> None:
         """Write an open_clip local directory: its weights, then its configuration, each whole or not at all."""
@@ -102,6 +111,11 @@ class Clip:
         with files.whole(folder / WEIGHTS) as temporary:
             save_file(state, temporary)
         files.write_json(folder / CONFIG, self.config)
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(pixels / 255 - mean) / std: uint8 [n, 3, side, side] to float32, channels last."""
+    return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def create(config: dict[str, Any]) -> Clip:

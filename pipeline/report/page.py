@@ -133,7 +133,7 @@ def write(
         detected=files.read_json(data / "regions/metrics.json"),
         recall=plots.recall_bars(result.metrics),
         curves=[
-            plots.curves(student, ["loss", "contrastive", "teacher", "preserve", "text"], "student: loss terms"),
+            plots.curves(student, ["loss", *params.student.weights.model_dump()], "student: loss terms"),
             plots.curves(
                 student, [n for n in student if n.startswith("val_") and "recall" in n], "student: val recall@1"
             ),

@@ -61,6 +61,7 @@ class Targets:
             )
         check_unit(table, "z")
         self.metadata = table.metadata
+        self.table = table
         alone = wanted == -1
         self.images: NDArray[np.float16] = rows[alone]
         """float16 [n, d], a row an image."""

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline import objectives
 from pipeline.retrieval.metrics import evaluate
 from pipeline.teacher.data import FeatureSet, TeacherBatch
 from pipeline.teacher.model import MetaTeacher
-from pipeline.training.loop import Loop, Trained
+from pipeline.training.loop import Loop, Trained, differentiate
 from pipeline.training.schedule import warmup_cosine
 
 
@@ -62,8 +63,15 @@ def embed(
 
 
 def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
-    """z of every image alone (text stream masked), unit float32 [n, d]."""
+    """z of every image alone (text stream masked), unit float32 [n, d].
+
+    Of a teacher that reads no pictures it is the mean of what it makes of the picture's captions, made unit again.
+    """
     rows = np.arange(len(features))
+    if not features.reads_pictures:
+        pairs = embed_pairs(teacher, features, batch)
+        owner = torch.from_numpy(np.repeat(rows, np.diff(features.caption_start)))
+        return F.normalize(torch.zeros(len(rows), pairs.shape[1]).index_add_(0, owner, pairs), dim=-1)
     return embed(teacher, features, rows, np.zeros_like(rows), with_text=False, batch=batch)
 
 
@@ -101,31 +109,34 @@ def train(
 
     device = next(teacher.parameters()).device
 
-    def batches(epoch: int) -> Iterator[TeacherBatch]:
-        rng = np.random.default_rng([training.seed, epoch])
-        order = rng.permutation(len(features))
-        for start in range(0, len(order) - training.batch + 1, training.batch):
-            rows = order[start : start + training.batch]
-            with_text = rng.random(len(rows)) >= training.caption_dropout
+    steps = len(features) // training.batch
+
+    def batches(epoch: int, done: int) -> Iterator[TeacherBatch]:
+        order = np.random.default_rng([training.seed, epoch]).permutation(len(features))
+        for step in range(done, steps):
+            rng = np.random.default_rng([training.seed, epoch, step])
+            rows = order[step * training.batch : (step + 1) * training.batch]
+            with_text = (rng.random(len(rows)) >= training.caption_dropout) | (not features.reads_pictures)
             yield features.batch(rows, features.random_captions(rows, rng), with_text).to(device)
 
     def losses(b: TeacherBatch) -> dict[str, Tensor]:
         z = teacher(b.regions, b.region_mask, b.spans, b.span_mask)
         return {"contrastive": objectives.contrastive(z, b.caption, 1 / training.temperature, b.same)}
 
-    def validate() -> dict[str, float]:
+    def validate(module: nn.Module) -> dict[str, float]:
         figures = retrieval_of(embed_images(teacher, validation), validation)
         return {f"val_{name}_recall@1": value for name, value in figures.items()}
 
     def score(figures: dict[str, float]) -> float:
         return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
 
-    optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr)
-    steps = training.epochs * (len(features) // training.batch)
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr, fused=True)
+    total = training.epochs * steps
     loop = Loop(
         what="teacher", module=teacher, optimizer=optimizer,
-        schedule=warmup_cosine(optimizer, warmup=max(1, steps // 20), steps=steps),
-        epochs=training.epochs, seed=training.seed, batches=batches, losses=losses, validate=validate,
+        schedule=warmup_cosine(optimizer, warmup=max(1, total // 20), steps=total),
+        epochs=training.epochs, seed=training.seed, steps=steps, batches=batches, backward=differentiate(losses),
+        validate=validate,
         better=lambda new, old: score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
     )  # fmt: skip
     trained = loop.run()

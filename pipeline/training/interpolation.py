@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from pipeline.progress import track
+from pipeline.training.loop import Figures
 
 STEPS = 10
 """Points between base and student, the student's end included."""
-
-Figures = dict[str, float]
 
 
 def retained(figures: Figures, start: Figures) -> float:

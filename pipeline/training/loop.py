@@ -1,9 +1,10 @@
-"""The training loop that teacher and student share: epochs, best epoch by validation, resume after a kill."""
+"""The training loop that teacher and student share: epochs, best epoch, early stop, averaged weights, exact resume."""
 
 from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +14,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline import files
 from pipeline.errors import InputError
 from pipeline.progress import track
+from pipeline.training.distributed import Group
 
 B = TypeVar("B")
 
-CHECKPOINT_VERSION = 1
+Figures = dict[str, float]
+Terms = dict[str, Tensor]
+"""Named loss terms, already weighted; their sum is minimised."""
+
+CHECKPOINT_VERSION = 2
 
 
 class TrainingDiverged(InputError):
-    """The loss is no longer finite."""
+    """The loss, or its gradient, is no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -36,30 +43,52 @@ class Trained:
         best_epoch: whose weights were kept.
     """
 
-    history: list[dict[str, float]]
+    history: list[Figures]
     best_epoch: int
 
     @property
-    def best(self) -> dict[str, float]:
+    def best(self) -> Figures:
         """Figures of the best epoch."""
         return next(row for row in self.history if row["epoch"] == self.best_epoch)
+
+
+def differentiate(losses: Callable[[B], Terms]) -> Callable[[B, torch.amp.GradScaler], Terms]:
+    """The `backward` of a loop whose loss is one graph: the terms of a batch, their gradients in `.grad`."""
+
+    def backward(batch: B, scaler: torch.amp.GradScaler) -> Terms:
+        terms = losses(batch)
+        scaler.scale(torch.stack(list(terms.values())).sum()).backward()
+        return terms
+
+    return backward
 
 
 @dataclass
 class Loop(Generic[B]):
     """Train `module` for `epochs` epochs and end with the weights of its best one.
 
-    Every epoch starts from a seed of its own, so that a run resumed from its checkpoint equals an uninterrupted one.
+    A checkpoint holds everything that a step depends on: weights, optimizer, schedule, generators, and how many steps
+    of the epoch are done. So a run killed at any moment and run again equals one that was not (bit for bit on CPU).
 
     Attributes:
         what: one word for progress and errors.
         module: what is trained; its state_dict is the result.
-        batches: epoch (from 1) to its batches.
-        losses: a batch to its loss terms, already weighted; their sum is minimised.
-        validate: the module's figures on validation data.
+        batches: epoch (from 1) and steps to leave out, to its batches.
+        backward: adds a batch's gradients to `.grad`, with its loss multiplied by the scaler; returns its terms.
+        validate: figures of a module on validation data.
         better: whether the first figures are better than the second.
+        steps: steps of an epoch.
+        name_batch: says which samples a batch holds, for an error.
+        begin: called before an epoch, before the first also; returns what the optimizer trains in it.
+        max_norm: gradients are scaled down to this Euclidean length; 0 for never.
+        patience: epochs without a better one after which training stops; 0 for never.
+        average: decay a step of an exponential moving average of the weights, which is then the result; 0 for none.
+        scaler: of float16 gradients.
+        group: the processes that train together; the first validates and saves.
         checkpoint: file for resuming, removed by nobody here; None for none.
+        interval: seconds after which a checkpoint is written within an epoch; one is written after each epoch anyway.
         fingerprint: of everything the run depends on; a checkpoint of another one is not used.
+        log: is given the history after every epoch, and after resuming.
     """
 
     what: str
@@ -68,82 +97,163 @@ class Loop(Generic[B]):
     schedule: LRScheduler
     epochs: int
     seed: int
-    batches: Callable[[int], Iterable[B]]
-    losses: Callable[[B], dict[str, Tensor]]
-    validate: Callable[[], dict[str, float]]
-    better: Callable[[dict[str, float], dict[str, float]], bool]
+    batches: Callable[[int, int], Iterable[B]]
+    backward: Callable[[B, torch.amp.GradScaler], Terms]
+    validate: Callable[[nn.Module], Figures]
+    better: Callable[[Figures, Figures], bool]
+    steps: int
+    name_batch: Callable[[B], str] = lambda batch: ""
+    begin: Callable[[int], None] = lambda epoch: None
+    max_norm: float = 0.0
+    patience: int = 0
+    average: float = 0.0
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
+    group: Group = field(default_factory=Group)
     checkpoint: Path | None = None
+    interval: float = 600.0
     fingerprint: str = ""
-    history: list[dict[str, float]] = field(default_factory=list)
+    log: Callable[[list[Figures]], None] = lambda history: None
+    history: list[Figures] = field(default_factory=list)
     best: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self._averaged: AveragedModel | None = None
+        if self.average:
+            self._averaged = AveragedModel(self.module, multi_avg_fn=get_ema_multi_avg_fn(self.average))
+        self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._sums: Figures = {}
+        self._saved = time.monotonic()
 
     def run(self) -> Trained:
         """Train; afterwards `module` holds the best epoch's weights.
 
         Raises:
-            TrainingDiverged: a loss is NaN or infinite.
+            TrainingDiverged: a loss or a gradient is NaN or infinite.
+            InputError: an epoch has no step, or not all processes have the same checkpoint.
         """
-        start = self._resume()
-        if start == 1:
-            self.history.append({"epoch": 0, **self.validate()})
-        for epoch in track(range(start, self.epochs + 1), self.what, unit="epochs"):
-            torch.manual_seed(self.seed * 100_003 + epoch)
-            means = self._epoch(epoch)
-            figures = self.validate()
-            self.history.append({"epoch": epoch, **means, **figures})
-            if self.best is None or self.better(figures, self.best["figures"]):
-                self.best = {"epoch": epoch, "figures": figures, "state": copy.deepcopy(self.module.state_dict())}
-            self._save(epoch)
+        if self.steps == 0:
+            raise InputError(f"{self.what}: an epoch has no full batch; lower {self.what}.batch or keep more samples")
+        epoch, done = self._resume()
+        if len(places := self.group.everywhere((epoch, done))) > 1:
+            raise InputError(
+                f"{self.what}: processes would go on from different (epoch, step): {sorted(places)}; let all machines "
+                f"share DCLIP_HOME, or remove {self.checkpoint}"
+            )
+        if not self.history:
+            self.history.append({"epoch": 0, **self.group.from_first(lambda: self.validate(self._result))})
+        self.log(self.history)
+        while epoch <= self.epochs and not self._stopped():
+            self._epoch(epoch, done)
+            epoch, done = epoch + 1, 0
         assert self.best is not None, "epochs is at least 1"
         self.module.load_state_dict(self.best["state"])
         return Trained(self.history, int(self.best["epoch"]))
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        steps = 0
-        for batch in self.batches(epoch):
-            terms = self.losses(batch)
-            loss = torch.stack(list(terms.values())).sum()
-            value = loss.item()
-            if not math.isfinite(value):
-                parts = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
-                saved = self.checkpoint is not None and self.checkpoint.is_file()
-                raise TrainingDiverged(
-                    f"{self.what}: loss is {value} in epoch {epoch}, step {steps + 1} ({parts}). "
-                    f"Lower {self.what}.lr, or raise its temperature"
-                    + (f"; the last good epoch is in {self.checkpoint}" if saved else "")
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            self.schedule.step()
-            steps += 1
-            for name, term in {**terms, "loss": loss}.items():
-                sums[name] = sums.get(name, 0.0) + term.item()
-        if steps == 0:
-            raise InputError(f"{self.what}: an epoch has no full batch; lower {self.what}.batch or keep more samples")
-        return {name: value / steps for name, value in sums.items()}
+    @property
+    def _result(self) -> nn.Module:
+        return self.module if self._averaged is None else self._averaged.module
 
-    def _save(self, epoch: int) -> None:
-        if self.checkpoint is None:
+    def _stopped(self) -> bool:
+        since = self.history[-1]["epoch"] - (self.best["epoch"] if self.best else 0)
+        return bool(self.patience and since >= self.patience)
+
+    def _epoch(self, epoch: int, done: int) -> None:
+        if done == 0:
+            torch.manual_seed(self.seed * 100_003 + epoch)
+            self._sums = {}
+        self.begin(epoch)
+        batches: Iterable[B] = self.batches(epoch, done)
+        if self.group.first:
+            title = f"{self.what}, epoch {epoch} of {self.epochs}"
+            batches = track(batches, title, total=self.steps - done, unit="steps")
+        for batch in batches:
+            self._step(batch, epoch, done + 1)
+            done += 1
+            if done < self.steps and time.monotonic() - self._saved >= self.interval:
+                self._save(epoch, done)
+        means = {name: value / self.steps for name, value in self._sums.items()}
+        figures = self.group.from_first(lambda: self.validate(self._result))
+        self.history.append({"epoch": epoch, **means, "lr": float(self.schedule.get_last_lr()[0]), **figures})
+        if self.best is None or self.better(figures, self.best["figures"]):
+            self.best = {"epoch": epoch, "figures": figures, "state": copy.deepcopy(self._result.state_dict())}
+        self._save(epoch + 1, 0)
+        self.log(self.history)
+
+    def _step(self, batch: B, epoch: int, number: int) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = self.backward(batch, self.scaler)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.get_total_norm([p.grad for p in self._trained if p.grad is not None])
+        *values, length = torch.stack([*(term.detach().float() for term in terms.values()), norm.float()]).tolist()
+        named = dict(zip(terms, values, strict=True))
+        if not math.isfinite(sum(values)):
+            raise TrainingDiverged(self._advice("loss", sum(values), batch, named, epoch, number))
+        if math.isfinite(length):
+            self._add("gradient_norm", length)
+        elif (
+            not self.scaler.is_enabled() or self.scaler.get_scale() < 1
+        ):  # a scaler leaves the step out, and scales less
+            raise TrainingDiverged(self._advice("gradient", length, batch, named, epoch, number))
+        if self.max_norm:
+            nn.utils.clip_grads_with_norm_(self._trained, self.max_norm, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self.module)
+        for name, value in named.items():
+            self._add(name, value)
+        self._add("loss", sum(values))
+
+    def _add(self, name: str, value: float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def _advice(self, what: str, found: float, batch: B, terms: Figures, epoch: int, number: int) -> str:
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        saved = self.checkpoint is not None and self.checkpoint.is_file()
+        samples = self.name_batch(batch)
+        return (
+            f"{self.what}: {what} is {found} in epoch {epoch}, step {number} ({parts})"
+            + (f", of {samples}" if samples else "")
+            + f". Lower {self.what}.lr, raise its temperature"
+            + (" or compute in float32 or bfloat16" if self.scaler.is_enabled() else "")
+            + (f"; the last good checkpoint is {self.checkpoint}" if saved else "")
+        )
+
+    def _save(self, epoch: int, done: int) -> None:
+        """Write a checkpoint from which `epoch` goes on after `done` steps."""
+        self._saved = time.monotonic()
+        if self.checkpoint is None or not self.group.first:
             return
         state = {
-            "version": CHECKPOINT_VERSION, "fingerprint": self.fingerprint, "epoch": epoch, "history": self.history,
-            "best": self.best, "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "version": CHECKPOINT_VERSION, "fingerprint": self.fingerprint, "epoch": epoch, "done": done,
+            "sums": self._sums, "history": self.history, "best": self.best, "module": self.module.state_dict(),
+            "averaged": None if self._averaged is None else self._averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(), "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }  # fmt: skip
         with files.whole(self.checkpoint) as temporary:
             torch.save(state, temporary)
 
-    def _resume(self) -> int:
+    def _resume(self) -> tuple[int, int]:
+        """Read this run's checkpoint, if there is one: the epoch to go on with, and how many of its steps are done."""
         if self.checkpoint is None or not self.checkpoint.is_file():
-            return 1
+            return 1, 0
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         if (state["version"], state["fingerprint"]) != (CHECKPOINT_VERSION, self.fingerprint):
-            return 1
+            return 1, 0
         self.module.load_state_dict(state["module"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.history, self.best = state["history"], state["best"]
-        print(f"{self.what}: resumed after epoch {state['epoch']} from {self.checkpoint}")
-        return int(state["epoch"]) + 1
+        self.scaler.load_state_dict(state["scaler"])
+        self.history, self.best, self._sums = state["history"], state["best"], state["sums"]
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda_rng"])
+        epoch, done = int(state["epoch"]), int(state["done"])
+        if self.group.first:
+            print(f"{self.what}: resumed after epoch {epoch - 1} and {done} steps from {self.checkpoint}")
+        return epoch, done

@@ -229,17 +229,19 @@ class Recomputation:
     def _targets(self) -> tuple[int, float]:
         targets, manifest = self.artefacts.targets()
         p = Table(self.artefacts.data / "targets/targets.arrow").json("parameters")
-        features = FeatureSet(manifest, self.artefacts.data / "features", SpanKind(p["spans"]))
+        features = FeatureSet(manifest, self.artefacts.data / "features", SpanKind(p["spans"]), p["inputs"])
         teacher = MetaTeacher.of(features.dimension, p).to(self.device)
         teacher.load_state_dict(self.artefacts.teacher)
         teacher.eval()
         rows = self._drawn(len(manifest))
         captions = features.random_captions(rows, self.rng)
-        alone = embed(teacher, features, rows, np.zeros_like(rows), with_text=False)
         pairs = embed(teacher, features, rows, captions, with_text=True)
-        first, of_images = _distance(alone.numpy(), targets.images[rows])
-        second, of_pairs = _distance(pairs.numpy(), targets.pairs[features.caption_start[rows] + captions])
-        return first + second, max(of_images, of_pairs)
+        found = _distance(pairs.numpy(), targets.pairs[features.caption_start[rows] + captions])
+        if not features.reads_pictures:
+            return found
+        alone = embed(teacher, features, rows, np.zeros_like(rows), with_text=False)
+        count, largest = _distance(alone.numpy(), targets.images[rows])
+        return found[0] + count, max(found[1], largest)
 
 
 def _distance(anew: NDArray[np.float32], held: NDArray[np.float16]) -> tuple[int, float]:

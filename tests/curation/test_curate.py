@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tiny_corpora import coco, flickr, png
@@ -14,6 +15,7 @@ from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import EmptySplit, ImageChanged, curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.select import Rules
+from pipeline.errors import InputError
 from pipeline.manifest import Manifest
 from pipeline.schema import MANIFEST, REJECTED, Split
 from pipeline.tables import ContractError
@@ -185,6 +187,78 @@ def test_a_shard_that_is_too_short_is_refused(curated, tmp_path):
     shards.write(tmp_path / "copy" / "test", samples[:1], per_shard=5)
     with pytest.raises(ContractError, match="holds None where the manifest has"):
         list(Manifest(tmp_path / "copy", (Split.TEST,)).images("check"))
+
+
+def copied(curated, tmp_path, change):
+    """A manifest of the train split whose shards hold `change` of their samples."""
+    folder = tmp_path / "copy"
+    shutil.copytree(curated[0], folder)
+    for path in sorted((folder / "train").iterdir()):
+        samples = change(list(shards.read_one(path)))
+        shards.write_one(path, [shards.record(key, "png", data, captions=["a"]) for key, data, _ in samples])
+    return Manifest(folder, (Split.TRAIN,))
+
+
+@pytest.mark.parametrize("splits", [tuple(Split), (Split.TRAIN,), (Split.TEST, Split.VAL)])
+def test_an_image_read_by_itself_is_that_of_the_whole_reading(curated, splits):
+    manifest = Manifest(curated[0], splits)
+    wanted = [data for _, data in manifest.images("check")]
+    rows = np.random.default_rng(0).permutation(len(manifest))
+    assert len(rows) == len(wanted)
+    assert [manifest.image(int(row)) for row in rows] == [wanted[row] for row in rows]
+
+
+def test_an_image_is_found_by_its_key_wherever_in_the_shard_it_is(curated, tmp_path):
+    manifest = copied(curated, tmp_path, lambda samples: samples[::-1])
+    assert [manifest.image(i) for i in range(len(manifest))] == [
+        data for _, data in Manifest(curated[0], (Split.TRAIN,)).images("check")
+    ]
+
+
+def test_an_image_of_other_bytes_is_refused_with_both_hashes(curated, tmp_path):
+    manifest = copied(curated, tmp_path, lambda samples: [(key, data + b"!", record) for key, data, record in samples])
+    with pytest.raises(ContractError, match=r"000000\.tar: the image of .* has sha256 .*, the manifest has") as caught:
+        manifest.image(1)
+    assert manifest.keys[1] in str(caught.value)
+    assert manifest.rows[1]["image_sha256"] in str(caught.value)
+
+
+def test_an_image_that_its_shard_does_not_hold_is_named_with_it(curated, tmp_path):
+    manifest = copied(curated, tmp_path, lambda samples: samples[:-1])
+    with pytest.raises(
+        ContractError, match=r"train/000000\.tar has no image of .*; run: dvc repro -sf curate"
+    ) as caught:
+        manifest.image(0)
+    places = [(row["shard"], row["row"]) for row in manifest.rows]
+    last = max(row for shard, row in places if shard == 0)
+    assert f"no image of {manifest.keys[places.index((0, last))]};" in str(caught.value)
+
+
+def test_an_image_of_a_shard_that_is_cut_while_it_is_read_is_refused(curated, tmp_path):
+    manifest = copied(curated, tmp_path, lambda samples: samples)
+    manifest.image(0)
+    path = manifest.folder / "train/000000.tar"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ContractError, match="has sha256"):
+        manifest.image(0)
+
+
+def test_an_image_behind_damage_in_its_shard_is_missed(curated, tmp_path):
+    manifest = copied(curated, tmp_path, lambda samples: samples)
+    path = manifest.folder / "train/000000.tar"
+    places = list(shards.places(path))
+    data = bytearray(path.read_bytes())
+    data[places[1][1] - 512 : places[1][1]] = b"x" * 512  # the header of the second image
+    path.write_bytes(data)
+    with pytest.raises(ContractError, match=f"has no image of {places[1][0]};"):
+        manifest.image(0)
+
+
+def test_an_image_of_a_shard_that_is_gone_names_the_stage(curated, tmp_path):
+    manifest = copied(curated, tmp_path, lambda samples: samples)
+    (manifest.folder / "train/000000.tar").unlink()
+    with pytest.raises(InputError, match=r"there is no shard .*000000\.tar; run the stage that writes it"):
+        manifest.image(0)
 
 
 def test_shards_of_an_earlier_larger_run_are_removed(curated, corpora, tmp_path):

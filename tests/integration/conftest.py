@@ -5,7 +5,6 @@ import socket
 import pytest
 from tiny_world import STAGES, execute, tiny
 
-
 LOOPBACK = ("127.0.0.1", b"127.0.0.1")
 
 

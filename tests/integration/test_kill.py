@@ -1,5 +1,6 @@
-"""SIGKILL at random moments of the regions and features stages."""
+"""SIGKILL at random moments of the regions, features and student stages."""
 
+import copy
 import json
 import os
 import random
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 from test_stages import digests
 
 KILLS = 10
 """Of each stage: twenty in all."""
+STUDENT_KILLS = 6
 SEGMENT_BYTES = 6000
 COLLECTIONS = {"detect": ["boxes", "crops"], "pictures": ["pictures"], "texts": ["texts", "tokens"]}
 """Where the results of each kind of forward go."""
@@ -117,3 +120,38 @@ def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(world, runner, tm
         resumed += sum(after.values()) < sum(whole.values())
         shutil.rmtree(data.parent)
     assert resumed, "no run that was killed had left anything to go on from"
+
+
+def test_a_student_killed_at_any_moment_ends_with_the_same_weights(world, runner, tmp_path):
+    given, params = world
+    changed = copy.deepcopy(params)
+    changed["student"] |= {"epochs": 4, "batch": 16, "checkpoint_seconds": 1e-6}  # after every step
+    random.seed("student")
+
+    def fresh(name: str) -> tuple[Path, Path]:
+        root = tmp_path / name
+        (root / "data").mkdir(parents=True)
+        for folder in ("sample", "models", "curate", "features", "targets"):
+            (root / "data" / folder).symlink_to(given / folder)
+        return root / "data", root / "home"
+
+    durations = []
+    for attempt in range(2):  # the first reads everything from the disk and takes much longer than those to be killed
+        data, home = fresh(f"whole {attempt}")
+        start = time.monotonic()
+        assert runner.run("student", changed, data, home) == 0
+        durations.append(time.monotonic() - start)
+    whole = digests(data / "student")
+    assert {"open_clip_model.safetensors", "end_point/open_clip_model.safetensors", "live/metrics.json"} <= set(whole)
+
+    killed = resumed = 0
+    while killed < STUDENT_KILLS:
+        data, home = fresh(f"killed {killed}")
+        if runner.run("student", changed, data, home, kill_after=random.uniform(0.2, 0.8) * min(durations)) == 0:
+            shutil.rmtree(data.parent)
+            continue  # it was quicker than the moment that was drawn
+        killed += 1
+        resumed += any(torch.load(path, weights_only=True)["done"] for path in home.glob("runs/*/student.pt"))
+        assert runner.run("student", changed, data, home) == 0
+        assert digests(data / "student") == whole
+    assert resumed, "no run was killed within an epoch after a checkpoint"

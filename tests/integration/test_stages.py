@@ -177,7 +177,8 @@ def test_same_parameters_give_the_same_models_and_results(world, tmp_path, monke
 @pytest.mark.parametrize(
     "recipe, text, init",
     [
-        ("contrastive", "frozen", "base"),
+        ("hard_negatives", "frozen", "base"),
+        ("procrustes", "frozen", "base"),
         ("dclip", "trainable", "base"),
         ("shuffled_targets", "frozen", "base"),
         ("continue_base", "frozen", "base"),

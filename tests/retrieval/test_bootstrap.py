@@ -77,3 +77,15 @@ def test_exchanging_the_models_mirrors_the_interval(queries):
     assert there["low"] >= -1 and there["high"] <= 1
     assert back["value"] == pytest.approx(-there["value"])
     assert (back["low"], back["high"]) == pytest.approx((-there["high"], -there["low"]))
+
+
+def test_runs_are_drawn_too():
+    # Two runs, one gains everything and one nothing: both, twice the better or twice the worse are drawn.
+    found = interval([0, 0, 0], [[1, 1, 1], [0, 0, 0]], [0, 1, 2])
+    assert found == {"value": 0.5, "low": 0, "high": 1}
+
+
+def test_runs_are_paired():
+    # Both runs of one model are 1/2 better than those of the other, however different the runs are.
+    found = interval([[0, 0], [0.5, 0.5]], [[0.5, 0.5], [1, 1]], [0, 1])
+    assert found == {"value": 0.5, "low": 0.5, "high": 0.5}

@@ -54,8 +54,8 @@ def how(**changed):
 
 def test_training_lowers_the_loss_and_reports_both_directions(sets):
     made = teacher()
-    history = train(made, *sets, how()).history
-    assert history[-1]["loss"] < history[1]["loss"] - 0.1
+    history = train(made, *sets, how(caption_dropout=0.0)).history
+    assert history[-1]["loss"] < 0.9 * history[1]["loss"]
     assert set(history[0]) == {"epoch", "val_text_to_image_recall@1", "val_image_to_text_recall@1"}
     assert not made.training
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training.interpolation import STEPS, choose, mix, retained
+from pipeline.training.interpolation import STEPS, choose, mix, retained, retrieval
 
 
 def figures(alpha, zeroshot):
@@ -58,3 +58,33 @@ def test_retained_is_the_worst_of_the_class_groups():
     start = {"val_zeroshot_top1": 0.5, "val_zeroshot_unseen_top1": 0.4, "val_text_to_image_recall@1": 0.1}
     assert retained({"val_zeroshot_top1": 0.5, "val_zeroshot_unseen_top1": 0.2}, start) == pytest.approx(0.5)
     assert retained({}, {"val_text_to_image_recall@1": 0.1}) == 1.0
+    assert retained({"val_zeroshot_top1": 0.6}, {"val_zeroshot_top1": 0.5}) == pytest.approx(1.2)
+
+
+def test_an_accuracy_of_nothing_cannot_be_lost():
+    start = {"val_zeroshot_top1": 0.0, "val_zeroshot_unseen_top1": 0.4}
+    assert retained({"val_zeroshot_top1": 0.0, "val_zeroshot_unseen_top1": 0.3}, start) == pytest.approx(0.75)
+
+
+def test_retrieval_is_the_sum_of_both_ways():
+    assert retrieval(figures(1.0, lambda alpha: 9.9)) == pytest.approx(0.2 + 0.3)
+
+
+def test_the_ends_of_the_line_are_base_and_student():
+    base, student = {"weight": torch.tensor([0.1, 2.3])}, {"weight": torch.tensor([1.7, -4.9])}
+    assert torch.equal(mix(base, student, 0.0)["weight"], base["weight"])
+    assert torch.equal(mix(base, student, 1.0)["weight"], student["weight"])
+
+
+def test_the_points_say_what_was_found_and_the_first_is_the_base():
+    _, chosen, points = walk(lambda alpha: 0.5 - 0.1 * alpha, keep=0.9)
+    assert points[0] == {"alpha": 0.0, **figures(0.0, lambda alpha: 0.5)}
+    assert points[5] == pytest.approx({"alpha": 0.5, **figures(0.5, lambda alpha: 0.45)})
+    assert chosen in points[1:]
+
+
+def test_the_way_itself_leaves_the_ends_as_they_were():
+    model, base = line()
+    choose(model, base, lambda: figures(0.0, lambda alpha: 0.5), figures(0.0, lambda alpha: 0.5), 1.0)
+    assert base["weight"].item() == 0.0
+    assert model.weight.item() == pytest.approx(1 / STEPS), "of equal points the first"

@@ -8,9 +8,12 @@ from PIL import Image
 from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
+from pipeline import shards
+from pipeline.ahead import ahead
 from pipeline.manifest import Manifest
 from pipeline.schema import Split
-from pipeline.training.pixels import cached
+from pipeline.tables import ContractError
+from pipeline.training.pixels import Decoded, cached
 
 SAMPLES = {Split.TRAIN: {"mscoco-1": ["a"], "mscoco-2": ["b"]}, Split.VAL: {"mscoco-3": ["c"]}}
 
@@ -82,3 +85,46 @@ def test_a_kill_while_decoding_leaves_no_file(clip, manifest, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         cached(clip, manifest, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_pictures_decoded_when_they_are_read_are_those_that_are_cached(clip, manifest, tmp_path):
+    wanted, found = cached(clip, manifest, tmp_path / "cache"), Decoded(clip, manifest)
+    assert len(found) == len(wanted) == 3
+    for rows in ([0, 1, 2], [2, 0], [1], [1, 1, 0]):
+        rows = np.array(rows)
+        assert (found[rows].dtype, found[rows].shape) == (np.uint8, (len(rows), 3, 32, 32))
+        assert np.array_equal(found[rows], wanted[rows])
+
+
+def test_pictures_decoded_when_they_are_read_take_no_disk_space(clip, manifest, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    Decoded(clip, manifest)[np.arange(3)]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_threads_may_decode_at_the_same_time(clip, manifest, tmp_path):
+    wanted, found = cached(clip, manifest, tmp_path / "cache"), Decoded(clip, manifest)
+    rows = [np.random.default_rng(i).integers(0, 3, 2) for i in range(20)]
+    for own, pixels in zip(rows, ahead(found.__getitem__, rows, threads=4, depth=8), strict=True):
+        assert np.array_equal(pixels, wanted[own])
+
+
+def test_a_manifest_without_pictures_has_none(clip, manifest):
+    assert len(Decoded(clip, Manifest(manifest.folder, (Split.TEST,)))) == 0
+
+
+def test_a_picture_that_is_gone_is_found_out_before_training(clip, manifest):
+    key, data, _ = next(shards.read(manifest.folder / "train"))
+    shards.write(manifest.folder / "train", [shards.record(key, "png", data)], per_shard=5)
+    with pytest.raises(ContractError, match="has no image of mscoco-2"):
+        Decoded(clip, manifest)
+
+
+def test_a_picture_of_other_bytes_is_an_error_when_it_is_read(clip, manifest):
+    first, second = shards.read(manifest.folder / "train")
+    samples = [shards.record(key, "png", data) for key, data in ((first[0], first[1]), (second[0], second[1][::-1]))]
+    shards.write(manifest.folder / "train", samples, per_shard=5)
+    found = Decoded(clip, manifest)
+    assert len(found[np.array([2, 0])]) == 2
+    with pytest.raises(ContractError, match="the image of mscoco-2 has sha256"):
+        found[np.array([0, 1])]

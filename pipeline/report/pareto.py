@@ -1,0 +1,48 @@
+"""Recipes on one map: retrieval gained against zero-shot kept, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.report import svg
+
+
+def _kept(row: Mapping[str, Any], seed: int | None = None) -> float:
+    shares = row["retained"].values()
+    return min((s["mean"] if seed is None else s["values"][seed] for s in shares), default=1.0)
+
+
+def plot(rows: Sequence[Mapping[str, Any]], base: float, ways: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Two panels: every recipe on test data, and on validation data its way from the base's weights to its own.
+
+    Args:
+        rows: of `pipeline.comparison.compare`.
+        base: the base's text-to-image recall@1.
+        ways: for each recipe (share of zero-shot retained, text-to-image recall@1) at every point of interpolation.
+    """
+    with svg.style() as plt:
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+        colours = {row["recipe"]: plt.cm.tab20(i % 20) for i, row in enumerate(rows)}
+        left.scatter([1.0], [base], marker="*", s=90, color=svg.GREY, label="base")
+        for row in rows:
+            colour, way = colours[row["recipe"]], row["text_to_image"]
+            for seed, value in enumerate(way["values"]):
+                left.scatter([_kept(row, seed)], [value], s=6, color=colour, alpha=0.6)
+            left.errorbar(
+                [_kept(row)], [way["mean"]], fmt="o", color=colour, capsize=2, linewidth=0.8, label=row["recipe"],
+                yerr=[[max(0.0, way["difference"]["value"] - way["difference"]["low"])],
+                      [max(0.0, way["difference"]["high"] - way["difference"]["value"])]],
+            )  # fmt: skip
+        front = sorted((_kept(row), row["text_to_image"]["mean"]) for row in rows if row["front"])
+        left.plot(*zip(*front, strict=True), color=svg.GREY, linewidth=0.8, linestyle=":", zorder=0)
+        left.set_title("test: chosen points, 95 % intervals of the difference to the base", fontsize=9)
+        for recipe, points in ways.items():
+            right.plot(*zip(*points, strict=True), color=colours[recipe], marker=".", markersize=3, linewidth=1)
+        right.set_title("validation: from the base to the end of training", fontsize=9)
+        for axis in (left, right):
+            axis.set_xlabel("zero-shot retained, the worse of seen and unseen classes")
+            axis.set_ylabel("text to image recall@1")
+        figure.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=7, loc="center left",
+                      bbox_to_anchor=(0.92, 0.5))  # fmt: skip
+        return svg.text(figure)

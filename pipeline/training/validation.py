@@ -1,0 +1,59 @@
+"""What epochs and interpolation points are chosen by: retrieval and zero-shot on validation data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline import zeroshot
+from pipeline.clip import encode
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.retrieval.metrics import evaluate
+from pipeline.training.batches import Pairs
+from pipeline.training.loop import Figures
+from pipeline.zeroshot import ZeroshotSet
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Retrieval and zero-shot of a CLIP on validation data.
+
+    Attributes:
+        pairs: of validation, with pixels.
+        classes: the zero-shot set of validation.
+        class_pixels: its pictures, uint8 [n, 3, side, side].
+        class_weights: the base's, float32 [classes, d]: those of a student whose text tower is frozen.
+        train_text: whether the text tower has to be run.
+        compute: where and how.
+    """
+
+    pairs: Pairs
+    classes: ZeroshotSet
+    class_pixels: NDArray[np.uint8]
+    class_weights: Tensor
+    train_text: bool
+    compute: Compute
+
+    def __call__(self, clip: Clip) -> Figures:
+        """Recall@1 both ways, and zero-shot top-1 of seen and unseen classes."""
+        rows = np.arange(len(self.pairs.captions))
+        parts = (self.pairs.pixels[rows[at : at + self.compute.batch]] for at in rows[:: self.compute.batch])
+        images = torch.cat([encode.images(clip, part, self.compute) for part in parts]).numpy()
+        if self.train_text:
+            weights = zeroshot.class_weights(clip, self.classes, self.compute)
+            texts = encode.texts(clip, [t for ts in self.pairs.captions for t in ts], self.compute).numpy()
+        else:
+            weights = self.class_weights
+            texts = self.pairs.caption_vectors.astype(np.float32)
+        figures = evaluate(images, texts, self.pairs.owner)
+        found = {f"val_{way}_recall@1": float(f["recall@1"].mean()) for way, f in figures.items()}
+        vectors = zeroshot.image_vectors(clip, self.class_pixels, self.compute)
+        for name, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
+            if top := zeroshot.accuracy(vectors, weights, self.classes, seen=seen):
+                found[f"val_{name}_top1"] = top["top1"]
+        return found
