@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from pipeline.progress import track
 from pipeline.training.loop import Figures
 
-STEPS = 10
-"""Points between base and student, the student's end included."""
+ALPHAS = (0.025, 0.05, *(i / 10 for i in range(1, 11)))
+"""Points between base and student, the student's end included; closer at the base, where a student that forgets much
+has its choice."""
 
 
 def retained(figures: Figures, start: Figures) -> float:
@@ -50,8 +51,7 @@ def choose(
     """
     student = {name: value.clone() for name, value in model.state_dict().items()}
     points: list[Figures] = []
-    for step in track(range(1, STEPS + 1), "interpolate", unit="points"):
-        alpha = step / STEPS
+    for alpha in track(ALPHAS, "interpolate", unit="points"):
         model.load_state_dict(mix(base, student, alpha))
         points.append({"alpha": alpha, **validate()})
     enough = [point for point in points if retained(point, start) >= keep]

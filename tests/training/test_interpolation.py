@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training.interpolation import STEPS, choose, mix, retained, retrieval
+from pipeline.training.interpolation import ALPHAS, choose, mix, retained, retrieval
 
 
 def figures(alpha, zeroshot):
@@ -40,7 +40,7 @@ def test_the_student_itself_is_taken_where_it_keeps_enough():
     model, chosen, points = walk(lambda alpha: 0.5, keep=1.0)
     assert chosen["alpha"] == 1.0
     assert model.weight.item() == 1.0
-    assert [p["alpha"] for p in points] == pytest.approx([i / STEPS for i in range(STEPS + 1)])
+    assert [p["alpha"] for p in points] == pytest.approx([0, *ALPHAS])
 
 
 def test_the_best_retrieval_among_points_that_keep_enough_is_taken():
@@ -51,7 +51,7 @@ def test_the_best_retrieval_among_points_that_keep_enough_is_taken():
 
 def test_where_no_point_keeps_enough_the_one_that_keeps_most_is_taken():
     _, chosen, _ = walk(lambda alpha: 0.5 - 0.4 * alpha, keep=0.99)
-    assert chosen["alpha"] == pytest.approx(1 / STEPS)
+    assert chosen["alpha"] == pytest.approx(ALPHAS[0])
 
 
 def test_retained_is_the_worst_of_the_class_groups():
@@ -79,7 +79,7 @@ def test_the_ends_of_the_line_are_base_and_student():
 def test_the_points_say_what_was_found_and_the_first_is_the_base():
     _, chosen, points = walk(lambda alpha: 0.5 - 0.1 * alpha, keep=0.9)
     assert points[0] == {"alpha": 0.0, **figures(0.0, lambda alpha: 0.5)}
-    assert points[5] == pytest.approx({"alpha": 0.5, **figures(0.5, lambda alpha: 0.45)})
+    assert points[7] == pytest.approx({"alpha": 0.5, **figures(0.5, lambda alpha: 0.45)})
     assert chosen in points[1:]
 
 
@@ -87,4 +87,4 @@ def test_the_way_itself_leaves_the_ends_as_they_were():
     model, base = line()
     choose(model, base, lambda: figures(0.0, lambda alpha: 0.5), figures(0.0, lambda alpha: 0.5), 1.0)
     assert base["weight"].item() == 0.0
-    assert model.weight.item() == pytest.approx(1 / STEPS), "of equal points the first"
+    assert model.weight.item() == pytest.approx(ALPHAS[0]), "of equal points the first"
