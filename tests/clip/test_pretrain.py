@@ -47,24 +47,24 @@ def test_equal_seeds_give_equal_weights():
 def test_equal_captions_of_a_batch_are_positives_of_each_other(monkeypatch):
     given = []
 
-    def spy(image, text, scale, same):
-        given.append((text.detach(), same))
-        return contrastive(image, text, scale, same)
+    def spy(image, text, scale, positives):
+        given.append((text.detach(), positives))
+        return contrastive(image, text, scale, positives)
 
     monkeypatch.setattr(objectives, "contrastive", spy)
     trained(epochs=1)
     assert len(given) == 4
-    for text, same in given:
-        assert same.sum() > 8
-        assert torch.equal(same, (text[:, None] == text[None, :]).all(dim=-1))
+    for text, positives in given:
+        assert positives.sum() > 8
+        assert torch.equal(positives, (text[:, None] == text[None, :]).all(dim=-1))
 
 
 def test_an_unfull_batch_is_left_to_the_next_epoch(monkeypatch):
     sizes = []
 
-    def spy(image, text, scale, same):
+    def spy(image, text, scale, positives):
         sizes.append(len(image))
-        return contrastive(image, text, scale, same)
+        return contrastive(image, text, scale, positives)
 
     monkeypatch.setattr(objectives, "contrastive", spy)
     trained(epochs=2, batch=20)
