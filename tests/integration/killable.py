@@ -39,6 +39,7 @@ Image.init()
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
+        os.dup2(2, 1)  # what a stage prints is no answer
         try:
             run(json.loads(line))
         except BaseException as error:
