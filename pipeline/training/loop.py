@@ -190,9 +190,8 @@ class Loop(Generic[B]):
             raise TrainingDiverged(self._advice("loss", sum(values), batch, named, epoch, number))
         if math.isfinite(length):
             self._add("gradient_norm", length)
-        elif (
-            not self.scaler.is_enabled() or self.scaler.get_scale() < 1
-        ):  # a scaler leaves the step out, and scales less
+        elif not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
+            # otherwise the scaler leaves the step out, and scales less from now on
             raise TrainingDiverged(self._advice("gradient", length, batch, named, epoch, number))
         if self.max_norm:
             nn.utils.clip_grads_with_norm_(self._trained, self.max_norm, norm)
