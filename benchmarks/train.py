@@ -148,7 +148,6 @@ class Online:
         torch.manual_seed(0)
         self.clip = towers.create(towers.architecture(name))
         self.model, self.batch, self.device, self.detector = self.clip.model.to(device), batch, device, detector
-        self.threads = torch.get_num_threads()
         self.teacher = MetaTeacher(self.clip.dimension, heads=8).to(device)
         side = self.clip.image_size
         self.crops = torch.randint(0, 256, (batch * REGIONS, 3, side, side), dtype=torch.uint8, device=device)
@@ -175,7 +174,6 @@ class Online:
             self.detector, decoded, confidence=0.25, iou=0.5, image_size=640, batch=self.batch,
             device=self.device,
         )  # fmt: skip
-        torch.set_num_threads(self.threads)  # ultralytics has given torch all cores but one
         for picture in decoded:
             for i in range(REGIONS - 1):  # random weights find nothing, so as many crops as there are to be
                 to_pixels(crop(picture, (0.1 * i, 0.1, 0.1 * i + 0.3, 0.6), 0.1, 224))

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 from ultralytics import YOLO
 
+from pipeline.detector import keep_threads
+
 CODE = "regions 2"
 """Raised whenever the same picture and detector give other boxes or crops; `images.CODE` for decoding and JPEGs."""
 
@@ -49,6 +51,7 @@ def detect(
     """
     n = len(pictures)
     padded = [*pictures, *[Image.new("RGB", (image_size, image_size))] * (batch - n)]
+    keep_threads()
     results = detector.predict(
         padded, imgsz=image_size, conf=confidence, iou=iou, batch=batch, rect=False, device=device, verbose=False
     )

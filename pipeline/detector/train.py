@@ -13,6 +13,8 @@ import yaml
 from ultralytics import YOLO
 from ultralytics.utils import USER_CONFIG_DIR
 
+from pipeline.detector import keep_threads
+
 CLASS_NAME = "object"
 
 
@@ -59,6 +61,7 @@ def train(
         the trained detector with the single class `object`.
     """
     place_font()
+    keep_threads()
     with TemporaryDirectory() as work:
         root = Path(work)
         for part in ("images", "labels"):

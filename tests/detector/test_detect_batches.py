@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_detector import tiny_detector
 from tiny_models import picture
@@ -66,6 +67,17 @@ def test_red_and_blue_are_not_exchanged(detector):
         sorted(bgr.boxes.conf.tolist()), rel=1e-4
     )
     assert boxes(detector, [exchanged], 1) != boxes(detector, [plain], 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_torch_keeps_its_threads(tmp_path, count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        boxes(tiny_detector(tmp_path), PICTURES[:1], 1)  # a detector that has not chosen its device yet
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_threshold_that_nothing_reaches_leaves_no_boxes(detector):

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.teacher.model import CrossAttention, MetaTeacher, cosine_pool
+from pipeline.teacher import model
+from pipeline.teacher.model import CrossAttention, MetaTeacher
+from pipeline.teacher.packing import Packing
 
 B, M, N, D = 4, 5, 6, 8
 
@@ -21,6 +23,11 @@ def mask(counts, width):
 def given(region_counts=(5, 3, 1, 2), span_counts=(6, 2, 4, 1)):
     regions, spans = unit(B, M, D, seed=1), unit(B, N, D, seed=2)
     return regions, mask(region_counts, M), spans, mask(span_counts, N)
+
+
+def cosine_pool(x, mask, temperature):
+    rows = Packing(mask)
+    return model.cosine_pool(rows.pack(x), rows, temperature)
 
 
 @pytest.fixture(params=[(1, 0), (2, 3)], ids=["as published", "deeper, with feed-forward"])
@@ -141,7 +148,8 @@ def test_attention_over_nothing_adds_nothing():
     torch.manual_seed(0)
     layer = CrossAttention(D, 2, 0).eval()
     x, y = unit(2, 3, D, seed=1), unit(2, 4, D, seed=2)
-    found = layer(x, mask([3, 3], 3), y, mask([4, 0], 4))
+    rows, columns = Packing(mask([3, 3], 3)), Packing(mask([4, 0], 4))
+    found = rows.pad(layer(rows.pack(x), rows, columns.pack(y), columns))
     torch.testing.assert_close(found[1], F.layer_norm(x[1], (D,)))
     assert not torch.allclose(found[0], F.layer_norm(x[0], (D,)))
 
