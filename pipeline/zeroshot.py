@@ -143,6 +143,13 @@ def image_vectors(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tens
     return torch.cat([encode.images(clip, rows[i : i + compute.batch], compute) for i in starts])
 
 
+def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
+    """Place of every picture's own class among all classes, from 1, int64 [n]; ties count against the picture."""
+    logits = 100 * vectors @ weights.T
+    own = logits.gather(1, torch.from_numpy(data.labels)[:, None])
+    return (logits >= own).sum(dim=1)
+
+
 def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool) -> dict[str, float]:
     """Top-1, top-5 and mean per class over the pictures of seen (or unseen) classes, all classes being candidates.
 
@@ -151,10 +158,7 @@ def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool)
     chosen = torch.from_numpy(data.seen[data.labels] == seen)
     if not chosen.any():
         return {}
-    labels = torch.from_numpy(data.labels)[chosen]
-    logits = 100 * vectors[chosen] @ weights.T
-    own = logits.gather(1, labels[:, None])
-    rank = (logits >= own).sum(dim=1)
+    labels, rank = torch.from_numpy(data.labels)[chosen], ranks(vectors, weights, data)[chosen]
     top1 = (rank <= 1).float()
     classes = labels.unique()
     per_class = torch.stack([top1[labels == c].mean() for c in classes])

@@ -90,10 +90,6 @@ def read(folder: Path, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple
         ContractError: they were made from something else, or lack a picture or a prompt.
     """
     pictures = Table(folder / "images.arrow", **origin).at([p.relative_to(path).as_posix() for p in classes.paths])
-    return torch.from_numpy(pictures.astype(np.float32)), class_weights(folder, classes, **origin)
-
-
-def class_weights(folder: Path, classes: ZeroshotSet, **origin: Any) -> Tensor:
-    """The base's class weights, unit float32 [classes, d]; otherwise as `read`."""
     prompts = Table(folder / "prompts.arrow", **origin).at(zeroshot.prompts(classes))
-    return zeroshot.average(torch.from_numpy(prompts.astype(np.float32)), classes)
+    found = (torch.from_numpy(rows.astype(np.float32)) for rows in (pictures, prompts))
+    return next(found), zeroshot.average(next(found), classes)

@@ -115,7 +115,7 @@ class Inputs:
         shown = zeroshot.read(zeroshot_path, Split.VAL)
         return Validator(
             self._pairs(Manifest(self.data / "curate", (Split.VAL,))), shown, zeroshot.pixels(self.student, shown),
-            classes.class_weights(self.data / "features/zeroshot", shown, weights=self.weights),
+            *classes.read(self.data / "features/zeroshot", zeroshot_path, shown, weights=self.weights),
             self.train_text, compute,
         )  # fmt: skip
 

@@ -17,9 +17,16 @@ ALPHAS = (0.025, 0.05, *(i / 10 for i in range(1, 11)))
 has its choice."""
 
 
-def retained(figures: Figures, start: Figures) -> float:
-    """The smallest share of the start's zero-shot accuracies (seen, unseen) that is kept; 1 without zero-shot data."""
-    return min((figures[k] / start[k] for k in start if "zeroshot" in k and start[k] > 0), default=1.0)
+def retained(figures: Figures, start: Figures, errors: float = 0.0) -> float:
+    """The smallest share of the start's zero-shot accuracies (seen, unseen) that is kept; 1 without zero-shot data.
+
+    Args:
+        figures: of `Validator`.
+        start: the base's.
+        errors: how many standard errors of the accuracies are taken off first.
+    """
+    accuracies = (name for name in start if "zeroshot" in name and name.endswith("_top1") and start[name] > 0)
+    return min(((figures[k] - errors * figures.get(f"{k}_error", 0.0)) / start[k] for k in accuracies), default=1.0)
 
 
 def retrieval(figures: Figures) -> float:
@@ -44,7 +51,9 @@ def choose(
         base: the base's weights.
         validate: the model's validation figures.
         start: the base's validation figures.
-        keep: share of the base's zero-shot accuracy to keep. If no point keeps it, the one that keeps most.
+        keep: share of the base's zero-shot accuracy to keep, even if it is a standard error lower than found: of many
+            points the best is likely to be one whose accuracy was overestimated. If no point keeps it, the one that
+            keeps most.
 
     Returns:
         the chosen point's figures and those of all points, each with its `alpha`.
@@ -54,7 +63,7 @@ def choose(
     for alpha in track(ALPHAS, "interpolate", unit="points"):
         model.load_state_dict(mix(base, student, alpha))
         points.append({"alpha": alpha, **validate()})
-    enough = [point for point in points if retained(point, start) >= keep]
-    chosen = max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start))
+    enough = [point for point in points if retained(point, start, errors=1.0) >= keep]
+    chosen = max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=1.0))
     model.load_state_dict(mix(base, student, chosen["alpha"]))
     return chosen, [{"alpha": 0.0, **start}, *points]

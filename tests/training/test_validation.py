@@ -5,12 +5,14 @@ import pytest
 import torch
 from tiny_models import COMPUTE, random_pixels, tiny_clip, unit_rows
 
+from pipeline import zeroshot
 from pipeline.clip import encode
 from pipeline.training.batches import Pairs
 from pipeline.training.validation import Validator
 from pipeline.zeroshot import ZeroshotSet
 
 RECALLS = {"val_text_to_image_recall@1", "val_image_to_text_recall@1"}
+ACCURACIES = ("val_zeroshot_top1", "val_zeroshot_unseen_top1")
 CLASSES = ZeroshotSet(["cat", "dog", "moon"], np.array([True, True, False]), ["a {}"], [], np.array([0, 1, 2, 2]))
 CAPTIONS = [["a cat", "two cats"], ["a dog"], ["the moon"]]
 
@@ -20,11 +22,12 @@ def clip():
     return tiny_clip()
 
 
-def validator(clip, *, train_text=False, captions=CAPTIONS, vectors=None, classes=CLASSES, weights=None):
+def validator(clip, *, train_text=False, captions=CAPTIONS, vectors=None, classes=CLASSES, base=None, weights=None):
     count = sum(len(own) for own in captions)
     vectors = unit_rows(count, 16, seed=1) if vectors is None else vectors
     return Validator(
         Pairs(random_pixels(len(captions)), captions, vectors), classes, random_pixels(4, seed=1),
+        torch.from_numpy(unit_rows(4, 16, seed=3)) if base is None else base,
         torch.from_numpy(unit_rows(3, 16)) if weights is None else weights, train_text, COMPUTE,
     )  # fmt: skip
 
@@ -36,13 +39,13 @@ def images(clip, count, seed=0):
 @pytest.mark.parametrize("train_text", [False, True])
 def test_both_directions_and_both_kinds_of_class_are_reported(clip, train_text):
     found = validator(clip, train_text=train_text)(clip)
-    assert set(found) == {*RECALLS, "val_zeroshot_top1", "val_zeroshot_unseen_top1"}
+    assert set(found) == {*RECALLS, *ACCURACIES, *(f"{name}_error" for name in ACCURACIES)}
     assert all(type(value) is float and 0 <= value <= 1 for value in found.values())
 
 
 def test_every_class_may_be_seen(clip):
     classes = dataclasses.replace(CLASSES, seen=np.array([True, True, True]))
-    assert set(validator(clip, classes=classes)(clip)) == {*RECALLS, "val_zeroshot_top1"}
+    assert set(validator(clip, classes=classes)(clip)) == {*RECALLS, ACCURACIES[0], f"{ACCURACIES[0]}_error"}
 
 
 def test_frozen_text_is_the_cached_and_runs_no_text_tower(clip, monkeypatch):
@@ -77,6 +80,23 @@ def test_zero_shot_of_frozen_text_is_against_the_cached_class_weights(clip):
     assert exact["val_zeroshot_unseen_top1"] == unseen.mean()
     wrong = validator(clip, weights=torch.from_numpy(shown[[1, 0, 2]]))(clip)
     assert wrong["val_zeroshot_top1"] == 0
+
+
+def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip):
+    weights = torch.eye(16)[:3]
+    classes = dataclasses.replace(CLASSES, seen=np.array([True] * 3))
+    right, wrong = weights[[0, 1, 2, 2]], weights[[1, 0, 1, 1]]
+
+    def error(student, base):
+        validate = validator(clip, classes=classes, base=base, weights=weights)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(zeroshot, "image_vectors", lambda *_: student)
+            return validate(clip)["val_zeroshot_top1_error"]
+
+    assert error(right, right) == error(wrong, wrong) == 0
+    assert error(right, wrong) == 0, "every picture changed alike"
+    half = torch.cat([right[:2], wrong[2:]])
+    assert error(half, right) == pytest.approx(0.5 / 4**0.5), "0, 0, -1, -1: deviation 1/2, of four"
 
 
 def test_trained_text_is_embedded_anew_by_the_model_that_is_given(clip, monkeypatch):
