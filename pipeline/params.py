@@ -228,6 +228,7 @@ class Weights(Section):
     similarities: Weight = 1.0
     text: Weight = 1.0
     preserve: Weight = 1.0
+    regions: Weight = 1.0
     preserve_similarities: Weight = 1.0
     random: Weight = 1.0
     hybrid: Weight = 1.0
@@ -237,9 +238,9 @@ class Student(Section):
     """The student."""
 
     recipe: Literal[
-        "contrastive", "hard_negatives", "preserving", "preserving_similarities", "dclip", "dclip_clean", "similarity",
-        "feature_distillation", "clip_refine", "procrustes", "labclip", "continue_base", "shuffled_targets",
-        "text_only_teacher", "no_regions",
+        "contrastive", "hard_negatives", "preserving", "preserving_regions", "preserving_similarities", "dclip",
+        "dclip_clean", "dclip_regions", "similarity", "feature_distillation", "clip_refine", "procrustes", "labclip",
+        "continue_base", "shuffled_targets", "text_only_teacher", "no_regions",
     ]  # fmt: skip
     init: str = Field(description="base, or an open_clip architecture (name or .json) for a lightweight student")
     text: Literal["frozen", "trainable"]
@@ -303,7 +304,9 @@ class Evaluate(Section):
 
 _TEACHERS = {
     "text_only_teacher": "text", "no_regions": "picture",
-    **dict.fromkeys(("dclip", "dclip_clean", "similarity", "feature_distillation", "shuffled_targets"), "regions"),
+    **dict.fromkeys(
+        ("dclip", "dclip_clean", "dclip_regions", "similarity", "feature_distillation", "shuffled_targets"), "regions"
+    ),
 }  # fmt: skip
 """What the teacher of a recipe must have read."""
 

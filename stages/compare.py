@@ -20,7 +20,7 @@ from pipeline.tables import Table
 from stages.program import LIBRARY, home, perform, threads
 
 _ALL = get_args(Student.model_fields["recipe"].annotation)
-_READ = ("curate", "models", "features")
+_READ = ("curate", "models", "regions", "features")
 """Stages whose results all runs share."""
 
 

@@ -41,6 +41,34 @@ class Negatives:
 
 
 @dataclass
+class Regions:
+    """Regions of every picture, at the student's input size; r in all. The first of a picture is the picture itself.
+
+    Attributes:
+        crops: all others, uint8 [r - n, 3, side, side].
+        vectors: the base's of all, unit float [r, d'].
+        start: int64 [n + 1], where each picture's regions begin.
+    """
+
+    crops: Pictures
+    vectors: Floats
+    start: Numbers
+
+    def draw(self, rows: Numbers, rng: np.random.Generator) -> Numbers:
+        """A region of each of these pictures, int64 [B]: a crop, every one as likely, or the picture if it has none."""
+        crops = self.start[rows + 1] - self.start[rows] - 1
+        place: Numbers = np.minimum(crops, 1) + (rng.random(len(rows)) * crops).astype(np.int64)
+        return self.start[rows] + place
+
+    def pixels(self, pictures: Pictures, rows: Numbers, drawn: Numbers) -> NDArray[np.uint8]:
+        """uint8 [B, 3, side, side] of the regions drawn of these rows of `pictures`."""
+        found = np.array(pictures[rows])
+        cut = drawn > self.start[rows]
+        found[cut] = self.crops[(drawn - rows - 1)[cut]]
+        return found
+
+
+@dataclass
 class Pairs:
     """Pictures with captions and everything frozen that a recipe may ask for; n pictures, c captions.
 
@@ -52,6 +80,7 @@ class Pairs:
         targets: the teacher's z, unit float [n, d'] for images or [c, d'] for pairs, or None.
         names: of the pictures, for errors; their row numbers by default.
         negatives: hard negatives of `distinct`, or None.
+        regions: regions of the pictures, or None.
 
     Raises:
         ValueError: counts do not fit, or a picture has no caption.
@@ -64,6 +93,7 @@ class Pairs:
     targets: Floats | None = None
     names: Sequence[str] = ()
     negatives: Negatives | None = None
+    regions: Regions | None = None
     start: Numbers = field(init=False)
     """int64 [n + 1], where each picture's captions begin."""
     distinct: list[str] = field(init=False)
@@ -93,6 +123,8 @@ class Pairs:
             raise ValueError(f"{len(self.image_vectors)} image vectors, expected {n}")
         if self.targets is not None and len(self.targets) not in (n, c):
             raise ValueError(f"{len(self.targets)} targets, expected {n} of pictures or {c} of captions")
+        if self.regions is not None and len(self.regions.start) != n + 1:
+            raise ValueError(f"regions of {len(self.regions.start) - 1} pictures, expected {n}")
         if not counts.all():
             raise ValueError(f"picture {int(np.flatnonzero(counts == 0)[0])} has no caption")
         self._number_negatives(number)
@@ -160,7 +192,7 @@ class Batch:
 
     Attributes:
         names: of the pictures.
-        pixels: [B / processes, ...].
+        pixels: [B / processes, ...] of the pictures, then, where there are regions, as many of those.
         tokens: int64 [T / processes, context] of the distinct texts and negatives; None where the text is frozen.
         text_places: int64 [C], each caption's row of the embedded tokens.
         negative_places: int64 [H], each hard negative's; H is 0 where there are none.
@@ -172,6 +204,7 @@ class Batch:
         negatives: the base's f_T of hard negatives, [H, d'], or None.
         allowed: bool [B, H], false where a negative is a caption of the picture; None without negatives.
         noise: float32 [B, d'], N(0, 1/d'), the same in every process.
+        base_region: the base's vector of a region of each picture, float32 [B, d'], or None.
     """
 
     names: list[str]
@@ -187,6 +220,7 @@ class Batch:
     negatives: Tensor | None
     allowed: Tensor | None
     noise: Tensor
+    base_region: Tensor | None
 
     def to(self, device: str) -> Batch:
         """The same batch on a device."""
@@ -254,9 +288,11 @@ class Loader:
         numbers = np.concatenate([ids, pairs.negative_ids[wrong]])
         tokens, places = (None, numbers) if self.tokens is None else self._part(self.tokens, numbers)
         frozen = None if pairs.negatives is None else pairs.negatives.vectors
+        noise = rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)
+        pixels, base_region = self._pixels(rows, rng)
         return Batch(
             names=[pairs.names[i] if len(pairs.names) else f"row {i}" for i in rows],
-            pixels=torch.from_numpy(np.ascontiguousarray(pairs.pixels[rows[self.group.part(len(rows))]])),
+            pixels=pixels,
             tokens=tokens,
             text_places=torch.from_numpy(places[: len(ids)]),
             negative_places=torch.from_numpy(places[len(ids) :]),
@@ -269,8 +305,19 @@ class Loader:
             allowed=None
             if pairs.negatives is None
             else torch.from_numpy(~pairs.belongs(rows, pairs.negative_ids[wrong])),
-            noise=torch.from_numpy(rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)),
+            noise=torch.from_numpy(noise),
+            base_region=base_region,
         )  # fmt: skip
+
+    def _pixels(self, rows: Numbers, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """This process's part of the pictures and of a region of each; the base's vectors of all regions drawn."""
+        part, regions = self.group.part(len(rows)), self.pairs.regions
+        found = np.ascontiguousarray(self.pairs.pixels[rows[part]])
+        if regions is None:
+            return torch.from_numpy(found), None
+        drawn = regions.draw(rows, rng)
+        found = np.concatenate([found, regions.pixels(self.pairs.pixels, rows[part], drawn[part])])
+        return torch.from_numpy(found), _float(regions.vectors, drawn)
 
     @cached_property
     def tokens(self) -> Tensor | None:

@@ -18,13 +18,14 @@ from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
 from pipeline.features import classes
 from pipeline.manifest import Manifest
-from pipeline.schema import Split
+from pipeline.schema import REGIONS, Split
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
-from pipeline.tables import Table
+from pipeline.tables import ContractError, Table
 from pipeline.teacher.targets import Targets
 from pipeline.training import pixels
-from pipeline.training.batches import Negatives, Pairs, Pictures
+from pipeline.training.batches import Negatives, Pairs, Pictures, Regions
+from pipeline.training.crops import Crops
 from pipeline.training.negatives import negatives
 from pipeline.training.recipes import Recipe
 from pipeline.training.validation import Validator
@@ -88,6 +89,8 @@ class Inputs:
                 )
             found = replace(found, targets=targets.images if recipe.target == "image" else targets.pairs)
             self.made_from["targets"] = targets.metadata["fingerprint"]
+        if recipe.regions:
+            found = replace(found, regions=self._regions(decoded))
         if recipe.negatives:
             made = parser()
             texts = negatives(found.distinct, made)
@@ -98,6 +101,21 @@ class Inputs:
             found = replace(found, negatives=Negatives(texts, vectors))
             self.made_from["negatives"] = made.name
         return found
+
+    def _regions(self, decoded: bool) -> Regions:
+        origin = {"manifest": self.training.fingerprint}
+        table = Table(self.data / "regions/regions.arrow", REGIONS, **origin)
+        features = Table(self.data / "features/regions.arrow", **origin, weights=self.weights)
+        if len(table) != len(features):
+            raise ContractError(f"{features.path} has {len(features)} rows, {table.path} {len(table)}; run: dvc repro")
+        crops = Crops(table, self.training)
+        self.made_from["regions"] = features.metadata["fingerprint"]
+        return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)
+
+    def _pixels(self, source: pixels.Source, decoded: bool) -> Pictures:
+        if decoded:
+            return pixels.Decoded(self.student, source)
+        return pixels.cached(self.student, source, self.home / "pixels", self.threads)
 
     def of_base(self, path: Path) -> Pairs:
         """The base's own training pairs, for the control that goes on with them."""
@@ -122,12 +140,6 @@ class Inputs:
     def _pairs(self, manifest: Manifest, *, decoded: bool = False, linear: bool = False) -> Pairs:
         origin = {"manifest": manifest.fingerprint, "weights": self.weights}
         images = Table(self.data / "features/images.arrow", **origin).of(manifest.keys)
-        pictures: Pictures
-        if linear:
-            pictures = images.astype(np.float32)
-        elif decoded:
-            pictures = pixels.Decoded(self.student, manifest)
-        else:
-            pictures = pixels.cached(self.student, manifest, self.home / "pixels", self.threads)
+        pictures = images.astype(np.float32) if linear else self._pixels(manifest, decoded)
         captions = Table(self.data / "features/captions.arrow", **origin).of(manifest.keys)
         return Pairs(pictures, manifest.captions, captions, images, names=manifest.keys)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,27 +12,46 @@ from numpy.typing import NDArray
 from pipeline import files, images
 from pipeline.ahead import ahead
 from pipeline.clip.towers import Clip
-from pipeline.manifest import Manifest
 
 
-def cached(clip: Clip, manifest: Manifest, folder: Path, threads: int = 1) -> NDArray[np.uint8]:
-    """uint8 [n, 3, side, side] in manifest order, read-only, mapped from a file below `folder`.
+class Source(Protocol):
+    """Files of pictures in a fixed order: a `Manifest`, or `Crops`."""
 
-    `threads` decode, if it is not there. The file is named by manifest, splits and preprocessing, so another curation
+    @property
+    def fingerprint(self) -> str:
+        """Of what they were made from."""
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Of the samples."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, row: int, /) -> bytes:
+        """One file's bytes; may be called by several threads once it has returned."""
+
+    def images(self, what: str, /) -> Iterable[tuple[str, bytes]]:
+        """Key and bytes of all; `what` is for the progress line."""
+
+
+def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArray[np.uint8]:
+    """uint8 [n, 3, side, side] in the source's order, read-only, mapped from a file below `folder`.
+
+    `threads` decode, if it is not there. The file is named by source, splits and preprocessing, so another curation
     or another tower never reads it.
     """
     name = files.fingerprint(
-        manifest=manifest.fingerprint, splits=manifest.splits, side=clip.image_size,
+        manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
         preprocess=clip.config["preprocess_cfg"],
     )  # fmt: skip
     path = folder / f"{name}.npy"
     if not path.is_file():
         to_pixels = clip.pixels()
-        shape = (len(manifest), 3, clip.image_size, clip.image_size)
+        shape = (len(source), 3, clip.image_size, clip.image_size)
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             decoded = ahead(
-                lambda given: to_pixels(images.decode(given[1])), manifest.images("decode"), threads=threads,
+                lambda given: to_pixels(images.decode(given[1])), source.images("decode"), threads=threads,
                 depth=4 * threads,
             )  # fmt: skip
             for i, row in enumerate(decoded):
@@ -42,19 +63,21 @@ def cached(clip: Clip, manifest: Manifest, folder: Path, threads: int = 1) -> ND
 
 
 class Decoded:
-    """The pictures of a manifest, decoded and resized whenever they are read: no disk space, a decoder's time.
+    """The pictures of a source, decoded and resized whenever they are read: no disk space, a decoder's time.
 
     The threads that gather a student's batches decode them, so several are decoded at a time.
     """
 
-    def __init__(self, clip: Clip, manifest: Manifest) -> None:
-        self._manifest, self._to_pixels = manifest, clip.pixels()
-        if len(manifest):
-            manifest.image(0)  # finds the places of all
+    def __init__(self, clip: Clip, source: Source) -> None:
+        self._source, self._to_pixels, self._side = source, clip.pixels(), clip.image_size
+        if len(source):
+            source.image(0)  # finds the places of all
 
     def __len__(self) -> int:
-        return len(self._manifest)
+        return len(self._source)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [len(rows), 3, side, side]."""
-        return np.stack([self._to_pixels(images.decode(self._manifest.image(int(row)))) for row in rows])
+        if len(rows) == 0:
+            return np.empty((0, 3, self._side, self._side), dtype=np.uint8)
+        return np.stack([self._to_pixels(images.decode(self._source.image(int(row)))) for row in rows])

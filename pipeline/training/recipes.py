@@ -34,6 +34,9 @@ class Embedded:
         noise: N(0, 1/d') reference points, one a picture, [B, d'].
         negatives: f_T of hard-negative captions, [H, d]; absent where the recipe asks for none.
         allowed: bool [B, H], false where a negative is one of the picture's captions.
+        region_in_target: f_I of a region of every picture, projected likewise, [B, d']; absent where the recipe asks
+            for none.
+        base_region: the base CLIP's f_I of the same regions, [B, d'].
     """
 
     image: Tensor
@@ -51,6 +54,8 @@ class Embedded:
     noise: Tensor
     negatives: Tensor | None = None
     allowed: Tensor | None = None
+    region_in_target: Tensor | None = None
+    base_region: Tensor | None = None
 
 
 Terms = dict[str, Tensor]
@@ -68,10 +73,20 @@ def plain(b: Embedded) -> Terms:
 
 def preserve(b: Embedded) -> Terms:
     """L = (1 - cos(f_I, f_I_CLIP)) [+ (1 - cos(f_T, f_T_CLIP)) where the text tower is trained]."""
-    terms = {"preserve": cosine_distance(b.image_in_target, _given(b.base_image))}
-    if not b.text_is_frozen:
-        terms["text"] = cosine_distance(b.text_in_target, b.base_text)
-    return terms
+    return {"preserve": cosine_distance(b.image_in_target, _given(b.base_image)), **_preserve_text(b)}
+
+
+def preserve_regions(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I(r), f_I_CLIP(r))) [+ text], r a region of the picture, drawn anew in every step.
+
+    A region shows one thing, as the pictures of a classification set do. So what the base knows of single things stays
+    as it is, while the embedding of the whole picture is free to go where its captions are.
+    """
+    return {"regions": cosine_distance(_given(b.region_in_target), _given(b.base_region)), **_preserve_text(b)}
+
+
+def _preserve_text(b: Embedded) -> Terms:
+    return {} if b.text_is_frozen else {"text": cosine_distance(b.text_in_target, b.base_text)}
 
 
 def preserve_similarities(b: Embedded) -> Terms:
@@ -120,6 +135,16 @@ def preserving(b: Embedded) -> Terms:
     return {**preserve(b), **plain(b)}
 
 
+def preserving_regions(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I(r), f_I_CLIP(r))) [+ text] + InfoNCE(f_I, f_T): no teacher, and only regions are preserved."""
+    return {**preserve_regions(b), **plain(b)}
+
+
+def dclip_regions(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I, z)) + (1 - cos(f_I(r), f_I_CLIP(r))) [+ text] + InfoNCE(f_I, f_T), z as in `dclip_clean`."""
+    return {"teacher": cosine_distance(b.image_in_target, _given(b.target)), **preserving_regions(b)}
+
+
 def preserving_similarities(b: Embedded) -> Terms:
     """L = KL(the base's similarities || the student's) + InfoNCE(f_I, f_T)."""
     return {**preserve_similarities(b), **plain(b)}
@@ -157,6 +182,7 @@ class Recipe:
         shuffled: a control: every image gets the target of another one.
         data: `corpora`, or `base`, a control: the base's own training pairs for as many steps.
         negatives: whether hard-negative captions are made.
+        regions: whether the student looks at a region of every picture, too.
         linear: only a linear map of the image embeddings is found, on cached features.
     """
 
@@ -166,6 +192,7 @@ class Recipe:
     shuffled: bool = False
     data: Literal["corpora", "base"] = "corpora"
     negatives: bool = False
+    regions: bool = False
     linear: bool = False
 
 
@@ -173,9 +200,11 @@ RECIPES: dict[str, Recipe] = {
     "contrastive": Recipe(plain),
     "hard_negatives": Recipe(plain, negatives=True),
     "preserving": Recipe(preserving),
+    "preserving_regions": Recipe(preserving_regions, regions=True),
     "preserving_similarities": Recipe(preserving_similarities),
     "dclip": Recipe(dclip, target="pair", teacher="regions"),
     "dclip_clean": Recipe(dclip_clean, target="image", teacher="regions"),
+    "dclip_regions": Recipe(dclip_regions, target="image", teacher="regions", regions=True),
     "similarity": Recipe(similarity, target="image", teacher="regions"),
     "feature_distillation": Recipe(feature_distillation, target="image", teacher="regions"),
     "clip_refine": Recipe(clip_refine),

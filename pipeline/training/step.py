@@ -93,18 +93,24 @@ class Step:
         return {name: term.detach() for name, term in terms.items()}
 
     def losses(self, batch: Batch, image: Tensor, tokens: Tensor | None) -> Terms:
-        """The recipe's terms of embedded pictures [B, d] and distinct texts [T, d] (or none, where f_T is frozen)."""
-        student = self.student
+        """The recipe's terms of embedded pictures [B, d] and distinct texts [T, d] (or none, where f_T is frozen).
+
+        With regions the pictures [2 B, d] of every process are followed by its regions.
+        """
+        student, region_in_target = self.student, None
+        if batch.base_region is not None:
+            image, region = image.unflatten(0, (self.group.size, 2, -1)).transpose(0, 1).flatten(1, 2)
+            region_in_target = student.image_in_target(region)
         text = batch.base_text if tokens is None else tokens[batch.text_places]
         negatives = batch.negatives
         if tokens is not None and batch.allowed is not None:
             negatives = tokens[batch.negative_places]
-        image_in_target, text_in_target = student.to_target(image, text)
         embedded = Embedded(
             image=image, text=text, scale=student.scale, owner=batch.owner, positives=batch.positives,
-            image_in_target=image_in_target, text_in_target=text_in_target, target=batch.target,
-            base_image=batch.base_image, base_text=batch.base_text, base_scale=self.base_scale,
+            image_in_target=student.image_in_target(image), text_in_target=student.text_in_target(text),
+            target=batch.target, base_image=batch.base_image, base_text=batch.base_text, base_scale=self.base_scale,
             text_is_frozen=tokens is None, noise=batch.noise, negatives=negatives, allowed=batch.allowed,
+            region_in_target=region_in_target, base_region=batch.base_region,
         )  # fmt: skip
         terms = self.terms(embedded)
         return {name: self.weights.get(name, 1.0) * term for name, term in terms.items()}

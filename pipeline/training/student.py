@@ -105,9 +105,13 @@ class Student(nn.Module):
             self.log_scale.clamp_(max=math.log(100))
         return self.log_scale.exp()
 
-    def to_target(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings in the target's space, unit [B, d'] and [C, d']."""
-        return F.normalize(self.image_to_target(image), dim=-1), F.normalize(self.text_to_target(text), dim=-1)
+    def image_in_target(self, image: Tensor) -> Tensor:
+        """Pictures in the target's space, unit [B, d']."""
+        return F.normalize(self.image_to_target(image), dim=-1)
+
+    def text_in_target(self, text: Tensor) -> Tensor:
+        """Texts likewise, unit [C, d']."""
+        return F.normalize(self.text_to_target(text), dim=-1)
 
     def finished(self) -> Clip:
         """The CLIP as it is now, temperature and a linear map included; trained on, it changes."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,7 +14,7 @@ from tiny_models import random_pixels, tiny_clip, unit_rows
 
 from pipeline.errors import InputError
 from pipeline.training import recipes
-from pipeline.training.batches import Negatives, Pairs
+from pipeline.training.batches import Negatives, Pairs, Regions
 from pipeline.training.distributed import Group, join
 from pipeline.training.student import Student
 from pipeline.training.train import StudentTraining, train
@@ -28,11 +29,16 @@ CASES = {  # recipe, width and text of the student, how it is trained
     "chunk": ("dclip_clean", 8, True, {"chunk": 2, "captions": None}),
     "hard negatives": ("hard_negatives", 16, True, {"captions": None}),
     "hard negatives, chunk": ("hard_negatives", 16, True, {"chunk": 1}),
+    "regions, chunk": ("dclip_regions", 24, True, {"chunk": 1}),
     "frozen hard negatives": ("hard_negatives", 16, False, {}),
     "clipped and averaged": ("clip_refine", 16, True, {"max_norm": 0.5, "average": 0.5, "patience": 1}),
     "layers": ("contrastive", 16, True, {"layers": 1, "unfreeze": 1, "chunk": 3}),
     "linear": ("labclip", 16, False, {}),
 }
+
+
+REGIONS = np.array([0, 1, 3, 6, 7, 8, 10, 11, 13, 14, 16])
+"""Where the regions of each picture begin: of five there is nothing but themselves."""
 
 
 class Killed(Exception):
@@ -52,6 +58,7 @@ def data(recipe, train_text):
         unit_rows(10, 16, seed=6) if own.linear else random_pixels(10), captions, unit_rows(count, 16, seed=1),
         unit_rows(10, 16, seed=2), targets=targets[own.target],
         negatives=Negatives(texts, None if train_text else unit_rows(flat, 16, seed=4)) if own.negatives else None,
+        regions=Regions(random_pixels(6, seed=7), unit_rows(16, 16, seed=7), REGIONS) if own.regions else None,
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ OWNER = [0, 0, 1, 2, 3, 3]
 """Six captions of four pictures. The first of picture 1 says what the first of picture 0 says."""
 SCALE, BASE_SCALE = 20.0, 30.0
 TEACHERS = {
-    "dclip": "regions", "dclip_clean": "regions", "similarity": "regions", "feature_distillation": "regions",
-    "shuffled_targets": "regions", "text_only_teacher": "text", "no_regions": "picture",
+    "dclip": "regions", "dclip_clean": "regions", "dclip_regions": "regions", "similarity": "regions",
+    "feature_distillation": "regions", "shuffled_targets": "regions", "text_only_teacher": "text",
+    "no_regions": "picture",
 }  # fmt: skip
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.terms]
 
@@ -43,6 +44,8 @@ def batch(recipe="dclip_clean", text_is_frozen=True, **changed):
         "base_scale": BASE_SCALE, "text_is_frozen": text_is_frozen, "noise": 0.8 * unit(4, 8, 8),
         "negatives": unit(3, 9) if asked.negatives else None,
         "allowed": torch.tensor([[1, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1]]).bool() if asked.negatives else None,
+        "region_in_target": unit(4, 10, 8).requires_grad_() if asked.regions else None,
+        "base_region": unit(4, 11, 8) if asked.regions else None,
     }  # fmt: skip
     return Embedded(**{**parts, **changed})
 
@@ -108,6 +111,14 @@ def preserving(b):
     return {"preserve": cosine(b.image_in_target, b.base_image), **trained_text(b), **contrastive(b)}
 
 
+def preserving_regions(b):
+    return {"regions": cosine(b.region_in_target, b.base_region), **trained_text(b), **contrastive(b)}
+
+
+def dclip_regions(b):
+    return {"teacher": cosine(b.image_in_target, b.target), **preserving_regions(b)}
+
+
 def dclip(b):
     return {
         "teacher": cosine(b.image_in_target[OWNER], b.target), "text": 0.0, **trained_text(b), **contrastive(b),
@@ -146,6 +157,7 @@ EQUATIONS = {
     "contrastive": contrastive, "hard_negatives": contrastive, "continue_base": contrastive, "labclip": contrastive,
     "preserving": preserving, "dclip": dclip, "text_only_teacher": dclip, "dclip_clean": dclip_clean,
     "shuffled_targets": dclip_clean, "no_regions": dclip_clean, "similarity": similarity,
+    "preserving_regions": preserving_regions, "dclip_regions": dclip_regions,
     "preserving_similarities": preserving_similarities, "feature_distillation": feature_distillation,
     "clip_refine": clip_refine,
 }  # fmt: skip
@@ -183,7 +195,7 @@ def test_every_term_has_a_weight_of_its_name_and_every_weight_a_term():
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_term_is_one_finite_number_that_moves_the_image_or_the_trained_text(name):
+def test_every_term_is_one_finite_number_that_moves_the_student(name):
     for frozen in (True, False):
         for term in RECIPES[name].terms(batch(name, frozen)):
             b = batch(name, frozen)
@@ -193,7 +205,8 @@ def test_every_term_is_one_finite_number_that_moves_the_image_or_the_trained_tex
                 assert not value.requires_grad
                 continue
             value.backward()
-            moved = [x.grad for x in (b.image, b.image_in_target, b.text, b.text_in_target) if x.grad is not None]
+            own = (b.image, b.image_in_target, b.text, b.text_in_target, b.region_in_target)
+            moved = [x.grad for x in own if x is not None and x.grad is not None]
             assert max(gradient.abs().max() for gradient in moved) > 0
 
 
@@ -229,6 +242,8 @@ def test_a_recipe_that_is_not_given_its_target_fails():
             RECIPES[name].terms(batch(name, target=None))
     with pytest.raises(AssertionError, match="targets"):
         RECIPES["preserving"].terms(batch("preserving", base_image=None))
+    with pytest.raises(AssertionError, match="targets"):
+        RECIPES["preserving_regions"].terms(batch("preserving_regions", base_region=None))
 
 
 def test_which_recipes_read_targets_and_of_which_teacher():
@@ -241,6 +256,7 @@ def test_what_else_recipes_need():
     assert {name for name, r in RECIPES.items() if r.shuffled} == {"shuffled_targets"}
     assert {name for name, r in RECIPES.items() if r.data == "base"} == {"continue_base"}
     assert {name for name, r in RECIPES.items() if r.negatives} == {"hard_negatives"}
+    assert {name for name, r in RECIPES.items() if r.regions} == {"preserving_regions", "dclip_regions"}
     assert {name for name, r in RECIPES.items() if r.linear} == {"procrustes", "labclip"}
 
 
@@ -264,9 +280,10 @@ def test_a_control_differs_from_its_recipe_by_one_thing_alone(control, recipe, c
     assert RECIPES[control] == dataclasses.replace(RECIPES[recipe], **change)
 
 
-def test_preserving_is_dclip_clean_without_a_teacher():
-    b = batch("dclip_clean")
-    clean, without = RECIPES["dclip_clean"].terms(b), RECIPES["preserving"].terms(b)
+@pytest.mark.parametrize(("recipe", "alone"), [("dclip_clean", "preserving"), ("dclip_regions", "preserving_regions")])
+def test_a_recipe_without_a_teacher_is_the_one_with_a_teacher_but_for_that(recipe, alone):
+    b = batch(recipe)
+    clean, without = RECIPES[recipe].terms(b), RECIPES[alone].terms(b)
     assert {name: v.item() for name, v in clean.items() if name != "teacher"} == {
         n: v.item() for n, v in without.items()
     }

@@ -9,7 +9,7 @@ from tiny_models import config, random_pixels, tiny_clip, unit_rows
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import create
-from pipeline.training.batches import Loader, Negatives, Pairs
+from pipeline.training.batches import Loader, Negatives, Pairs, Regions
 from pipeline.training.distributed import Group
 from pipeline.training.layers import image_groups, unfreeze
 from pipeline.training.recipes import RECIPES, Embedded, Recipe
@@ -48,6 +48,9 @@ def pairs(recipe, *, frozen=False, count=10):
         random_pixels(count), captions, unit_rows(total, 16, seed=1), unit_rows(count, 16, seed=2),
         targets=None if target is None else unit_rows(count if target == "image" else total, 16, seed=3),
         negatives=negatives if RECIPES[recipe].negatives else None,
+        regions=Regions(random_pixels(count, seed=5), unit_rows(2 * count, 16, seed=5), 2 * np.arange(count + 1))
+        if RECIPES[recipe].regions
+        else None,
     )  # fmt: skip
 
 
@@ -149,6 +152,13 @@ def plainly(made, data, recipe, weights=None):
         base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise, negatives=negatives,
         allowed=allowed,
     )  # fmt: skip
+    if data.regions is not None:
+        drawn = [int((data.regions.vectors == row.numpy()).all(1).argmax()) for row in batch.base_region]
+        assert all(data.regions.start[i] < k < data.regions.start[i + 1] for i, k in zip(rows, drawn, strict=True))
+        crops = torch.from_numpy(data.regions.crops[np.array([k // 2 for k in drawn])])  # each second one is a crop
+        embedded.region_in_target = F.normalize(made.image_to_target(F.normalize(
+            model.encode_image(clip.normalise(crops)), dim=-1)), dim=-1)  # fmt: skip
+        embedded.base_region = batch.base_region
     terms = RECIPES[recipe].terms(embedded)
     terms = {name: (weights or {}).get(name, 1.0) * term for name, term in terms.items()}
     sum(terms.values()).backward()
@@ -161,7 +171,16 @@ def order_within(batch, data, rows, places):
     return [vectors[row.numpy().tobytes()] for row in batch.base_text]
 
 
-TRAINABLE = ["contrastive", "hard_negatives", "preserving", "dclip", "dclip_clean", "similarity", "clip_refine"]
+TRAINABLE = [
+    "contrastive",
+    "hard_negatives",
+    "preserving",
+    "dclip",
+    "dclip_clean",
+    "dclip_regions",
+    "similarity",
+    "clip_refine",
+]
 
 
 @pytest.mark.parametrize("recipe", TRAINABLE)

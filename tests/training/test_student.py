@@ -35,7 +35,7 @@ def take_steps(student, count=3):
         image, text = student.towers(images, tokens)
         if text is None:
             text = unit(4, 2, student.clip.dimension)
-        image_in_target, text_in_target = student.to_target(image, text)
+        image_in_target, text_in_target = student.image_in_target(image), student.text_in_target(text)
         loss = contrastive(image, text, student.scale) + (image_in_target * text_in_target).sum(1).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -106,7 +106,7 @@ def test_batchnorm_keeps_its_statistics(train_text):
 def test_of_the_same_width_nothing_is_projected():
     student = made(target_dimension=16)
     image, text = F.normalize(torch.randn(3, 16), dim=-1), F.normalize(torch.randn(3, 16), dim=-1)
-    for found, given in zip(student.to_target(image, text), (image, text), strict=True):
+    for found, given in zip((student.image_in_target(image), student.text_in_target(text)), (image, text), strict=True):
         torch.testing.assert_close(found, given)
     assert not any("to_target" in name for name, _ in student.named_parameters())
 
@@ -115,7 +115,7 @@ def test_of_another_width_the_projections_are_learnt():
     student = made(tiny_clip(embed_dim=8), target_dimension=16, train_text=True)
     image, text = student.towers(torch.from_numpy(random_pixels(2)), student.clip.tokenize(TEXTS[:2]))
     assert image.shape == text.shape == (2, 8)
-    for projected in student.to_target(image, text):
+    for projected in (student.image_in_target(image), student.text_in_target(text)):
         assert projected.shape == (2, 16)
         torch.testing.assert_close(projected.norm(dim=-1), torch.ones(2))
     before = copies(student.named_parameters())

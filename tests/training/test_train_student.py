@@ -9,7 +9,7 @@ from tiny_models import COMPUTE, random_pixels, tiny_clip, unit_rows
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.training import train as training_module
-from pipeline.training.batches import Negatives, Pairs
+from pipeline.training.batches import Negatives, Pairs, Regions
 from pipeline.training.distributed import Group
 from pipeline.training.layers import image_groups
 from pipeline.training.linear import procrustes
@@ -46,6 +46,11 @@ def run(made, data, how, validate=lambda clip: FIGURES, **given):
     return train(made, data, validate, how, **{"device": "cpu", **given})
 
 
+def one_crop_each(pictures):
+    start = 2 * np.arange(pictures + 1)
+    return Regions(random_pixels(pictures, seed=6), unit_rows(2 * pictures, 16, seed=7), start)
+
+
 def complete(name, pictures=8, train_text=False):
     """Two captions a picture, and all that a recipe may be given."""
     captions = [[f"{i} a", f"{i} b"] for i in range(pictures)]
@@ -59,6 +64,7 @@ def complete(name, pictures=8, train_text=False):
         negatives=Negatives(made, None if train_text else unit_rows(len(made), 16, seed=5))
         if recipe.negatives
         else None,
+        regions=one_crop_each(pictures) if recipe.regions else None,
     )  # fmt: skip
 
 
