@@ -171,6 +171,12 @@ def _point(row: dict[str, Any]) -> tuple[float, float]:
     return row["text_to_image"]["mean"], min((share["mean"] for share in row["retained"].values()), default=1.0)
 
 
+def means(of_runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over runs of every figure that all of them have."""
+    shared = [name for name in of_runs[0] if all(name in run for run in of_runs)]
+    return {name: float(np.mean([run[name] for run in of_runs])) for name in shared}
+
+
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {
         "mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,

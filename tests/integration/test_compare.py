@@ -21,7 +21,7 @@ def compared(world, tmp_path_factory):
     given, params = world
     data = tmp_path_factory.mktemp("compared") / "data"
     data.mkdir()
-    for stage in ("sample", "curate", "models", "features", "targets"):
+    for stage in ("sample", "curate", "models", "regions", "features", "targets"):
         (data / stage).symlink_to(given / stage)
     changed = copy.deepcopy(params)
     changed["student"]["epochs"] = 1
@@ -49,6 +49,9 @@ def test_every_recipe_is_in_the_table_with_its_seeds(compared):
             change = figures["difference"]
             assert change["value"] == pytest.approx(figures["mean"] - found["base"][way], abs=1e-9)
             assert change["low"] <= change["value"] <= change["high"]
+        runs = [json.loads((data / f"compare/{row['recipe']}-{i}/student/metrics.json").read_text()) for i in (0, 1)]
+        for figure in ("val_text_to_image_recall@1", "val_zeroshot_top1"):
+            assert row["validation"][figure] == pytest.approx(sum(run["chosen"][figure] for run in runs) / 2)
     (own,) = [row for row in found["rows"] if row["recipe"] == found["against"]]
     assert own["text_to_image"]["lead"] == {"value": 0, "low": 0, "high": 0}
     assert any(row["front"] for row in found["rows"])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,22 +80,23 @@ def largest_segment(home: Path, kind: str) -> int:
     return max(pa.ipc.open_file(pa.memory_map(str(path))).read_all().num_rows for path in paths)
 
 
+def fresh(root: Path, given: Path, inputs: Sequence[str]) -> tuple[Path, Path]:
+    """A data folder with the results of some stages, and a home with nothing."""
+    (root / "data").mkdir(parents=True)
+    for stage in inputs:
+        (root / "data" / stage).symlink_to(given / stage)
+    return root / "data", root / "home"
+
+
 @pytest.mark.parametrize("stage", ["regions", "features"])
 def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(world, runner, tmp_path, stage):
     given, params = world
-    inputs = ("sample", "models", "curate", "regions", "spans")
+    inputs = ("sample", "models", "curate", *(("regions", "spans") if stage == "features" else ()))
     random.seed(stage)
-
-    def fresh(name: str) -> tuple[Path, Path]:
-        root = tmp_path / name
-        (root / "data").mkdir(parents=True)
-        for folder in inputs[: inputs.index("regions")] if stage == "regions" else inputs:
-            (root / "data" / folder).symlink_to(given / folder)
-        return root / "data", root / "home"
 
     durations = []
     for attempt in range(2):  # the first reads everything from the disk and takes much longer than those to be killed
-        data, home = fresh(f"whole {attempt}")
+        data, home = fresh(tmp_path / f"whole {attempt}", given, inputs)
         start = time.monotonic()
         assert runner.run(stage, params, data, home) == 0
         durations.append(time.monotonic() - start)
@@ -105,7 +107,7 @@ def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(world, runner, tm
 
     killed = resumed = 0
     while killed < KILLS:
-        data, home = fresh(f"kill {killed}")
+        data, home = fresh(tmp_path / f"kill {killed}", given, inputs)
         if runner.run(stage, params, data, home, kill_after=random.uniform(0, min(durations))) == 0:
             shutil.rmtree(data.parent)
             continue  # it was quicker than the moment that was drawn
@@ -126,18 +128,12 @@ def test_a_student_killed_at_any_moment_ends_with_the_same_weights(world, runner
     given, params = world
     changed = copy.deepcopy(params)
     changed["student"] |= {"epochs": 4, "batch": 16, "checkpoint_seconds": 1e-6}  # after every step
+    inputs = ("sample", "models", "curate", "regions", "features", "targets")
     random.seed("student")
-
-    def fresh(name: str) -> tuple[Path, Path]:
-        root = tmp_path / name
-        (root / "data").mkdir(parents=True)
-        for folder in ("sample", "models", "curate", "features", "targets"):
-            (root / "data" / folder).symlink_to(given / folder)
-        return root / "data", root / "home"
 
     durations = []
     for attempt in range(2):  # the first reads everything from the disk and takes much longer than those to be killed
-        data, home = fresh(f"whole {attempt}")
+        data, home = fresh(tmp_path / f"whole {attempt}", given, inputs)
         start = time.monotonic()
         assert runner.run("student", changed, data, home) == 0
         durations.append(time.monotonic() - start)
@@ -146,7 +142,7 @@ def test_a_student_killed_at_any_moment_ends_with_the_same_weights(world, runner
 
     killed = resumed = 0
     while killed < STUDENT_KILLS:
-        data, home = fresh(f"killed {killed}")
+        data, home = fresh(tmp_path / f"killed {killed}", given, inputs)
         if runner.run("student", changed, data, home, kill_after=random.uniform(0.2, 0.8) * min(durations)) == 0:
             shutil.rmtree(data.parent)
             continue  # it was quicker than the moment that was drawn

@@ -1,0 +1,115 @@
+"""Students trained side by side on the same data, each in a folder of its own: what `dclip compare` compares."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline import files
+from pipeline.errors import InputError
+from pipeline.params import Params
+from pipeline.tables import Table
+from stages.program import LIBRARY, perform
+
+_READ = ("curate", "models", "regions", "features")
+"""Stages whose results all runs share."""
+
+
+def planned(p: Params, recipe: str, teacher: str | None, seed: int) -> Params:
+    """The parameters of one run.
+
+    Args:
+        p: the parameters of all others.
+        recipe: its recipe.
+        teacher: what the recipe's teacher must have read; None if any will do.
+        seed: the student's.
+
+    Raises:
+        InputError: the recipe does not go with the other parameters.
+    """
+    changed = p.model_dump() | {"seed": seed}
+    changed["student"] |= {"recipe": recipe}
+    changed["teacher"] |= {"inputs": teacher or p.teacher.inputs}
+    try:
+        return Params.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(f"{recipe}: {error.errors()[0]['msg']}; take it out of --recipes") from error
+
+
+def train(own: Params, p: Params, data: Path, out: Path) -> Path:
+    """Run the student stage, unless that was done before.
+
+    A teacher that has read something else than `p`'s is trained, too, with p's seed.
+
+    Args:
+        own: the run's parameters.
+        p: those that the tables in `data` were made with.
+        data: the folder with a folder for every stage.
+        out: where runs are kept.
+
+    Returns:
+        the student's folder.
+
+    Raises:
+        InputError: a stage has not run, or the targets are of another teacher.
+    """
+    upstream = data
+    if own.teacher.inputs != p.teacher.inputs:
+        upstream = _teach(own.model_copy(update={"seed": p.seed}), data, out / f"teacher-{own.teacher.inputs}")
+    folder = out / f"{own.student.recipe}-{own.seed}"
+    _link(folder, data, _READ)
+    _link(folder, upstream, ("targets",))
+    targets = Table(folder / "targets/targets.arrow")
+    if targets.json("parameters") != own.teacher.model_dump():
+        raise InputError(f"{targets.path} was made with other parameters of the teacher; run: dvc repro targets")
+    identity = _identity(own, folder, ("teacher", "student", "zeroshot"), targets=targets.metadata["fingerprint"])
+    if not _is(folder, identity):
+        from stages.student import student
+
+        print(f"{own.student.recipe}, seed {own.seed}", file=sys.stderr)
+        shutil.rmtree(folder / "student", ignore_errors=True)
+        perform(student, own, folder)
+        files.write_text(folder / "finished", identity)
+    return folder / "student"
+
+
+def _teach(own: Params, data: Path, folder: Path) -> Path:
+    """Train another teacher and write its targets."""
+    from stages.targets import targets
+    from stages.teacher import teacher
+
+    _link(folder, data, _READ)
+    identity = _identity(own, folder, ("teacher",))
+    if not _is(folder, identity):
+        perform(teacher, own, folder)
+        perform(targets, own, folder)
+        files.write_text(folder / "finished", identity)
+    return folder
+
+
+def _link(folder: Path, data: Path, stages: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in stages:
+        if not (data / stage).exists():
+            raise InputError(f"{data / stage} does not exist; run: dvc repro student")
+        (folder / stage).unlink(missing_ok=True)
+        (folder / stage).symlink_to((data / stage).resolve())
+
+
+def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_from: str) -> str:
+    """Stands for all that a run depends on: parameters, tables, and the library's code."""
+    tables = sorted((folder / "features").rglob("*.arrow"))
+    return files.fingerprint(
+        seed=params.seed, features={path.name: Table(path).metadata["fingerprint"] for path in tables}, **made_from,
+        device=params.compute.device, batch=params.features.batch, parser=params.spans.parser,
+        code=files.code(LIBRARY / "training", LIBRARY / "teacher", LIBRARY / "objectives.py"),
+        **{section: getattr(params, section).model_dump() for section in sections},
+    )  # fmt: skip
+
+
+def _is(folder: Path, identity: str) -> bool:
+    path = folder / "finished"
+    return path.is_file() and path.read_text() == identity
