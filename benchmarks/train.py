@@ -5,7 +5,8 @@
 trains a CLIP with random weights (ViT-B/32) on random pictures whose frozen embeddings are cached, and prints
 
 - step: pixels from the memory map, captions and targets from cached tables, the recipe, clipping, AdamW, over the bare
-  step: forward of the image tower, its backward and AdamW on float tensors that lie in memory;
+  step: forward of the image tower, its backward and AdamW on float tensors that lie in memory; the same for a recipe
+  that looks at a region of every picture, too, over the bare step of twice as many pictures;
 - online: the same step with what the published code computes again in each: CLIP on every crop and caption, and the
   teacher; CLIP forwards alone (6 regions an image, the whole picture being one), and with JPEG decoding, detection
   (YOLO) and cropping on one thread, too; what is computed once for the cache is not in it;
@@ -37,7 +38,7 @@ from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
 from pipeline.teacher.model import MetaTeacher
-from pipeline.training.batches import Loader, Pairs
+from pipeline.training.batches import Loader, Pairs, Regions
 from pipeline.training.distributed import Group
 from pipeline.training.recipes import RECIPES
 from pipeline.training.step import Step
@@ -46,7 +47,7 @@ from pipeline.training.student import Student
 STEP, ONLINE = 1.05, 2.5
 """Targets: most time of a step over the bare step, least of the online step over it."""
 REGIONS, SPANS, CAPTIONS = 6, 8, 5
-RECIPE = "dclip_clean"
+RECIPE, WITH_REGIONS = "dclip_clean", "preserving_regions"
 STEPS = 6
 """Steps in a row by which samples a second are counted."""
 
@@ -78,7 +79,7 @@ class Pictures:
 class Trainer:
     """The project's own step, fed by its own loader, on random data."""
 
-    def __init__(self, name, batch, device, folder, *, decoded=False, threads=1, chunk=0, pictures=None):
+    def __init__(self, name, batch, device, folder, *, recipe=RECIPE, decoded=False, threads=1, chunk=0, pictures=None):
         torch.manual_seed(0)
         clip = towers.create(towers.architecture(name))
         clip.model.to(device)
@@ -94,12 +95,15 @@ class Trainer:
         self.pairs = Pairs(
             pixels, [[f"{i} {j}" for j in range(CAPTIONS)] for i in range(count)], _unit(count * CAPTIONS, d, seed=1),
             _unit(count, d, seed=2), _unit(count, d, seed=3),
+            regions=Regions(pixels, _unit(2 * count, d, seed=4), 2 * np.arange(count + 1))
+            if RECIPES[recipe].regions
+            else None,
         )  # fmt: skip
         self.student = Student(clip, target_dimension=d, train_text=False, temperature="learnable").to(device)
         self.optimizer = torch.optim.AdamW(self.student.parameter_groups(0.02), lr=1e-6, fused=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.step = Step(
-            self.student, RECIPES[RECIPE], {}, base_scale=100.0, group=Group(), chunk=chunk,
+            self.student, RECIPES[recipe], {}, base_scale=100.0, group=Group(), chunk=chunk,
             compute=Compute(device, "float32", batch), compiled=False,
         )  # fmt: skip
         self.load = Loader(
@@ -258,6 +262,13 @@ def main():
         }
         found = _turns(pair, options.rounds, device)
         step = _ratio(found, "step", "bare step")
+        twice = {
+            "bare step of twice the pictures": Bare(options.model, 2 * options.batch, device),
+            "step with regions": Trainer(options.model, options.batch, device, folder, recipe=WITH_REGIONS),
+        }
+        found |= _turns(twice, max(3, options.rounds // 2), device)
+        with_regions = _ratio(found, "step with regions", "bare step of twice the pictures")
+        del twice
         parts = {
             "step": pair["step"],
             "online CLIP and teacher": online.forwards,
@@ -270,6 +281,7 @@ def main():
         forwards = 1 + _ratio(found, "online CLIP and teacher", "step")
         everything = forwards + _ratio(found, "online decoding, detection, cropping", "step")
         targets.append((step <= STEP, f"step / bare step at most {STEP}: {step:.3f}"))
+        targets.append((with_regions <= STEP, f"with regions / bare step of twice the pictures: {with_regions:.3f}"))
         targets.append(
             (forwards >= ONLINE, f"with CLIP and the teacher online, at least {ONLINE} times: {forwards:.2f}")
         )

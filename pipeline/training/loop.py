@@ -27,7 +27,7 @@ Figures = dict[str, float]
 Terms = dict[str, Tensor]
 """Named loss terms, already weighted; their sum is minimised."""
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 
 
 class TrainingDiverged(InputError):
@@ -121,7 +121,7 @@ class Loop(Generic[B]):
         if self.average:
             self._averaged = AveragedModel(self.module, multi_avg_fn=get_ema_multi_avg_fn(self.average))
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self._sums: Figures = {}
+        self._sums: dict[str, tuple[float, int]] = {}  # and of how many steps: a scaler may leave some out
         self._saved = time.monotonic()
 
     def run(self) -> Trained:
@@ -171,7 +171,7 @@ class Loop(Generic[B]):
             done += 1
             if done < self.steps and time.monotonic() - self._saved >= self.interval:
                 self._save(epoch, done)
-        means = {name: value / self.steps for name, value in self._sums.items()}
+        means = {name: total / count for name, (total, count) in self._sums.items()}
         figures = self.group.from_first(lambda: self.validate(self._result))
         self.history.append({"epoch": epoch, **means, "lr": float(self.schedule.get_last_lr()[0]), **figures})
         if self.best is None or self.better(figures, self.best["figures"]):
@@ -205,7 +205,8 @@ class Loop(Generic[B]):
         self._add("loss", sum(values))
 
     def _add(self, name: str, value: float) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + value
+        total, count = self._sums.get(name, (0.0, 0))
+        self._sums[name] = total + value, count + 1
 
     def _advice(self, what: str, found: float, batch: B, terms: Figures, epoch: int, number: int) -> str:
         parts = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
