@@ -60,9 +60,9 @@ class Regions:
         place: Numbers = np.minimum(crops, 1) + (rng.random(len(rows)) * crops).astype(np.int64)
         return self.start[rows] + place
 
-    def pixels(self, pictures: Pictures, rows: Numbers, drawn: Numbers) -> NDArray[np.uint8]:
-        """uint8 [B, 3, side, side] of the regions drawn of these rows of `pictures`."""
-        found = np.array(pictures[rows])
+    def pixels(self, pictures: NDArray[np.uint8], rows: Numbers, drawn: Numbers) -> NDArray[np.uint8]:
+        """uint8 [B, 3, side, side] of the regions drawn of these rows, whose own pixels are `pictures`."""
+        found = pictures.copy()
         cut = drawn > self.start[rows]
         found[cut] = self.crops[(drawn - rows - 1)[cut]]
         return found
@@ -123,8 +123,13 @@ class Pairs:
             raise ValueError(f"{len(self.image_vectors)} image vectors, expected {n}")
         if self.targets is not None and len(self.targets) not in (n, c):
             raise ValueError(f"{len(self.targets)} targets, expected {n} of pictures or {c} of captions")
-        if self.regions is not None and len(self.regions.start) != n + 1:
-            raise ValueError(f"regions of {len(self.regions.start) - 1} pictures, expected {n}")
+        if (given := self.regions) is not None:
+            r = int(given.start[-1])
+            if (len(given.start), len(given.vectors), len(given.crops)) != (n + 1, r, r - n):
+                raise ValueError(
+                    f"regions of {len(given.start) - 1} pictures with {len(given.vectors)} vectors and "
+                    f"{len(given.crops)} crops, expected {n}, {r} and {r - n}"
+                )
         if not counts.all():
             raise ValueError(f"picture {int(np.flatnonzero(counts == 0)[0])} has no caption")
         self._number_negatives(number)
@@ -316,7 +321,7 @@ class Loader:
         if regions is None:
             return torch.from_numpy(found), None
         drawn = regions.draw(rows, rng)
-        found = np.concatenate([found, regions.pixels(self.pairs.pixels, rows[part], drawn[part])])
+        found = np.concatenate([found, regions.pixels(found, rows[part], drawn[part])])
         return torch.from_numpy(found), _float(regions.vectors, drawn)
 
     @cached_property

@@ -24,18 +24,19 @@ class Crops:
         splits: of the manifest.
 
     Raises:
-        ContractError: the table has no region of a picture.
+        ContractError: the table has no region 0 of a picture.
     """
 
     def __init__(self, regions: Table, manifest: Manifest) -> None:
         keys, wanted = regions.strings("key"), set(manifest.keys)
         inside = np.flatnonzero(np.fromiter((key in wanted for key in keys), dtype=bool, count=len(keys)))
         self.start = offsets([keys[row] for row in inside], manifest.keys, str(regions.path))
-        if len(without := np.flatnonzero(np.diff(self.start) == 0)):
-            raise ContractError(
-                f"{regions.path} has no region of {manifest.keys[int(without[0])]}; run: dvc repro -sf regions"
-            )
-        self._rows = inside[regions.integers("region_index")[inside] > 0]
+        index = np.append(regions.integers("region_index")[inside], -1)
+        whole = (np.diff(self.start) > 0) & (index[self.start[:-1]] == 0)
+        if not whole.all():
+            key = manifest.keys[int(whole.argmin())]
+            raise ContractError(f"{regions.path} has no region 0 of {key}; run: dvc repro -sf regions")
+        self._rows = inside[index[:-1] > 0]
         self._keys, self._column = keys, regions.columns["crop"]
         self.fingerprint, self.splits = regions.metadata["fingerprint"], manifest.splits
 

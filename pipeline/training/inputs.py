@@ -106,8 +106,8 @@ class Inputs:
         origin = {"manifest": self.training.fingerprint}
         table = Table(self.data / "regions/regions.arrow", REGIONS, **origin)
         features = Table(self.data / "features/regions.arrow", **origin, weights=self.weights)
-        if len(table) != len(features):
-            raise ContractError(f"{features.path} has {len(features)} rows, {table.path} {len(table)}; run: dvc repro")
+        if features.json("inputs").get("regions") != table.metadata["fingerprint"]:
+            raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
         crops = Crops(table, self.training)
         self.made_from["regions"] = features.metadata["fingerprint"]
         return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)

@@ -101,7 +101,7 @@ def test_crops_have_the_fingerprint_of_their_table(manifest, tmp_path):
 def test_a_picture_without_any_region_is_refused_with_advice(manifest, tmp_path):
     given = {key: count for key, count in BOXES.items() if key != "mscoco-2"}
     regions = write_regions(tmp_path / "regions.arrow", given)
-    with pytest.raises(ContractError, match=r"regions\.arrow has no region of mscoco-2; run: dvc repro -sf regions$"):
+    with pytest.raises(ContractError, match=r"regions\.arrow has no region 0 of mscoco-2; run: dvc repro -sf regions$"):
         Crops(regions, manifest)
 
 
@@ -177,3 +177,13 @@ def test_pictures_without_any_box_have_no_crops(clip, manifest, tmp_path):
     assert len(Decoded(clip, crops)) == 0
     rows = cached(clip, crops, tmp_path / "cache")
     assert (rows.shape, rows.dtype) == ((0, 3, 32, 32), np.uint8)
+
+
+def test_a_picture_whose_first_region_is_a_crop_is_refused(manifest, regions, tmp_path):
+    keys, index = regions.strings("key"), regions.integers("region_index").copy()
+    index[keys.index("mscoco-3")] = 3
+    columns = {name: regions.columns[name].to_pylist() for name in REGIONS.names} | {"region_index": index}
+    with TableWriter(tmp_path / "other.arrow", REGIONS, {"fingerprint": "other"}) as writer:
+        writer.write(columns)
+    with pytest.raises(ContractError, match=r"other\.arrow has no region 0 of mscoco-3"):
+        Crops(Table(tmp_path / "other.arrow"), manifest)

@@ -94,7 +94,8 @@ def test_equal_generators_draw_the_same_and_others_do_not():
 
 
 def test_pixels_are_those_of_the_regions_drawn():
-    found = regions().pixels(numbers(0, 6), np.array([5, 0, 2, 1, 4, 3]), np.array([12, 0, 5, 2, 9, 8]))
+    rows = np.array([5, 0, 2, 1, 4, 3])
+    found = regions().pixels(numbers(0, 6)[rows], rows, np.array([12, 0, 5, 2, 9, 8]))
     assert (found.shape, found.dtype) == ((6, 3, 1, 1), np.uint8)
     assert shown(found) == [106, 0, 102, 100, 4, 104]
 
@@ -102,13 +103,13 @@ def test_pixels_are_those_of_the_regions_drawn():
 @pytest.mark.parametrize("region", SHOWN)
 def test_every_region_alone_shows_its_own_pixels(region):
     row = int(np.searchsorted(START, region, side="right")) - 1
-    assert shown(regions().pixels(numbers(0, 6), np.array([row]), np.array([region]))) == [SHOWN[region]]
+    assert shown(regions().pixels(numbers(row, 1), np.array([row]), np.array([region]))) == [SHOWN[region]]
 
 
 def test_pictures_stay_as_they_were():
-    pictures = numbers(0, 6)
-    regions().pixels(pictures, np.array([1, 2, 5]), np.array([2, 4, 11]))
-    assert np.array_equal(pictures, numbers(0, 6))
+    pictures = numbers(1, 3)
+    regions().pixels(pictures, np.array([1, 2, 3]), np.array([2, 4, 8]))
+    assert np.array_equal(pictures, numbers(1, 3))
 
 
 # Batches
@@ -181,8 +182,13 @@ def test_regions_go_to_the_device_with_their_batch():
     assert batch.to("meta").base_region.device.type == "meta"
 
 
-@pytest.mark.parametrize("pictures", [0, 5, 7])
-def test_regions_of_another_number_of_pictures_are_refused(pictures):
-    start = np.arange(pictures + 1)
-    with pytest.raises(ValueError, match=rf"^regions of {pictures} pictures, expected 6$"):
+@pytest.mark.parametrize("start", [START[:-1], np.append(START, 13)], ids=["of 5", "of 7"])
+def test_regions_of_another_number_of_pictures_are_refused(start):
+    with pytest.raises(ValueError, match=rf"^regions of {len(start) - 1} pictures .* expected 6, "):
         pairs(regions=regions(start))
+
+
+@pytest.mark.parametrize(("crops", "vectors"), [(6, 13), (7, 12), (8, 14)])
+def test_regions_without_a_crop_or_a_vector_of_each_are_refused(crops, vectors):
+    with pytest.raises(ValueError, match=rf"with {vectors} vectors and {crops} crops, expected 6, 13 and 7$"):
+        pairs(regions=Regions(numbers(100, crops), axes(vectors), START))
