@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from pipeline.progress import track
 from pipeline.training.loop import Figures
 
+ERRORS = 1.96
+"""Standard errors that an accuracy is lowered by before it is said to be kept: the lower end of its 95 % interval. Of
+many points the best is likely to be one whose accuracy was overestimated."""
+
 ALPHAS = (0.025, 0.05, *(i / 10 for i in range(1, 11)))
 """Points between base and student, the student's end included; closer at the base, where a student that forgets much
 has its choice."""
@@ -51,9 +55,8 @@ def choose(
         base: the base's weights.
         validate: the model's validation figures.
         start: the base's validation figures.
-        keep: share of the base's zero-shot accuracy to keep, even if it is a standard error lower than found: of many
-            points the best is likely to be one whose accuracy was overestimated. If no point keeps it, the one that
-            keeps most.
+        keep: share of the base's zero-shot accuracy that the lower end of the 95 % interval has to keep. If it does so
+            at no point, the point where it is highest.
 
     Returns:
         the chosen point's figures and those of all points, each with its `alpha`.
@@ -63,7 +66,7 @@ def choose(
     for alpha in track(ALPHAS, "interpolate", unit="points"):
         model.load_state_dict(mix(base, student, alpha))
         points.append({"alpha": alpha, **validate()})
-    enough = [point for point in points if retained(point, start, errors=1.0) >= keep]
-    chosen = max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=1.0))
+    enough = [point for point in points if retained(point, start, errors=ERRORS) >= keep]
+    chosen = max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=ERRORS))
     model.load_state_dict(mix(base, student, chosen["alpha"]))
     return chosen, [{"alpha": 0.0, **start}, *points]
