@@ -67,6 +67,8 @@ def choose(
         model.load_state_dict(mix(base, student, alpha))
         points.append({"alpha": alpha, **validate()})
     enough = [point for point in points if retained(point, start, errors=ERRORS) >= keep]
-    chosen = max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=ERRORS))
+    chosen = (
+        max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=ERRORS))
+    )
     model.load_state_dict(mix(base, student, chosen["alpha"]))
     return chosen, [{"alpha": 0.0, **start}, *points]
