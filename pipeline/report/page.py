@@ -137,7 +137,7 @@ def write(
             plots.curves(
                 student, [n for n in student if n.startswith("val_") and "recall" in n], "student: val recall@1"
             ),
-            plots.curves(student, [n for n in student if "zeroshot" in n], "student: val zero-shot"),
+            plots.curves(student, ["val_zeroshot_top1", "val_zeroshot_unseen_top1"], "student: val zero-shot"),
             plots.curves(
                 plots.read_history(data / "student/interpolation.csv"),
                 ["val_text_to_image_recall@1", "val_zeroshot_top1", "val_zeroshot_unseen_top1"],
