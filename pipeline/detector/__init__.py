@@ -1,16 +1,26 @@
 """Regions: an ultralytics YOLO, its weights checked by hash, its boxes capped and cut out as crops.
 
-ultralytics replaces `PIL.Image.open` when it is imported, by one that wants to install a package whenever a file is no
-picture. Every other room decodes pictures too, so the real one is put back.
+What ultralytics does to the process around it is undone here. When it is imported, it replaces `PIL.Image.open` by one
+that wants to install a package whenever a file is no picture. When it trains or predicts, it reports to whatever
+tracker is installed: to its makers, and to DVCLive, which would rewrite dvc.yaml.
 """
+
+from typing import Any
 
 import torch
 from PIL import Image
 
 _open = Image.open
-from ultralytics.utils import torch_utils  # noqa: E402
+from ultralytics.utils import callbacks, torch_utils  # noqa: E402
 
 Image.open = _open
+
+
+def _report_to_nobody(instance: Any) -> None:
+    """In place of ultralytics' own, which adds trackers to a trainer, validator or predictor."""
+
+
+callbacks.add_integration_callbacks = _report_to_nobody
 
 
 def keep_threads() -> None:

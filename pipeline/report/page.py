@@ -127,7 +127,6 @@ def write(
         metrics=result.metrics,
         directions=DIRECTIONS,
         figures=("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"),
-        recipe=params.student.recipe,
         trained=files.read_json(data / "student/metrics.json"),
         **data_card.values(data / "curate/card"),
         detected=files.read_json(data / "regions/metrics.json"),

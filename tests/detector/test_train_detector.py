@@ -1,0 +1,35 @@
+"""Training a detector, in a process that does not know that it is tested: ultralytics behaves otherwise in tests."""
+
+import os
+import subprocess
+import sys
+
+from tiny_manifest import png
+from tiny_models import picture
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pipeline.detector.train import train
+pictures = [(path.stem, path.read_bytes(), [[0.1, 0.1, 0.6, 0.6]]) for path in sorted(Path("pictures").iterdir())]
+trained = train(pictures, width=0.0625, image_size=32, epochs=1, batch=2, lr=1e-3, seed=0, device="cpu")
+print(trained.names)
+"""
+
+
+def test_a_training_reports_to_no_tracker_and_leaves_its_folder_as_it_was(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for seed in range(4):
+        (tmp_path / f"pictures/{seed}.png").write_bytes(png(picture(seed)))
+    (tmp_path / "dvc.yaml").write_text("stages: {}  # mine\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
+    before = set(tmp_path.iterdir())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "{0: 'object'}" in done.stdout
+    assert set(tmp_path.iterdir()) == before
+    assert (tmp_path / "dvc.yaml").read_text() == "stages: {}  # mine\n"
