@@ -22,8 +22,14 @@ def test_a_training_reports_to_no_tracker_and_leaves_its_folder_as_it_was(tmp_pa
     for seed in range(4):
         (tmp_path / f"pictures/{seed}.png").write_bytes(png(picture(seed)))
     (tmp_path / "dvc.yaml").write_text("stages: {}  # mine\n")
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (
+        ["git", "init", "-q"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        ["git", "add", "."],
+        ["git", *who, "commit", "-q", "-m", "first"],
+    ):  # fmt: skip  DVCLive reports only in a repository with a commit
+        subprocess.run(command, cwd=tmp_path, check=True)
     before = set(tmp_path.iterdir())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     done = subprocess.run(
