@@ -274,7 +274,7 @@ class Student(Section):
     compile: bool = Field(description="torch.compile the towers")
     checkpoint_seconds: Positive = Field(description="between checkpoints within an epoch; there is one after each")
     keep: Fraction = Field(
-        description="share of the base's validation zero-shot that the chosen point between base and student must keep"
+        description="share of the base's validation zero-shot that the chosen point keeps, at its interval's lower end"
     )
     weights: Weights
 

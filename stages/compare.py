@@ -105,7 +105,7 @@ def _show(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> N
     table = RichTable(title=title, title_justify="left")
     headings = ("recipe", "on val, both ways", "text to image R@1", "image to text R@1", f"{against} leads by")
     for heading in (*headings, "zero-shot kept", "unseen"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "recipe")
     for row in sorted(rows, key=lambda row: -retrieval(row["validation"])):
         way, lead = row["text_to_image"], row["text_to_image"]["lead"]
         kept = [f"{share['mean']:.3f} ± {share['spread']:.3f}" for share in row["retained"].values()]
@@ -115,5 +115,5 @@ def _show(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> N
             f"{row['image_to_text']['mean']:.3f} ± {row['image_to_text']['spread']:.3f}",
             f"{lead['value']:+.3f} ({lead['low']:+.3f} to {lead['high']:+.3f})", *kept,
         )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
     print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")

@@ -22,8 +22,9 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
     With frozen text the text tower never runs: its embeddings are read from the cache. The epoch that retrieves best
     on val is taken (data/student/end_point); then, on the way from the base's weights to its own, the point that
-    retrieves best on val among those that keep student.keep of the zero-shot accuracy. A killed run resumes where its
-    last checkpoint was. With compute.processes above 1 it starts itself again under torchrun.
+    retrieves best on val among those that keep student.keep of the zero-shot accuracy, at the lower end of its 95 %
+    interval. A killed run resumes where its last checkpoint was. With compute.processes above 1 it starts itself again
+    under torchrun.
     """
     import torch
 

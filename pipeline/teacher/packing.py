@@ -1,7 +1,7 @@
 """Rows that exist of padded batches: gathered, scattered and laid out by attention head, each in one pass.
 
 Shapes: B rows, K places each, of which R in the whole batch are unmasked; H heads of width C. No place is read or
-written twice, so nothing is ever summed, and the gradient of a gathering is again a gathering or a scattering.
+written twice, so that the gradient of a gathering is a scattering, and the reverse; only `sums` adds rows up.
 """
 
 from __future__ import annotations
