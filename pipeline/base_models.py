@@ -13,7 +13,7 @@ from pipeline.clip import towers
 from pipeline.clip.pretrain import pretrain
 from pipeline.clip.towers import Clip
 from pipeline.detector import train, weights
-from pipeline.params import (
+from pipeline.params.models import (
     ClipFromDirectory,
     ClipFromOpenClip,
     ClipFromSample,

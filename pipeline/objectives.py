@@ -81,3 +81,14 @@ def divergence(found: Tensor, target: Tensor, positives: Tensor | None = None, a
         kl = F.kl_div(found.log_softmax(dim=dim), wanted, reduction="none").sum(dim=dim)
         parts.append(kl.mean())
     return (parts[0] + parts[1]) / 2
+
+
+def soft_cross_entropy(logits: Tensor, concepts: Tensor, shares: Tensor) -> Tensor:
+    """-mean_i sum_m p_im log softmax_k(logits_ik) at k = c_im: concept classification against sparse soft labels.
+
+    Args:
+        logits: [n, K].
+        concepts: c, int64 [n, m].
+        shares: p, [n, m]; they sum to 1.
+    """
+    return -(shares * logits.log_softmax(dim=1).gather(1, concepts)).sum(dim=1).mean()

@@ -212,8 +212,8 @@ class Table:
         )
         return rows
 
-    def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
-        """The vectors of a run of keys that follow each other in the manifest; read-only and not copied.
+    def places(self, keys: Sequence[str]) -> slice:
+        """The rows of a run of keys that follow each other in the manifest.
 
         Raises:
             ContractError: they do not stand together in this order.
@@ -225,7 +225,11 @@ class Table:
             raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {self.path.parent.name}")
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
         check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
-        return self.vectors(name)[rows]
+        return rows
+
+    def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+        """The vectors of such a run of keys; read-only and not copied."""
+        return self.vectors(name)[self.places(keys)]
 
     def at(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
         """The vectors of some keys in any order, of a table with one row a key; a copy.

@@ -13,7 +13,8 @@ from rich.table import Table as RichTable
 
 from pipeline import files
 from pipeline.errors import InputError
-from pipeline.params import Params, Student, load
+from pipeline.params import Params, load
+from pipeline.params.student import Student
 from stages.program import home, threads
 from stages.runs import planned, train
 

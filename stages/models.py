@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.params import ClipFromOpenClip, Params
+from pipeline.params import Params
+from pipeline.params.models import ClipFromOpenClip
 from stages.program import run, threads
 
 

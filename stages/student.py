@@ -64,9 +64,16 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     if group.first:
         own = Compute(device, p.precision, params.features.batch)
         validate = inputs.validator(Path(params.zeroshot.path), own)
+    known = pairs.knowledge
     torch.manual_seed(seed)
     trained = Student(
-        model, target_dimension=base.dimension, train_text=train_text, temperature=p.temperature, linear=recipe.linear
+        model,
+        target_dimension=base.dimension,
+        train_text=train_text,
+        temperature=p.temperature,
+        linear=recipe.linear,
+        language_dimension=None if known is None else known.language.shape[1],
+        concepts=None if known is None else known.count,
     ).to(device)
     fingerprint = files.fingerprint(
         code=files.code(LIBRARY / "training", LIBRARY / "objectives.py", Path(__file__)), weights=inputs.weights,

@@ -4,8 +4,8 @@ from typing import get_args
 import pytest
 import yaml
 
-import pipeline.params as params_module
-from pipeline.params import ParamsError, Student, Weights, load
+from pipeline.params import ParamsError, load
+from pipeline.params.student import TEACHERS, Student, Weights
 from pipeline.schema import SpanKind
 from pipeline.training.recipes import RECIPES
 
@@ -36,6 +36,15 @@ features: {batch: 8, spans: [phrases]}
 teacher:
   {spans: phrases, inputs: regions, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1, temperature: 0.1,
    caption_dropout: 0, epochs: 1, batch: 2, lr: 0.001}
+concepts:
+  enabled: true
+  model:
+    {kind: transformers, name: some-model, sha256: "", layer: -1, pooling: mean, dtype: float32}
+  batch: 8
+  count: auto
+  temperature: 0.07
+  top: 16
+  iterations: 25
 student:
   {recipe: dclip, init: base, text: frozen, layers: all, unfreeze: 0, temperature: learnable, captions: 1,
    pixels: cached, epochs: 1, patience: 0, batch: 2, chunk: 0, lr: 0.001, warmup: 0.05, weight_decay: 0, max_norm: 0,
@@ -193,14 +202,18 @@ def test_what_stands_at_the_edge_of_a_range_is_taken(changed, name, value):
     assert getattr(params.student, name) == expected
 
 
-def test_a_weight_that_is_not_given_is_one(changed):
-    assert set(changed(student__weights={"text": 2}).student.weights.model_dump().values()) == {1.0, 2.0}
+def test_a_weight_that_is_not_given_is_one_and_that_of_the_concepts_as_published(changed):
+    weights = changed(student__weights={"text": 2}).student.weights.model_dump()
+    assert (weights.pop("text"), weights.pop("concepts")) == (2.0, 0.01)
+    assert set(weights.values()) == {1.0}
 
 
 def test_every_recipe_is_accepted_with_the_teacher_that_it_needs(changed):
     inputs = {"text_only_teacher": "text", "no_regions": "picture"}
     for name in get_args(Student.model_fields["recipe"].annotation):
-        found = changed(student__recipe=name, teacher__inputs=inputs.get(name, "regions"))
+        text = "trainable" if RECIPES[name].knowledge else "frozen"
+        read = inputs.get(name, "regions")
+        found = changed(student__recipe=name, student__text=text, teacher__inputs=read)
         assert found.student.recipe == name
 
 
@@ -311,4 +324,4 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content, reason):
 
 def test_a_recipes_teacher_is_asked_for_before_anything_runs():
     wanted = {name: recipe.teacher for name, recipe in RECIPES.items() if recipe.teacher}
-    assert wanted == params_module._TEACHERS
+    assert wanted == TEACHERS

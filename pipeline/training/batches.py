@@ -69,6 +69,23 @@ class Regions:
 
 
 @dataclass
+class Knowledge:
+    """What the concepts stage says of every caption.
+
+    Attributes:
+        language: the language model's vectors, unit float [c, d_L].
+        concepts: each caption's concepts, int [c, m].
+        shares: of them, float [c, m].
+        count: K, how many concepts there are.
+    """
+
+    language: Floats
+    concepts: NDArray[np.int32]
+    shares: Floats
+    count: int
+
+
+@dataclass
 class Pairs:
     """Pictures with captions and everything frozen that a recipe may ask for; n pictures, c captions.
 
@@ -81,6 +98,7 @@ class Pairs:
         names: of the pictures, for errors; their row numbers by default.
         negatives: hard negatives of `distinct`, or None.
         regions: regions of the pictures, or None.
+        knowledge: of the captions, or None.
 
     Raises:
         ValueError: counts do not fit, or a picture has no caption.
@@ -94,6 +112,7 @@ class Pairs:
     names: Sequence[str] = ()
     negatives: Negatives | None = None
     regions: Regions | None = None
+    knowledge: Knowledge | None = None
     start: Numbers = field(init=False)
     """int64 [n + 1], where each picture's captions begin."""
     distinct: list[str] = field(init=False)
@@ -130,6 +149,10 @@ class Pairs:
                     f"regions of {len(given.start) - 1} pictures with {len(given.vectors)} vectors and "
                     f"{len(given.crops)} crops, expected {n}, {r} and {r - n}"
                 )
+        if (of := self.knowledge) is not None and not len(of.language) == len(of.concepts) == len(of.shares) == c:
+            raise ValueError(
+                f"knowledge of {len(of.language)}, {len(of.concepts)} and {len(of.shares)} captions, expected {c}"
+            )
         if not counts.all():
             raise ValueError(f"picture {int(np.flatnonzero(counts == 0)[0])} has no caption")
         self._number_negatives(number)
@@ -210,6 +233,9 @@ class Batch:
         allowed: bool [B, H], false where a negative is a caption of the picture; None without negatives.
         noise: float32 [B, d'], N(0, 1/d'), the same in every process.
         base_region: the base's vector of a region of each picture, float32 [B, d'], or None.
+        language: the language model's vectors, float32 [C, d_L], or None.
+        concepts: int64 [C, m], or None.
+        shares: float32 [C, m], or None.
     """
 
     names: list[str]
@@ -226,6 +252,9 @@ class Batch:
     allowed: Tensor | None
     noise: Tensor
     base_region: Tensor | None
+    language: Tensor | None
+    concepts: Tensor | None
+    shares: Tensor | None
 
     def to(self, device: str) -> Batch:
         """The same batch on a device."""
@@ -295,6 +324,7 @@ class Loader:
         frozen = None if pairs.negatives is None else pairs.negatives.vectors
         noise = rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)
         pixels, base_region = self._pixels(rows, rng)
+        known = pairs.knowledge
         return Batch(
             names=[pairs.names[i] if len(pairs.names) else f"row {i}" for i in rows],
             pixels=pixels,
@@ -312,6 +342,9 @@ class Loader:
             else torch.from_numpy(~pairs.belongs(rows, pairs.negative_ids[wrong])),
             noise=torch.from_numpy(noise),
             base_region=base_region,
+            language=None if known is None else _float(known.language, captions),
+            concepts=None if known is None else torch.from_numpy(known.concepts[captions].astype(np.int64)),
+            shares=None if known is None else _float(known.shares, captions),
         )  # fmt: skip
 
     def _pixels(self, rows: Numbers, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:

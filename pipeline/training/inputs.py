@@ -15,6 +15,7 @@ from pipeline.base_models import base_pairs
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
+from pipeline.concepts.tables import LABELS, read_labels
 from pipeline.errors import InputError
 from pipeline.features import classes
 from pipeline.manifest import Manifest
@@ -24,7 +25,7 @@ from pipeline.store import keys
 from pipeline.tables import ContractError, Table
 from pipeline.teacher.targets import Targets
 from pipeline.training import pixels
-from pipeline.training.batches import Negatives, Pairs, Pictures, Regions
+from pipeline.training.batches import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.training.crops import Crops
 from pipeline.training.negatives import negatives
 from pipeline.training.recipes import Recipe
@@ -91,6 +92,8 @@ class Inputs:
             self.made_from["targets"] = targets.metadata["fingerprint"]
         if recipe.regions:
             found = replace(found, regions=self._regions(decoded))
+        if recipe.knowledge:
+            found = replace(found, knowledge=self._knowledge())
         if recipe.negatives:
             made = parser()
             texts = negatives(found.distinct, made)
@@ -111,6 +114,16 @@ class Inputs:
         crops = Crops(table, self.training)
         self.made_from["regions"] = features.metadata["fingerprint"]
         return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)
+
+    def _knowledge(self) -> Knowledge:
+        origin = {"manifest": self.training.fingerprint}
+        folder = self.data / "concepts"
+        language = Table(folder / "language.arrow", **origin)
+        origin["fingerprint"] = self.made_from["concepts"] = language.metadata["fingerprint"]
+        labels, concepts = Table(folder / "labels.arrow", LABELS, **origin), Table(folder / "concepts.arrow", **origin)
+        if len(concepts) == 0:
+            raise ContractError(f"{folder} is empty: set concepts.enabled to true and run: dvc repro concepts")
+        return Knowledge(language.of(self.training.keys), *read_labels(labels, self.training.keys), count=len(concepts))
 
     def _pixels(self, source: pixels.Source, decoded: bool) -> Pictures:
         if decoded:

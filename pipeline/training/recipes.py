@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pipeline.objectives import contrastive, cosine_distance, divergence, squared_distance
+from pipeline.objectives import contrastive, cosine_distance, divergence, soft_cross_entropy, squared_distance
 
 
 @dataclass
@@ -37,6 +37,12 @@ class Embedded:
         region_in_target: f_I of a region of every picture, projected likewise, [B, d']; absent where the recipe asks
             for none.
         base_region: the base CLIP's f_I of the same regions, [B, d'].
+        language: the language model's L of the captions, unit [C, d_L]; absent where the recipe asks for no knowledge.
+        text_in_language: W_e f_T, [C, d_L].
+        image_concepts: a linear classifier's logits of f_I, [B, K].
+        text_concepts: the same classifier's of f_T, [C, K].
+        concepts: each caption's concepts, int64 [C, m].
+        shares: of them, [C, m].
     """
 
     image: Tensor
@@ -56,6 +62,12 @@ class Embedded:
     allowed: Tensor | None = None
     region_in_target: Tensor | None = None
     base_region: Tensor | None = None
+    language: Tensor | None = None
+    text_in_language: Tensor | None = None
+    image_concepts: Tensor | None = None
+    text_concepts: Tensor | None = None
+    concepts: Tensor | None = None
+    shares: Tensor | None = None
 
 
 Terms = dict[str, Tensor]
@@ -171,6 +183,31 @@ def clip_refine(b: Embedded) -> Terms:
     }
 
 
+def knowledge(b: Embedded) -> Terms:
+    """L = ||W_e f_T - L||^2 + 1/2 (H(s, softmax(A f_I)) + H(s, softmax(A f_T))), s the caption's soft labels.
+
+    W_e and the classifier A are learnt, and dropped at the end (Knowledge-CLIP, arXiv 2412.03513; published: weights
+    1 and 0.01). H is the cross entropy; every caption of a picture is a label of it.
+    """
+    concepts, shares = _given(b.concepts), _given(b.shares)
+    of_image = soft_cross_entropy(_given(b.image_concepts)[b.owner], concepts, shares)
+    of_text = soft_cross_entropy(_given(b.text_concepts), concepts, shares)
+    return {
+        "language": squared_distance(_given(b.text_in_language), _given(b.language)),
+        "concepts": 0.5 * (of_image + of_text),
+    }
+
+
+def knowledge_clip(b: Embedded) -> Terms:
+    """L = text embedding distillation + concept classification + InfoNCE(f_I, f_T) (Knowledge-CLIP)."""
+    return {**knowledge(b), **plain(b)}
+
+
+def dclip_knowledge(b: Embedded) -> Terms:
+    """L = `dclip_clean` + text embedding distillation + concept classification."""
+    return {**knowledge(b), **dclip_clean(b)}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe and what it needs.
@@ -183,6 +220,7 @@ class Recipe:
         data: `corpora`, or `base`, a control: the base's own training pairs for as many steps.
         negatives: whether hard-negative captions are made.
         regions: whether the student looks at a region of every picture, too.
+        knowledge: whether it reads the concepts stage's tables; it trains the text tower.
         linear: only a linear map of the image embeddings is found, on cached features.
     """
 
@@ -193,6 +231,7 @@ class Recipe:
     data: Literal["corpora", "base"] = "corpora"
     negatives: bool = False
     regions: bool = False
+    knowledge: bool = False
     linear: bool = False
 
 
@@ -208,6 +247,8 @@ RECIPES: dict[str, Recipe] = {
     "similarity": Recipe(similarity, target="image", teacher="regions"),
     "feature_distillation": Recipe(feature_distillation, target="image", teacher="regions"),
     "clip_refine": Recipe(clip_refine),
+    "knowledge_clip": Recipe(knowledge_clip, knowledge=True),
+    "dclip+knowledge": Recipe(dclip_knowledge, target="image", teacher="regions", knowledge=True),
     "procrustes": Recipe(None, linear=True),
     "labclip": Recipe(plain, linear=True),
     "continue_base": Recipe(plain, data="base"),

@@ -110,7 +110,11 @@ class Step:
             image_in_target=student.image_in_target(image), text_in_target=student.text_in_target(text),
             target=batch.target, base_image=batch.base_image, base_text=batch.base_text, base_scale=self.base_scale,
             text_is_frozen=tokens is None, noise=batch.noise, negatives=negatives, allowed=batch.allowed,
-            region_in_target=region_in_target, base_region=batch.base_region,
+            region_in_target=region_in_target, base_region=batch.base_region, language=batch.language,
+            text_in_language=None if student.to_language is None else student.to_language(text),
+            image_concepts=None if student.to_concepts is None else student.to_concepts(image),
+            text_concepts=None if student.to_concepts is None else student.to_concepts(text),
+            concepts=batch.concepts, shares=batch.shares,
         )  # fmt: skip
         terms = self.terms(embedded)
         return {name: self.weights.get(name, 1.0) * term for name, term in terms.items()}

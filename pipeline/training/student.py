@@ -1,4 +1,4 @@
-"""The student: an open_clip model, a learnable or fixed temperature, and projections to the target's width."""
+"""The student: an open_clip model, its temperature, and maps of its embeddings that only training needs."""
 
 from __future__ import annotations
 
@@ -61,17 +61,23 @@ class Student(nn.Module):
         train_text: whether the text tower is trained; if not it is never run, and its embeddings are given.
         temperature: tau of InfoNCE, or `learnable` to start from the model's own.
         linear: train only a linear map of the image embeddings, on cached features; the towers are never run.
+        language_dimension: width of the language model that f_T is mapped to by W_e, or None for no such map.
+        concepts: how many concepts embeddings are classified into, or None.
     """
 
     def __init__(
-        self, clip: Clip, *, target_dimension: int, train_text: bool, temperature: float | str, linear: bool = False
-    ) -> None:
+        self, clip: Clip, *, target_dimension: int, train_text: bool, temperature: float | str, linear: bool = False,
+        language_dimension: int | None = None, concepts: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.clip = clip
         self.train_text = train_text
         same = clip.dimension == target_dimension
         self.image_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
         self.text_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
+        d = clip.dimension
+        self.to_language = None if language_dimension is None else nn.Linear(d, language_dimension, bias=False)
+        self.to_concepts = None if concepts is None else nn.Linear(d, concepts)
         model: Any = clip.model
         learnable = temperature == LEARNABLE
         start = model.logit_scale.detach().clone() if learnable else torch.tensor(math.log(1 / float(temperature)))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from tiny_knowledge import heads, knowledge
 from tiny_models import random_pixels, tiny_clip, unit_rows
 
 from pipeline.errors import InputError
@@ -34,6 +35,8 @@ CASES = {  # recipe, width and text of the student, how it is trained
     "clipped and averaged": ("clip_refine", 16, True, {"max_norm": 0.5, "average": 0.5, "patience": 1}),
     "layers": ("contrastive", 16, True, {"layers": 1, "unfreeze": 1, "chunk": 3}),
     "linear": ("labclip", 16, False, {}),
+    "knowledge": ("knowledge_clip", 16, True, {"captions": None}),
+    "knowledge, chunk": ("dclip+knowledge", 8, True, {"chunk": 1, "captions": 2}),
 }
 
 
@@ -59,6 +62,7 @@ def data(recipe, train_text):
         unit_rows(10, 16, seed=2), targets=targets[own.target],
         negatives=Negatives(texts, None if train_text else unit_rows(flat, 16, seed=4)) if own.negatives else None,
         regions=Regions(random_pixels(6, seed=7), unit_rows(16, 16, seed=7), REGIONS) if own.regions else None,
+        knowledge=knowledge(count) if own.knowledge else None,
     )  # fmt: skip
 
 
@@ -73,8 +77,9 @@ def trained(case, group, checkpoint=None):
     linear = recipes.RECIPES[recipe].linear
     torch.manual_seed(0)
     student = Student(
-        tiny_clip(embed_dim=width), target_dimension=16, train_text=train_text, temperature="learnable", linear=linear
-    )
+        tiny_clip(embed_dim=width), target_dimension=16, train_text=train_text, temperature="learnable", linear=linear,
+        **heads(recipe),
+    )  # fmt: skip
     before = weights_of(student)
     shown = []
 
@@ -196,8 +201,6 @@ def one_thread():
 def test_two_processes_train_the_student_that_one_trains(ranks, case, tmp_path):
     alone = trained(case, Group(), tmp_path / "run.pt")
     first = ranks[0][case]
-    for name, value in alone["state"].items():
-        print(name, float((first["state"][name] - value).abs().max()))
     for name, value in alone["state"].items():
         torch.testing.assert_close(first["state"][name], value, atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
     moved = [float((v - alone["before"][n]).abs().max()) for n, v in alone["state"].items()]

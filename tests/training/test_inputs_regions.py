@@ -77,7 +77,9 @@ def test_regions_are_those_of_the_tables(clip, data, decoded):
 
 
 RECIPES_OF_LITTLE = [
-    name for name, r in RECIPES.items() if not (r.regions or r.target or r.negatives) and r.data == "corpora"
+    name
+    for name, r in RECIPES.items()
+    if not (r.regions or r.target or r.negatives or r.knowledge) and r.data == "corpora"
 ]
 
 

@@ -1,65 +1,22 @@
 import dataclasses
+import itertools
 import typing
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import unit_rows
+from tiny_recipes import OWNER, arrays, batch, positives
 
-from pipeline import params
-from pipeline.training.recipes import RECIPES, Embedded, preserve_similarities
+from pipeline.params import student as params
+from pipeline.params.features import Teacher
+from pipeline.training.recipes import RECIPES, preserve_similarities
 
-OWNER = [0, 0, 1, 2, 3, 3]
-"""Six captions of four pictures. The first of picture 1 says what the first of picture 0 says."""
-SCALE, BASE_SCALE = 20.0, 30.0
 TEACHERS = {
     "dclip": "regions", "dclip_clean": "regions", "dclip_regions": "regions", "similarity": "regions",
     "feature_distillation": "regions", "shuffled_targets": "regions", "text_only_teacher": "text",
-    "no_regions": "picture",
+    "no_regions": "picture", "dclip+knowledge": "regions",
 }  # fmt: skip
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.terms]
-
-
-def unit(rows, seed, width=6):
-    return torch.from_numpy(unit_rows(rows, width, seed=seed))
-
-
-def positives():
-    found = torch.tensor(OWNER)[None, :] == torch.arange(4)[:, None]
-    found[1, 0] = found[0, 2] = True
-    return found
-
-
-def batch(recipe="dclip_clean", text_is_frozen=True, **changed):
-    """What `recipe` is given; the student is narrower than the target, so that the two spaces cannot be confused."""
-    asked = RECIPES[recipe]
-    rows = {"image": 4, "pair": 6, None: None}[asked.target]
-    parts = {
-        "image": unit(4, 1).requires_grad_(), "text": unit(6, 2).requires_grad_(not text_is_frozen),
-        "scale": torch.tensor(SCALE, requires_grad=True), "owner": torch.tensor(OWNER), "positives": positives(),
-        "image_in_target": unit(4, 3, 8).requires_grad_(),
-        "text_in_target": unit(6, 4, 8).requires_grad_(not text_is_frozen),
-        "target": None if rows is None else unit(rows, 5, 8),
-        "base_image": unit(4, 6, 8) if asked.data == "corpora" else None, "base_text": unit(6, 7, 8),
-        "base_scale": BASE_SCALE, "text_is_frozen": text_is_frozen, "noise": 0.8 * unit(4, 8, 8),
-        "negatives": unit(3, 9) if asked.negatives else None,
-        "allowed": torch.tensor([[1, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1]]).bool() if asked.negatives else None,
-        "region_in_target": unit(4, 10, 8).requires_grad_() if asked.regions else None,
-        "base_region": unit(4, 11, 8) if asked.regions else None,
-    }  # fmt: skip
-    return Embedded(**{**parts, **changed})
-
-
-def arrays(b):
-    """The same batch in numpy's float64."""
-    return dataclasses.replace(
-        b,
-        **{
-            field.name: getattr(b, field.name).detach().numpy().astype(np.float64)
-            for field in dataclasses.fields(b)
-            if isinstance(getattr(b, field.name), torch.Tensor) and getattr(b, field.name).is_floating_point()
-        },
-    )
 
 
 def log_softmax(logits):
@@ -153,13 +110,34 @@ def clip_refine(b):
     }
 
 
+def cross_entropy(logits, b):
+    """Of each caption with the concepts that it has."""
+    at = np.arange(len(logits))[:, None]
+    return -(b.shares * log_softmax(logits)[at, b.concepts.numpy()]).sum(axis=1).mean()
+
+
+def knowledge(b):
+    return {
+        "language": squared(b.text_in_language, b.language),
+        "concepts": (cross_entropy(b.image_concepts[OWNER], b) + cross_entropy(b.text_concepts, b)) / 2,
+    }
+
+
+def knowledge_clip(b):
+    return {**knowledge(b), **contrastive(b)}
+
+
+def dclip_knowledge(b):
+    return {**knowledge(b), **dclip_clean(b)}
+
+
 EQUATIONS = {
     "contrastive": contrastive, "hard_negatives": contrastive, "continue_base": contrastive, "labclip": contrastive,
     "preserving": preserving, "dclip": dclip, "text_only_teacher": dclip, "dclip_clean": dclip_clean,
     "shuffled_targets": dclip_clean, "no_regions": dclip_clean, "similarity": similarity,
     "preserving_regions": preserving_regions, "dclip_regions": dclip_regions,
     "preserving_similarities": preserving_similarities, "feature_distillation": feature_distillation,
-    "clip_refine": clip_refine,
+    "clip_refine": clip_refine, "knowledge_clip": knowledge_clip, "dclip+knowledge": dclip_knowledge,
 }  # fmt: skip
 
 
@@ -205,7 +183,8 @@ def test_every_term_is_one_finite_number_that_moves_the_student(name):
                 assert not value.requires_grad
                 continue
             value.backward()
-            own = (b.image, b.image_in_target, b.text, b.text_in_target, b.region_in_target)
+            own = (b.image, b.image_in_target, b.text, b.text_in_target, b.region_in_target, b.text_in_language)
+            own += (b.image_concepts, b.text_concepts)
             moved = [x.grad for x in own if x is not None and x.grad is not None]
             assert max(gradient.abs().max() for gradient in moved) > 0
 
@@ -244,6 +223,9 @@ def test_a_recipe_that_is_not_given_its_target_fails():
         RECIPES["preserving"].terms(batch("preserving", base_image=None))
     with pytest.raises(AssertionError, match="targets"):
         RECIPES["preserving_regions"].terms(batch("preserving_regions", base_region=None))
+    for name, part in itertools.product(params.KNOWLEDGE, ("language", "concepts", "shares", "image_concepts")):
+        with pytest.raises(AssertionError, match="data"):
+            RECIPES[name].terms(batch(name, **{part: None}))
 
 
 def test_which_recipes_read_targets_and_of_which_teacher():
@@ -258,10 +240,12 @@ def test_what_else_recipes_need():
     assert {name for name, r in RECIPES.items() if r.negatives} == {"hard_negatives"}
     assert {name for name, r in RECIPES.items() if r.regions} == {"preserving_regions", "dclip_regions"}
     assert {name for name, r in RECIPES.items() if r.linear} == {"procrustes", "labclip"}
+    assert {name for name, r in RECIPES.items() if r.knowledge} == {"knowledge_clip", "dclip+knowledge"}
+    assert set(params.KNOWLEDGE) == {"knowledge_clip", "dclip+knowledge"}
 
 
 def test_every_teacher_is_a_value_of_its_parameter():
-    accepted = typing.get_args(params.Teacher.model_fields["inputs"].annotation)
+    accepted = typing.get_args(Teacher.model_fields["inputs"].annotation)
     assert set(TEACHERS.values()) == set(accepted)
 
 
@@ -287,3 +271,13 @@ def test_a_recipe_without_a_teacher_is_the_one_with_a_teacher_but_for_that(recip
     assert {name: v.item() for name, v in clean.items() if name != "teacher"} == {
         n: v.item() for n, v in without.items()
     }
+
+
+@pytest.mark.parametrize(("recipe", "alone"), [("knowledge_clip", "contrastive"), ("dclip+knowledge", "dclip_clean")])
+def test_a_recipe_without_knowledge_is_the_one_with_it_but_for_two_terms(recipe, alone):
+    b = batch(recipe, text_is_frozen=False)
+    found, without = RECIPES[recipe].terms(b), RECIPES[alone].terms(b)
+    assert {n: v.item() for n, v in found.items() if n not in ("language", "concepts")} == {
+        n: v.item() for n, v in without.items()
+    }
+    assert set(found) - set(without) == {"language", "concepts"}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_knowledge import heads, knowledge
 from tiny_models import config, random_pixels, tiny_clip, unit_rows
 
 from pipeline.clip.encode import Compute
@@ -51,6 +52,7 @@ def pairs(recipe, *, frozen=False, count=10):
         regions=Regions(random_pixels(count, seed=5), unit_rows(2 * count, 16, seed=5), 2 * np.arange(count + 1))
         if RECIPES[recipe].regions
         else None,
+        knowledge=knowledge(total) if RECIPES[recipe].knowledge else None,
     )  # fmt: skip
 
 
@@ -68,7 +70,7 @@ def shared(**given):
     return student(**given)
 
 
-def student(*, train_text=True, width=16, temperature="learnable", vision=None):
+def student(*, train_text=True, width=16, temperature="learnable", vision=None, recipe="contrastive"):
     torch.manual_seed(0)
     cfg = config(width)
     cfg["model_cfg"]["vision_cfg"] = vision or cfg["model_cfg"]["vision_cfg"]
@@ -77,7 +79,7 @@ def student(*, train_text=True, width=16, temperature="learnable", vision=None):
         for parameter in clip.model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.1 * torch.randn(parameter.shape)
-    return Student(clip, target_dimension=16, train_text=train_text, temperature=temperature)
+    return Student(clip, target_dimension=16, train_text=train_text, temperature=temperature, **heads(recipe))
 
 
 def batch_of(made, data, recipe, count=10):
@@ -159,6 +161,13 @@ def plainly(made, data, recipe, weights=None):
         embedded.region_in_target = F.normalize(made.image_to_target(F.normalize(
             model.encode_image(clip.normalise(crops)), dim=-1)), dim=-1)  # fmt: skip
         embedded.base_region = batch.base_region
+    if (known := data.knowledge) is not None:
+        embedded.language, embedded.shares = (torch.from_numpy(x[places]) for x in (known.language, known.shares))
+        embedded.concepts = torch.from_numpy(known.concepts[places]).long()
+        embedded.text_in_language = text @ made.to_language.weight.T
+        embedded.image_concepts, embedded.text_concepts = (
+            x @ made.to_concepts.weight.T + made.to_concepts.bias for x in (image, text)
+        )
     terms = RECIPES[recipe].terms(embedded)
     terms = {name: (weights or {}).get(name, 1.0) * term for name, term in terms.items()}
     sum(terms.values()).backward()
@@ -180,12 +189,19 @@ TRAINABLE = [
     "dclip_regions",
     "similarity",
     "clip_refine",
+    "knowledge_clip",
+    "dclip+knowledge",
 ]
+
+
+def of(recipe, **given):
+    """The shared student that has what a recipe trains."""
+    return shared(**given, **({"recipe": "knowledge_clip"} if heads(recipe) else {}))
 
 
 @pytest.mark.parametrize("recipe", TRAINABLE)
 def test_a_step_has_the_terms_and_gradients_of_a_plain_forward_and_backward(recipe):
-    made, data = shared(), pairs(recipe)
+    made, data = of(recipe), pairs(recipe)
     terms, found = taken(made, data, recipe)
     wanted_terms, wanted = plainly(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
@@ -197,7 +213,7 @@ def test_a_step_has_the_terms_and_gradients_of_a_plain_forward_and_backward(reci
 @pytest.mark.parametrize("chunk", [1, 3, 5, 9])
 @pytest.mark.parametrize("recipe", TRAINABLE)
 def test_pieces_have_the_terms_and_gradients_of_the_whole_batch(recipe, chunk):
-    made, data = shared(), pairs(recipe)
+    made, data = of(recipe), pairs(recipe)
     terms, found = taken(made, data, recipe, chunk=chunk)
     wanted_terms, wanted = taken(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
@@ -205,9 +221,9 @@ def test_pieces_have_the_terms_and_gradients_of_the_whole_batch(recipe, chunk):
 
 
 @pytest.mark.parametrize("chunk", [0, 3])
-@pytest.mark.parametrize("recipe", ["dclip", "dclip_clean", "feature_distillation"])
+@pytest.mark.parametrize("recipe", ["dclip", "dclip_clean", "feature_distillation", "dclip+knowledge"])
 def test_a_student_of_another_width_has_the_gradients_of_a_plain_backward(recipe, chunk):
-    made, data = shared(width=8), pairs(recipe)
+    made, data = of(recipe, width=8), pairs(recipe)
     terms, found = taken(made, data, recipe, chunk=chunk)
     wanted_terms, wanted = plainly(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
@@ -235,6 +251,19 @@ def test_terms_and_gradients_are_weighted_by_name(chunk):
     wanted_terms, wanted = plainly(made, data, "dclip_clean", weights)
     assert (terms, terms["preserve"]) == (pytest.approx(wanted_terms, abs=1e-5), 0)
     assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_of_two_terms_of_knowledge_each_moves_its_own_head(chunk):
+    made, data = of("knowledge_clip"), pairs("knowledge_clip")
+    for term, moved in (("language", {"to_language.weight"}), ("concepts", {"to_concepts.weight", "to_concepts.bias"})):
+        weights = {"language": 0.0, "concepts": 0.0, "contrastive": 0.0, term: 1.0}
+        _, found = taken(made, data, "knowledge_clip", chunk=chunk, weights=weights)
+        heads_moved = {n for n, g in found.items() if n.startswith("to_") and g.abs().max() > 1e-4}
+        assert heads_moved == moved
+        assert found["towers.model.text_projection"].abs().max() > 1e-4
+        of_image = found["towers.model.visual.attnpool.c_proj.weight"].abs().max()
+        assert (of_image > 1e-5) == (term == "concepts"), "pictures are classified, and not mapped to the language"
 
 
 @pytest.mark.parametrize("chunk", [0, 4])

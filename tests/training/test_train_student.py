@@ -1,17 +1,21 @@
 import numpy as np
 import pytest
 import torch
+from tiny_knowledge import heads
 from tiny_models import tiny_clip, unit_rows
 from tiny_training import FIGURES, complete, copies, copy_of, moved, numbered, pairs, run, scored, student, training
 
 from pipeline.training.recipes import RECIPES
 from pipeline.training.train import train
 
+EVERY = [
+    (name, text) for name, r in RECIPES.items() if not r.linear for text in (False, True) if text or not r.knowledge
+]
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name].linear])
-@pytest.mark.parametrize("train_text", [False, True])
+
+@pytest.mark.parametrize(("name", "train_text"), EVERY)
 def test_every_recipe_trains(name, train_text):
-    made = student(train_text)
+    made = student(train_text, **heads(name))
     text = {n: p.detach().clone() for n, p in made.text_parameters()}
     before = copies(made)
     history = run(made, complete(name, 4, train_text), training(name, epochs=1, max_norm=1.0)).history
@@ -66,11 +70,13 @@ def test_the_number_of_threads_changes_nothing():
     assert trained(1) == trained(3)
 
 
-@pytest.mark.parametrize("name", ["hard_negatives", "dclip_clean"])
-@pytest.mark.parametrize("train_text", [False, True])
+CHUNKED = [(name, text) for name in ("hard_negatives", "dclip_clean") for text in (False, True)]
+
+
+@pytest.mark.parametrize(("name", "train_text"), [*CHUNKED, ("dclip+knowledge", True)])
 def test_in_chunks_a_batch_trains_as_at_once(name, train_text):
     def trained(chunk):
-        made = student(train_text)
+        made = student(train_text, **heads(name))
         history = run(made, complete(name, 8, train_text), training(name, epochs=1, batch=8, chunk=chunk)).history
         return history[1]["loss"], copy_of(made.finished())
 

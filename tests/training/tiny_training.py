@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from tiny_knowledge import knowledge
 from tiny_models import random_pixels, tiny_clip, unit_rows
 
 from pipeline.training.batches import Negatives, Pairs, Regions
@@ -25,11 +26,11 @@ def training(recipe, **changed):
     return StudentTraining(recipe=recipe, **values)
 
 
-def student(train_text=False, *, linear=False, embed_dim=16, temperature="learnable"):
+def student(train_text=False, *, linear=False, embed_dim=16, temperature="learnable", **heads):
     torch.manual_seed(0)
     return Student(
         tiny_clip(embed_dim=embed_dim), target_dimension=16, train_text=train_text, temperature=temperature,
-        linear=linear,
+        linear=linear, **heads,
     )  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def complete(name, pictures=8, train_text=False):
         if recipe.negatives
         else None,
         regions=one_crop_each(pictures) if recipe.regions else None,
+        knowledge=knowledge(2 * pictures) if recipe.knowledge else None,
     )  # fmt: skip
 
 

@@ -1,0 +1,81 @@
+"""Parameters of the corpora, the sample world and curation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline import sources
+from pipeline.params.section import Count, Number, Section
+
+
+def _known_corpus(name: str) -> str:
+    if name not in sources.CORPORA:
+        raise ValueError(f"there is no corpus {name!r}; expected {', '.join(map(repr, sources.CORPORA))}")
+    return name
+
+
+class Sources(Section):
+    """Which corpora, and from where."""
+
+    sample: list[Literal["world"]] = Field(description="[world] to generate the sample world, [] for real corpora")
+    path: str = Field(description="folder that holds a folder for every corpus named in quota")
+    quota: dict[Annotated[str, AfterValidator(_known_corpus)], Count] = Field(
+        description="images of train and val together, by corpus; a corpus that is not named is not read"
+    )
+
+
+class Sample(Section):
+    """Size of the sample world."""
+
+    mscoco: Annotated[int, Field(ge=60)]
+    flickr30k: Annotated[int, Field(ge=60)]
+    conceptual_captions: Annotated[int, Field(ge=60)]
+    test: Count = Field(description="images of Flickr30k's Karpathy test split")
+    base_pairs: Annotated[int, Field(ge=64)] = Field(description="pictures that the sample's own models train on")
+    zeroshot_val: Count = Field(description="pictures of each of the 100 classes, for choosing")
+    zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
+
+
+class CurateImages(Section):
+    """Which images are kept; sides after EXIF rotation."""
+
+    min_side: Count = Field(description="pixels of the shorter side")
+    max_pixels: Count = Field(description="width times height in the header; more is not decoded")
+    max_aspect: Annotated[float, Number, Field(ge=1)] = Field(description="longer side over shorter side")
+
+
+class CurateCaptions(Section):
+    """Which captions are kept."""
+
+    min_words: Count
+    max_words: Count
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words is {self.min_words}, more than max_words, {self.max_words}")
+        return self
+
+
+class CurateDuplicates(Section):
+    """What counts as the same picture, and what becomes of a copy's captions."""
+
+    radius: Annotated[int, Number, Field(ge=0, le=20)] = Field(
+        description="bits of 64 that two perceptual hashes may differ in before the pictures are compared in colour"
+    )
+    captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")
+
+
+class Curate(Section):
+    """What is kept, and in which split."""
+
+    test: dict[str, Literal["karpathy"] | Annotated[float, Field(gt=0, lt=1)]] = Field(
+        description="where test images come from: by corpus, karpathy (its split file) or a fraction of its images"
+    )
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="share of the kept that goes to val")
+    samples_per_shard: Count = Field(description="at most; shards of a split are equal in length")
+    images: CurateImages
+    captions: CurateCaptions
+    duplicates: CurateDuplicates

@@ -1,0 +1,73 @@
+"""Parameters of the machine and of the frozen models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.params.section import Count, Number, Positive, Section
+
+
+class Compute(Section):
+    """Where models run. Frozen results differ in the last bits with dtype and batch, so both stand in fingerprints."""
+
+    device: str = Field(description="torch device: cpu, cuda, cuda:0, mps")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of frozen forwards; autocast unless float32")
+    threads: Count = Field(description="CPU threads of torch; equal results need equal numbers")
+    workers: Count = Field(description="processes or threads that decode and draw")
+    processes: Count = Field(
+        description="that train the student together, on a GPU each, or on CPU threads of their own"
+    )
+
+
+class ClipFromSample(Section):
+    """Train the sample's small base CLIP."""
+
+    kind: Literal["sample"]
+    epochs: Count
+    batch: Count
+    lr: Positive
+    weight_decay: Annotated[float, Number, Field(ge=0)]
+
+
+class ClipFromOpenClip(Section):
+    """An open_clip architecture with a pretrained tag (downloaded) or a weights file."""
+
+    kind: Literal["open_clip"]
+    name: str
+    pretrained: str
+
+
+class ClipFromDirectory(Section):
+    """An open_clip local directory."""
+
+    kind: Literal["directory"]
+    path: str
+
+
+class DetectorFromSample(Section):
+    """Train the sample's small YOLO."""
+
+    kind: Literal["sample"]
+    pictures: Count = Field(description="how many pictures to train on")
+    width: Positive = Field(description="channel multiple of YOLO11 (its n scale has 0.25)")
+    epochs: Count
+    batch: Count
+    lr: Positive
+
+
+class DetectorFromWeights(Section):
+    """An ultralytics weights file; a pickle, so its hash is checked before it is opened."""
+
+    kind: Literal["weights"]
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Models(Section):
+    """The base CLIP and the detector."""
+
+    path: str = Field(description="what the stage depends on: the sample's base pictures, or your weights folder")
+    clip: Annotated[ClipFromSample | ClipFromOpenClip | ClipFromDirectory, Field(discriminator="kind")]
+    detector: Annotated[DetectorFromSample | DetectorFromWeights, Field(discriminator="kind")]

@@ -1,0 +1,45 @@
+"""Stage `concepts`: what a frozen language model makes of the captions, and the concepts they fall into."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.params import Params
+from pipeline.provenance import provenance
+from stages.program import run, store, threads
+
+
+def concepts(params: Params, data: Path) -> dict[str, Any]:
+    """Embed every distinct caption with a language model and find concepts by spherical K-means: data/concepts/*.arrow.
+
+    language.arrow has a vector of every caption, labels.arrow its soft labels, concepts.arrow the concepts with the
+    words and captions that tell them. Vectors are kept in the feature store as they are made. With
+    `concepts.enabled: false` the tables are empty, and no language model is opened.
+    """
+    from pipeline.concepts import tables
+    from pipeline.manifest import Manifest
+
+    threads(params)
+    p, out = params.concepts, data / "concepts"
+    manifest = Manifest(data / "curate")
+    if not p.enabled:
+        tables.write_empty(out, provenance(
+            "concepts", code="", manifest=manifest.fingerprint, model="none", inputs={}, parameters={}))  # fmt: skip
+        return {"enabled": False}
+    from pipeline.concepts.cached import CachedLanguage
+    from pipeline.concepts.language import CODE, LanguageModel, Source
+
+    source = Source(**p.model.model_dump())
+    language = CachedLanguage(LanguageModel(source, params.compute.device), source, p.batch, store())
+    metadata = provenance(
+        "concepts", code=f"{CODE}, {tables.CODE}", manifest=manifest.fingerprint, model=source.name,
+        inputs={"weights": language.model.weights}, dimension=language.model.dimension, normalised=True,
+        parameters=p.model_dump(exclude={"enabled"}) | {"seed": params.seed}, device=params.compute.device,
+        collections=[language.rows.folder.name],
+    )  # fmt: skip
+    how = tables.Clustering(None if p.count == "auto" else p.count, p.temperature, p.top, p.iterations, params.seed)
+    return {"enabled": True, "dimension": language.model.dimension,
+            **tables.write(language, manifest, how, out, metadata)}  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(concepts)
