@@ -274,8 +274,9 @@ def check_unit(table: Table, name: str = "vector") -> None:
         norms = np.linalg.norm(vectors[start : start + _ROWS].astype(np.float32), axis=1)
         if (bad := ~(np.abs(norms - 1) <= NORM_TOLERANCE)).any():
             row = start + int(bad.argmax())
+            key = f" ({table.strings('key')[row]})" if "key" in table.columns.schema.names else ""
             raise ContractError(
-                f"{table.path}: row {row} ({table.strings('key')[row]}) has length {norms[row - start]}, expected 1; "
+                f"{table.path}: row {row}{key} has length {norms[row - start]}, expected 1; "
                 f"run: dvc repro -sf {table.path.parent.name}"
             )
 

@@ -7,7 +7,6 @@ names, the templates are open_clip's seven, and every class counts as seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -20,12 +19,11 @@ from numpy.typing import NDArray
 from open_clip import SIMPLE_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from pipeline import files, images
-from pipeline.clip import encode
+from pipeline import files
+from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-from pipeline.progress import track
 from pipeline.schema import Split
 
 
@@ -101,25 +99,14 @@ def _names_a_class(template: Any) -> bool:
     return parts == [("", "", None)]
 
 
-def _decoded(clip: Clip, data: ZeroshotSet) -> Iterator[NDArray[np.uint8]]:
-    to_pixels = clip.pixels()
-    for path in track(data.paths, "zero-shot", unit="images"):
-        try:
-            yield to_pixels(images.decode(path.read_bytes()))
-        except images.UnreadableImage as error:
-            raise NoZeroshotData(f"{path} is no picture ({error}); take it out or replace it") from error
-
-
 def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
     """Decode every picture for the tower, uint8 [n, 3, side, side]."""
-    return np.stack(list(_decoded(clip, data)))
+    return np.stack(list(pictures.pixels(clip, data.paths, "zero-shot")))
 
 
 def embed(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
     """Unit float32 [n, d] of every picture, a batch in memory at a time."""
-    return torch.cat(
-        [encode.images(clip, rows, compute) for rows in encode.batches(_decoded(clip, data), compute.batch)]
-    )
+    return pictures.embed(clip, data.paths, compute, "zero-shot")
 
 
 def prompts(data: ZeroshotSet) -> list[str]:

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import Params, load
-from pipeline.params.student import Student
+from pipeline.params.student import KNOWLEDGE, Student
 from stages.program import home, threads
 from stages.runs import planned, train
 
@@ -22,7 +22,12 @@ _ALL = get_args(Student.model_fields["recipe"].annotation)
 
 
 def compare(
-    recipes: Annotated[str | None, typer.Option(help="Names, comma separated; default: all that can run here.")] = None,
+    recipes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names, comma separated; default: all that can run here. NAME:trainable trains the text tower, too."
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Numbers, comma separated.")] = "0,1,2",
     against: Annotated[str | None, typer.Option(help="The one to compare with; default: student.recipe.")] = None,
     params: Annotated[Path, typer.Option(help="Parameters of all stages.")] = Path("params.yaml"),
@@ -32,29 +37,23 @@ def compare(
 
     A recipe is to be chosen by the first column, which is of validation data; all others are of test data.
 
-    Everything but student.recipe and the student's seed is as in the parameters; a control whose teacher reads
-    something else gets a teacher and targets of its own. Runs are kept in data/compare, and none is run twice. All
-    run in this process, whatever compute.processes is.
+    Everything but student.recipe and the student's seed is as in the parameters; but recipes of concepts train the text
+    tower in any case, and a control whose teacher reads something else gets a teacher and targets of its own. Runs are
+    kept in data/compare, and none is run twice. All run in this process, whatever compute.processes is.
     """
     from pipeline import comparison
     from pipeline.clip.encode import Compute
     from pipeline.report import pareto
-    from pipeline.training.recipes import RECIPES
 
     p = load(params)
     threads(p)
     against = against or p.student.recipe
     names = _possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
-    if unknown := [name for name in [*names, against] if name not in RECIPES]:
-        raise InputError(f"there is no recipe {', '.join(unknown)}; there are: {', '.join(RECIPES)}")
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
         raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
-    plan = {
-        name: [planned(p, name, RECIPES[name].teacher, seed) for seed in numbers]
-        for name in dict.fromkeys([*names, against])
-    }
+    plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
     out = data / "compare"
     compute = Compute(p.compute.device, "float32", p.features.batch)
     test = comparison.TestData(data, home(), Path(p.zeroshot.path), compute)
@@ -64,7 +63,7 @@ def compare(
     for name, of_seeds in plan.items():
         for own in of_seeds:
             folder = train(own, p, data, out)
-            measured = test.measure(folder, train_text=p.student.text == "trainable")
+            measured = test.measure(folder, train_text=own.student.text == "trainable")
             runs.setdefault(name, []).append(measured)
             ways.setdefault(name, _way(folder / "interpolation.csv"))
             chosen.setdefault(name, []).append(files.read_json(folder / "metrics.json")["chosen"])
@@ -85,6 +84,8 @@ def _possible(p: Params) -> list[str]:
         without.add("continue_base")  # it needs the base's own training pairs
     if p.student.init != "base" or p.student.text == "trainable":
         without |= {"procrustes", "labclip"}  # they map the base's cached features
+    if not p.concepts.enabled:
+        without |= set(KNOWLEDGE)
     if without:
         print(f"left out, since these parameters do not allow them: {', '.join(sorted(without))}", file=sys.stderr)
     return [name for name in _ALL if name not in without]

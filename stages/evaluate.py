@@ -13,7 +13,8 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
 
     metrics.json holds recall@1/5/10, median rank, MRR, MAP and mAP@R both ways, zero-shot of seen and unseen classes
     with the share retained, and bootstrap intervals of every difference. recall.csv feeds
-    `dvc plots show`; report/index.html is a page to look at, with example retrievals.
+    `dvc plots show`; report/index.html is a page to look at, with example retrievals, and report/concepts.html, with
+    concepts, tells what each is of.
     """
     import numpy as np
 
@@ -23,7 +24,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.evaluation import Embedded, add_zeroshot, compare
     from pipeline.features import classes
     from pipeline.manifest import Manifest
-    from pipeline.report import page, plots
+    from pipeline.report import concepts, page, plots
     from pipeline.retrieval import index
     from pipeline.tables import Table
 
@@ -53,6 +54,8 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
         out / "report/index.html", result, manifest, found,
         Table(data / "regions/test_boxes.arrow", BOXES, manifest=manifest.fingerprint), data, params,
     )  # fmt: skip
+    if params.concepts.enabled:
+        concepts.write(out / "report/concepts.html", data, manifest)
     return result.metrics
 
 

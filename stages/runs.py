@@ -12,31 +12,40 @@ from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import Params
 from pipeline.tables import Table
+from pipeline.training.recipes import RECIPES
 from stages.program import LIBRARY, perform
 
 _READ = ("curate", "models", "regions", "features")
 """Stages whose results all runs share."""
 
 
-def planned(p: Params, recipe: str, teacher: str | None, seed: int) -> Params:
+TRAINABLE = ":trainable"
+"""What stands behind a recipe's name if its text tower is trained, too, whatever student.text is."""
+
+
+def planned(p: Params, name: str, seed: int) -> Params:
     """The parameters of one run.
 
     Args:
         p: the parameters of all others.
-        recipe: its recipe.
-        teacher: what the recipe's teacher must have read; None if any will do.
+        name: a recipe's, with or without `TRAINABLE`.
         seed: the student's.
 
     Raises:
-        InputError: the recipe does not go with the other parameters.
+        InputError: there is no such recipe, or it does not go with the other parameters.
     """
+    recipe = name.removesuffix(TRAINABLE)
+    if recipe not in RECIPES:
+        raise InputError(f"there is no recipe {recipe}; there are: {', '.join(RECIPES)}")
     changed = p.model_dump() | {"seed": seed}
     changed["student"] |= {"recipe": recipe}
-    changed["teacher"] |= {"inputs": teacher or p.teacher.inputs}
+    if name != recipe or RECIPES[recipe].knowledge:
+        changed["student"] |= {"text": "trainable"}
+    changed["teacher"] |= {"inputs": RECIPES[recipe].teacher or p.teacher.inputs}
     try:
         return Params.model_validate(changed)
     except ValidationError as error:
-        raise InputError(f"{recipe}: {error.errors()[0]['msg']}; take it out of --recipes") from error
+        raise InputError(f"{name}: {error.errors()[0]['msg']}; take it out of --recipes") from error
 
 
 def train(own: Params, p: Params, data: Path, out: Path) -> Path:
@@ -59,13 +68,17 @@ def train(own: Params, p: Params, data: Path, out: Path) -> Path:
     upstream = data
     if own.teacher.inputs != p.teacher.inputs:
         upstream = _teach(own.model_copy(update={"seed": p.seed}), data, out / f"teacher-{own.teacher.inputs}")
-    folder = out / f"{own.student.recipe}-{own.seed}"
-    _link(folder, data, _READ)
+    text = "" if own.student.text == "frozen" else f"-{own.student.text}"
+    folder = out / f"{own.student.recipe}{text}-{own.seed}"
+    _link(folder, data, (*_READ, "concepts") if RECIPES[own.student.recipe].knowledge else _READ)
     _link(folder, upstream, ("targets",))
     targets = Table(folder / "targets/targets.arrow")
     if targets.json("parameters") != own.teacher.model_dump():
         raise InputError(f"{targets.path} was made with other parameters of the teacher; run: dvc repro targets")
-    identity = _identity(own, folder, ("teacher", "student", "zeroshot"), targets=targets.metadata["fingerprint"])
+    made_from = {"targets": targets.metadata["fingerprint"]}
+    if RECIPES[own.student.recipe].knowledge:
+        made_from["concepts"] = Table(folder / "concepts/labels.arrow").metadata["fingerprint"]
+    identity = _identity(own, folder, ("teacher", "student", "zeroshot"), **made_from)
     if not _is(folder, identity):
         from stages.student import student
 

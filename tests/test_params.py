@@ -17,7 +17,8 @@ seed: 1
 compute: {device: cpu, dtype: float32, threads: 1, workers: 1, processes: 1}
 sources: {sample: [world], path: corpora, quota: {mscoco: 10, flickr30k: 10}}
 sample:
-  {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1}
+  {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1,
+   attributes_train: 1, attributes_test: 1}
 curate:
   test: {flickr30k: karpathy}
   validation: 0.1
@@ -51,6 +52,7 @@ student:
    average: 0, precision: float32, compile: false, checkpoint_seconds: 600, keep: 0.9,
    weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
 zeroshot: {path: zeroshot}
+probe: {enabled: false, attributes: attributes, captions: 10, words: 10, near: 2}
 evaluate: {bootstrap: 10, examples: 1}
 """
 GONE = object()

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
+_LIFT = 1.6
+"""How much commoner a word is in a concept than everywhere, at least; "on" and "with" hardly ever are."""
 _PRIOR = 1.0
 """Captions of each kind that are added to every count, so that a word that occurs once is no sign of anything."""
 
@@ -40,7 +42,7 @@ def distinctive_words(
     """The words of every concept that are most telling: p(word | concept) log(p(word | concept) / p(word)).
 
     That is the word's part of the mutual information between a caption's concept and its words. Counted are captions,
-    not occurrences.
+    not occurrences. A word that is hardly commoner there than everywhere is none of them.
 
     Args:
         captions: all captions.
@@ -65,6 +67,7 @@ def distinctive_words(
             for word, n in counts.items()
         }
         telling = {word: p * np.log(p * len(captions) / total) for word, (p, total) in share.items()}
-        best = sorted((word for word in telling if telling[word] > 1e-9), key=lambda word: (-telling[word], word))
+        commoner = (word for word, (p, total) in share.items() if p * len(captions) >= _LIFT * total)
+        best = sorted(commoner, key=lambda word: (-telling[word], word))
         found.append(best[:count])
     return found

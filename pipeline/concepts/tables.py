@@ -100,10 +100,10 @@ def write(
         metadata: of all three.
 
     Returns:
-        distinct captions, those that were embedded, concepts, the smallest and the largest.
+        distinct captions, concepts, the sizes of the smallest and the largest.
     """
     texts = list(dict.fromkeys(text for own in manifest.captions for text in own))
-    computed = language.embed(texts)
+    language.embed(texts)
     number = {text: i for i, text in enumerate(texts)}
     rows = language.vectors(texts).astype(np.float32)
     of_training = (
@@ -135,8 +135,7 @@ def write(
         labels.concepts[training, 0].astype(np.int64), centres, metadata,
     )  # fmt: skip
     return {
-        "distinct_captions": len(texts), "embedded": computed, "concepts": count,
-        "smallest": int(sizes.min()), "largest": int(sizes.max()),
+        "distinct_captions": len(texts), "concepts": count, "smallest": int(sizes.min()), "largest": int(sizes.max()),
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
 from pipeline.params.data import Curate, Sample, Sources
-from pipeline.params.evaluation import Evaluate, Zeroshot
+from pipeline.params.evaluation import Evaluate, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models
 from pipeline.params.section import Section
@@ -38,6 +38,7 @@ class Params(Section):
     concepts: Concepts
     student: Student
     zeroshot: Zeroshot
+    probe: Probe
     evaluate: Evaluate
 
     @model_validator(mode="after")

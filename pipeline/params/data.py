@@ -36,6 +36,8 @@ class Sample(Section):
     base_pairs: Annotated[int, Field(ge=64)] = Field(description="pictures that the sample's own models train on")
     zeroshot_val: Count = Field(description="pictures of each of the 100 classes, for choosing")
     zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
+    attributes_train: Count = Field(description="pictures with attributes that a probe learns from")
+    attributes_test: Count = Field(description="pictures with attributes that it is measured on")
 
 
 class CurateImages(Section):

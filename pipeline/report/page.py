@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from pipeline import files, images
+from pipeline import files
 from pipeline.evaluation import DIRECTIONS, Comparison
 from pipeline.manifest import Manifest
 from pipeline.params import Params
-from pipeline.report import data_card, plots
+from pipeline.probes import tables
+from pipeline.report import data_card, plots, probes
 from pipeline.report.data_card import environment
+from pipeline.report.pictures import thumbnails
 from pipeline.retrieval.index import Hit, RetrievalIndex
 from pipeline.tables import Table, offsets
 
-THUMBNAIL = 176
 TOP = 4
 """Pictures shown for a query."""
 
@@ -37,18 +36,6 @@ class Example:
 
 def _page(template: str, **values: Any) -> str:
     return environment().get_template(template).render(**values)
-
-
-def thumbnail(data: bytes) -> str:
-    """A small JPEG of a picture, as a data URI."""
-    picture = images.decode(data)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return "data:image/jpeg;base64," + base64.b64encode(images.encode_jpeg(picture, 82)).decode()
-
-
-def thumbnails(manifest: Manifest, keys: set[str]) -> dict[str, str]:
-    """Thumbnails of some of a manifest's pictures, by key."""
-    return {key: thumbnail(data) for key, data in manifest.images("thumbnails") if key in keys}
 
 
 def choose_examples(result: Comparison, index: RetrievalIndex, count: int) -> dict[str, list[Example]]:
@@ -130,6 +117,9 @@ def write(
         trained=files.read_json(data / "student/metrics.json"),
         **data_card.values(data / "curate/card"),
         detected=files.read_json(data / "regions/metrics.json"),
+        probes=probes.rows(files.read_json(data / "probe/metrics.json")),
+        attributes=tables.read(data / "probe/attributes.csv"),
+        has_concepts=params.concepts.enabled,
         recall=plots.recall_bars(result.metrics),
         curves=[
             plots.curves(student, ["loss", *params.student.weights.model_dump()], "student: loss terms"),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from open_clip import SimpleTokenizer
 from PIL import Image
@@ -15,6 +17,9 @@ from PIL import Image
 from pipeline import images
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute, batches
+from pipeline.concepts.clusters import soft_labels
+from pipeline.concepts.language import LanguageModel, Source
+from pipeline.concepts.tables import read_labels
 from pipeline.detector import weights
 from pipeline.detector.detect import crop, detect
 from pipeline.features.classes import Contents
@@ -77,6 +82,8 @@ class Recomputation:
             ("features/zeroshot/prompts.arrow", self._zeroshot_prompts, (clip,)),
             ("targets/targets.arrow", self._targets,
              ("teacher/teacher.safetensors", "features/regions.arrow", "features/captions.arrow", "features/spans")),
+            ("concepts/language.arrow", self._language, ()),
+            ("concepts/labels.arrow", self._labels, ("concepts/language.arrow", "concepts/concepts.arrow")),
         ]  # fmt: skip
         for artefact, run, needed in track(tables, "recompute", unit="tables"):
             what = f"{run.__name__.strip('_').replace('_', ' ')} computed anew"
@@ -225,6 +232,34 @@ class Recomputation:
         table = self.artefacts.features("zeroshot/prompts.arrow")
         rows, prompts = self._drawn(len(table)), table.strings("key")
         return self._texts(table, [prompts[i] for i in rows], rows)
+
+    def _language(self) -> tuple[int, float]:
+        table = self.artefacts.concepts("language.arrow")
+        if not len(table):
+            return 0, 0.0
+        p = table.json("parameters")
+        model = LanguageModel(Source(**p["model"]), self.device)
+        if model.weights != (made_with := table.json("inputs")["weights"]):
+            raise ContractError(f"{table.path} was made with {made_with}, {p['model']['name']} is {model.weights} here")
+        rows = self._drawn(len(table))
+        texts = [self.captions[row] for row in rows]
+        anew = [model.embed(part, max(model.lengths(part)), p["batch"]) for part in batches(texts, p["batch"])]
+        return _distance(F.normalize(torch.cat(anew), dim=-1).numpy(), table.vectors()[rows])
+
+    def _labels(self) -> tuple[int, float]:
+        table, language, told = (
+            self.artefacts.concepts(f"{name}.arrow") for name in ("labels", "language", "concepts")
+        )
+        if not len(table):
+            return 0, 0.0
+        p, rows = table.json("parameters"), self._drawn(len(table))
+        captions, centres = (of.astype(np.float32) for of in (language.vectors()[rows], told.vectors("centre")))
+        anew = soft_labels(captions, centres, temperature=p["temperature"], top=p["top"])
+        concepts, shares = (of[rows] for of in read_labels(table, self.artefacts.manifest.keys))
+        each = np.arange(len(rows))[:, None]
+        found, held = (np.zeros((len(rows), len(told)), dtype=np.float32) for _ in range(2))
+        found[each, anew.concepts], held[each, concepts] = anew.shares, shares
+        return len(rows), float(np.abs(found - held).max(initial=0.0))
 
     def _targets(self) -> tuple[int, float]:
         targets, manifest = self.artefacts.targets()

@@ -53,5 +53,5 @@ def _md5(path: Path) -> str:
     listed = [
         {"md5": _md5(p), "relpath": p.relative_to(path).as_posix()} for p in sorted(path.rglob("*")) if p.is_file()
     ]
-    listed.sort(key=lambda entry: entry["relpath"].split("/"))
+    listed.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

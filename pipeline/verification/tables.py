@@ -14,9 +14,10 @@ from torch import Tensor
 from pipeline import files
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
+from pipeline.concepts.tables import read_labels
 from pipeline.manifest import Manifest
 from pipeline.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
-from pipeline.tables import ContractError, Table, check_keys, check_unit, offsets
+from pipeline.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets
 from pipeline.teacher.targets import Targets
 from pipeline.verification.findings import Finding, checked
 from pipeline.weights import weights_hash
@@ -96,6 +97,10 @@ class Artefacts:
             made_from["features"] = captions.metadata["fingerprint"]
         return Targets(self.data / "targets/targets.arrow", train, **made_from), train
 
+    def concepts(self, name: str) -> Table:
+        """A table of the concepts stage; without rows where concepts are not enabled."""
+        return Table(self.data / "concepts" / name, **self._origin)
+
     def span_kinds(self) -> list[SpanKind]:
         """The kinds of span that the features stage has embedded, by what its tables say."""
         try:
@@ -123,6 +128,9 @@ def check(artefacts: Artefacts) -> Iterator[Finding]:
             for name in ("images", "prompts")
         ),
         ("targets/targets.arrow", "origin, keys, unit length", Artefacts.targets),
+        ("concepts/concepts.arrow", "origin, unit length", _concepts),
+        ("concepts/language.arrow", "a row a caption, unit length", _language),
+        ("concepts/labels.arrow", "a row a caption, shares", _labels),
     ]
     for artefact, what, run in checks:
         yield checked(artefact, what, [artefacts.data / artefact], partial(run, artefacts))
@@ -208,13 +216,43 @@ def _zeroshot(name: str, artefacts: Artefacts) -> None:
 
 
 def _captions(artefacts: Artefacts) -> None:
-    table, manifest = artefacts.features("captions.arrow", "caption_index"), artefacts.manifest
+    table = artefacts.features("captions.arrow", "caption_index")
+    _a_row_a_caption(table, artefacts.manifest)
+    check_unit(table)
+
+
+def _a_row_a_caption(table: Table, manifest: Manifest) -> None:
     keys = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]
     check_keys(table.strings("key"), keys, str(table.path))
     wanted = np.concatenate([np.arange(len(texts)) for texts in manifest.captions])
     if (wrong := table.integers("caption_index") != wanted).any():
         raise _fault(table, int(wrong.argmax()), f"caption_index should be {wanted[int(wrong.argmax())]}")
-    check_unit(table)
+
+
+def _concepts(artefacts: Artefacts) -> None:
+    if len(table := artefacts.concepts("concepts.arrow")):
+        check_unit(table, "centre")
+
+
+def _language(artefacts: Artefacts) -> None:
+    if len(table := artefacts.concepts("language.arrow")):
+        _a_row_a_caption(table, artefacts.manifest)
+        check_unit(table)
+
+
+def _labels(artefacts: Artefacts) -> None:
+    table = artefacts.concepts("labels.arrow")
+    if not len(table):
+        return
+    _a_row_a_caption(table, artefacts.manifest)
+    concepts, shares = read_labels(table, artefacts.manifest.keys)
+    told = artefacts.data / "concepts/concepts.arrow"
+    count = len(artefacts.concepts(told.name)) if told.is_file() else int(concepts.max()) + 1
+    known = ((concepts >= 0) & (concepts < count)).all(1)
+    right = known & (shares >= 0).all(1) & (np.abs(shares.sum(1) - 1) <= NORM_TOLERANCE)
+    if not right.all():
+        row = int((~right).argmax())
+        raise _fault(table, row, f"concepts {concepts[row].tolist()} of {count}, shares {shares[row].tolist()}")
 
 
 def _span_vectors(kind: SpanKind, artefacts: Artefacts) -> None:

@@ -45,16 +45,22 @@ def test_a_concepts_word_is_what_its_captions_say_and_others_do_not():
 
 
 def test_words_are_in_the_order_of_their_part_of_the_mutual_information():
-    captions = ["red cat", "cat", "cat sleeps", "red dog", "red dog", "dog runs"]
-    assert score(3, 3, 3, 6) > score(1, 3, 1, 6) > score(2, 3, 3, 6) > 0 > score(1, 3, 3, 6)
-    assert told(captions, CONCEPT, 2) == [["cat", "sleeps"], ["dog", "runs", "red"]]
+    captions = ["cat", "cat", "cat sleeps", "dog", "big dog", "big dog runs"]
+    assert score(3, 3, 3, 6) > score(2, 3, 2, 6) > score(1, 3, 1, 6) > 0
+    assert told(captions, CONCEPT, 2) == [["cat", "sleeps"], ["dog", "big", "runs"]]
     assert told(captions, CONCEPT, 2, count=1) == [["cat"], ["dog"]]
+
+
+def test_a_word_that_is_hardly_commoner_than_everywhere_sets_nothing_apart():
+    """Two of three against three of six: 1.25 times as common with one caption of the average kind added."""
+    captions = ["red cat", "cat", "cat", "red dog", "red dog", "dog"]
+    assert told(captions, CONCEPT, 2) == [["cat"], ["dog"]]
 
 
 def test_a_word_of_every_caption_tells_nothing():
     captions = [f"photo of {word}" for word in ("cat", "cat", "dog", "dog")]
     assert told(captions, [0, 0, 1, 1], 2) == [["cat"], ["dog"]]
-    assert told(["a photo", "the photo"], [0, 1], 2) == [[], ["the"]]
+    assert told(["photo", "the photo", "photo"], [0, 1, 2], 3) == [[], ["the"], []]
 
 
 def test_captions_are_counted_and_not_occurrences():
@@ -68,7 +74,7 @@ def test_equally_telling_words_are_in_the_order_of_the_alphabet():
 
 
 def test_an_empty_concept_has_no_words():
-    assert told(["red cat", "dog"], [0, 2], 4) == [["cat", "red"], [], ["dog"], []]
+    assert told(["red cat", "dog", "dog"], [0, 2, 2], 4) == [["cat", "red"], [], [], []]
 
 
 def test_a_single_concept_has_no_word_that_sets_it_apart():

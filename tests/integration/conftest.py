@@ -1,9 +1,10 @@
 """The tiny world, run once a session through every real stage, without a network."""
 
+import copy
 import socket
 
 import pytest
-from tiny_world import STAGES, execute, tiny
+from tiny_world import BEFORE_CONCEPTS, STAGES, execute, linked, tiny
 
 LOOPBACK = ("127.0.0.1", b"127.0.0.1")
 
@@ -39,3 +40,18 @@ def world(tmp_path_factory, no_network):
     params = tiny(data)
     execute(STAGES, params, data)
     return data, params
+
+
+@pytest.fixture(scope="session")
+def knowing(world, tmp_path_factory):
+    """The tiny world with concepts of the real MiniLM, as far as they go, and parameters to train a student with them.
+
+    Nothing may be written here: link what is needed into a folder of its own (`tiny_world.linked`).
+    """
+    given, params = world
+    data = linked(tmp_path_factory.mktemp("knowing") / "data", given, BEFORE_CONCEPTS)
+    changed = copy.deepcopy(params)
+    changed["concepts"] |= {"enabled": True}
+    changed["student"] |= {"recipe": "knowledge_clip", "text": "trainable", "epochs": 1}
+    execute(["concepts"], changed, data)
+    return data, changed

@@ -10,11 +10,14 @@ import os
 import sys
 from pathlib import Path
 
+import faiss  # noqa: F401
+import sentence_transformers  # noqa: F401
 import webdataset  # noqa: F401
 from counting import count_forwards
 from PIL import Image
 
 import pipeline.clip.cached
+import pipeline.concepts.tables
 import pipeline.detector.weights
 import pipeline.features.classes
 import pipeline.features.pictures

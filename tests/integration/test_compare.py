@@ -2,14 +2,23 @@
 
 import copy
 import json
+import shutil
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+from tiny_world import BEFORE_CONCEPTS, linked
 from typer.testing import CliRunner
 
+import pipeline.comparison
+import stages.compare
 import stages.student
 import stages.targets
 import stages.teacher
+from pipeline.errors import InputError
+from pipeline.params.student import KNOWLEDGE
+from pipeline.tables import Table
 from pipeline.training.recipes import RECIPES
 from stages.dclip import app
 
@@ -19,21 +28,36 @@ RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher",
 @pytest.fixture(scope="module")
 def compared(world, tmp_path_factory):
     given, params = world
-    data = tmp_path_factory.mktemp("compared") / "data"
-    data.mkdir()
-    for stage in ("sample", "curate", "models", "regions", "features", "targets"):
-        (data / stage).symlink_to(given / stage)
+    data = linked(
+        tmp_path_factory.mktemp("compared") / "data", given,
+        ("sample", "curate", "models", "regions", "features", "targets"),
+    )  # fmt: skip
     changed = copy.deepcopy(params)
     changed["student"]["epochs"] = 1
+    compare = comparing(data, changed)
+    found = compare("--recipes", ",".join(RECIPES_HERE), "--seeds", "0,1", "--against", "dclip_clean")
+    assert found.exit_code == 0, found.output + repr(found.exception)
+    return data, compare, found.output
+
+
+@pytest.fixture(scope="module")
+def with_concepts(knowing, tmp_path_factory):
+    given, params = knowing
+    data = linked(tmp_path_factory.mktemp("with concepts") / "data", given, (*BEFORE_CONCEPTS, "concepts"))
+    changed = copy.deepcopy(params)
+    changed["student"] |= {"recipe": "contrastive", "text": "frozen"}
+    return data, comparing(data, changed)
+
+
+def comparing(data, params):
+    """Runs `dclip compare` with some parameters, which are written beside the data folder."""
     file = data.parent / "params.yaml"
-    file.write_text(yaml.safe_dump(changed))
+    file.write_text(yaml.safe_dump(params))
 
     def compare(*arguments):
         return CliRunner().invoke(app, ["compare", "--params", str(file), "--data", str(data), *arguments])
 
-    found = compare("--recipes", ",".join(RECIPES_HERE), "--seeds", "0,1", "--against", "dclip_clean")
-    assert found.exit_code == 0, found.output + repr(found.exception)
-    return data, compare, found.output
+    return compare
 
 
 def test_every_recipe_is_in_the_table_with_its_seeds(compared):
@@ -86,3 +110,120 @@ def test_a_mistyped_recipe_is_named(compared):
     found = compare("--recipes", "contrastiv")
     assert "there is no recipe contrastiv" in str(found.exception)
     assert all(name in str(found.exception) for name in RECIPES)
+
+
+# Text towers that are trained, and concepts
+
+SIDE_BY_SIDE = ("contrastive", "contrastive:trainable", "knowledge_clip", "dclip+knowledge")
+FOLDERS = ("contrastive-0", "contrastive-trainable-0", "knowledge_clip-trainable-0", "dclip+knowledge-trainable-0")
+
+
+@pytest.fixture(scope="module")
+def side_by_side(with_concepts):
+    data, compare = with_concepts
+    found = compare("--recipes", ",".join(SIDE_BY_SIDE), "--seeds", "0", "--against", "contrastive")
+    assert found.exit_code == 0, found.output + repr(found.exception)
+    return data, found.output
+
+
+def test_recipes_of_a_trained_text_tower_stand_beside_the_others_under_their_names(side_by_side):
+    data, output = side_by_side
+    found = json.loads((data / "compare/comparison.json").read_text())
+    assert [row["recipe"] for row in found["rows"]] == list(SIDE_BY_SIDE)
+    drawn = (data / "compare/map.svg").read_text()
+    cells = [part.strip(" *") for line in output.splitlines() for part in line.split("│")]
+    for name in SIDE_BY_SIDE:
+        assert name in cells, "not cut"
+        assert name in drawn
+    for row, folder in zip(found["rows"], FOLDERS, strict=True):
+        run = json.loads((data / f"compare/{folder}/student/metrics.json").read_text())
+        for figure in ("val_text_to_image_recall@1", "val_zeroshot_top1"):
+            assert row["validation"][figure] == pytest.approx(run["chosen"][figure])
+
+
+def test_only_those_have_trained_the_text_tower(side_by_side):
+    data, _ = side_by_side
+    base = load_file(data / "models/clip/open_clip_model.safetensors")["token_embedding.weight"]
+    assert {path.name for path in (data / "compare").iterdir() if path.is_dir()} == set(FOLDERS)
+    for folder in FOLDERS:
+        end = load_file(data / f"compare/{folder}/student/end_point/open_clip_model.safetensors")
+        assert torch.equal(end["token_embedding.weight"], base) == (folder == "contrastive-0")
+
+
+def test_only_recipes_of_knowledge_read_concepts(side_by_side):
+    data, _ = side_by_side
+    for folder, name in zip(FOLDERS, SIDE_BY_SIDE, strict=True):
+        assert (data / f"compare/{folder}/concepts").exists() == (name in KNOWLEDGE)
+        terms = (data / f"compare/{folder}/student/history.csv").read_text().splitlines()[0].split(",")
+        assert ({"language", "concepts"} <= set(terms)) == (name in KNOWLEDGE)
+
+
+def test_other_concepts_train_again_what_reads_them_and_nothing_else(side_by_side, with_concepts, monkeypatch):
+    """The tables need only say that they were made otherwise; what is asked of `student` is what would be trained."""
+    data, compare = with_concepts
+    trained = []
+
+    def student(params, folder):
+        trained.append(folder.name)
+        raise InputError("enough")
+
+    student.__name__ = "student"
+    monkeypatch.setattr(stages.student, "student", student)
+    assert compare("--recipes", ",".join(SIDE_BY_SIDE), "--seeds", "0").exit_code == 0
+    assert trained == []
+    given = (data / "concepts").resolve()
+    (data / "concepts").unlink()
+    (data / "concepts").mkdir()
+    for path in given.glob("*.arrow"):
+        fingerprint = Table(path).metadata["fingerprint"].encode()
+        (data / "concepts" / path.name).write_bytes(path.read_bytes().replace(fingerprint, fingerprint[::-1]))
+    try:
+        found = compare("--recipes", ",".join(SIDE_BY_SIDE), "--seeds", "0")
+    finally:
+        shutil.rmtree(data / "concepts")
+        (data / "concepts").symlink_to(given)
+    assert "enough" in str(found.exception)
+    assert trained == ["knowledge_clip-trainable-0"]
+
+
+@pytest.mark.parametrize("name", KNOWLEDGE)
+def test_without_concepts_a_recipe_of_them_is_refused_by_name(compared, name):
+    _, compare, _ = compared
+    found = compare("--recipes", f"contrastive,{name}", "--seeds", "0")
+    assert isinstance(found.exception, InputError)
+    assert str(found.exception).startswith(f"{name}: ")
+    assert "needs concepts.enabled to be true; take it out of --recipes" in str(found.exception)
+
+
+def test_a_recipe_that_never_trains_its_text_tower_is_refused_by_name(compared):
+    _, compare, _ = compared
+    found = compare("--recipes", "procrustes:trainable", "--seeds", "0")
+    assert isinstance(found.exception, InputError)
+    assert str(found.exception).startswith("procrustes:trainable: ")
+    assert "take it out of --recipes" in str(found.exception)
+
+
+def test_a_mistyped_recipe_with_a_trained_text_tower_is_named(compared):
+    _, compare, _ = compared
+    assert "there is no recipe contrastiv;" in str(compare("--recipes", "contrastiv:trainable").exception)
+    assert "there is no recipe contrastive:trained;" in str(compare("--recipes", "contrastive:trained").exception)
+
+
+def planned(compare, monkeypatch):
+    """Names of the recipes that would be run without --recipes, and what is said of the others."""
+    names = []
+    monkeypatch.setattr(stages.compare, "planned", lambda p, name, seed: names.append(name))
+    monkeypatch.setattr(pipeline.comparison, "TestData", None)
+    found = compare("--seeds", "0")
+    return names, found.output
+
+
+def test_by_default_recipes_of_concepts_are_left_out_where_there_are_none(compared, with_concepts, monkeypatch):
+    _, compare, _ = compared
+    names, said = planned(compare, monkeypatch)
+    assert set(names) == set(RECIPES) - set(KNOWLEDGE)
+    assert "do not allow them: dclip+knowledge, knowledge_clip" in said
+    _, compare = with_concepts
+    names, said = planned(compare, monkeypatch)
+    assert set(names) == set(RECIPES)
+    assert "left out" not in said

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of the regions, features and student stages."""
+"""SIGKILL at random moments of the regions, features, concepts and student stages."""
 
 import copy
 import json
@@ -19,11 +19,15 @@ import pytest
 import torch
 from test_stages import digests
 
-KILLS = 10
-"""Of each stage: twenty in all."""
+KILLS = {"regions": 10, "features": 10, "concepts": 4}
 STUDENT_KILLS = 6
 SEGMENT_BYTES = 6000
-COLLECTIONS = {"detect": ["boxes", "crops"], "pictures": ["pictures"], "texts": ["texts", "tokens"]}
+COLLECTIONS = {
+    "detect": ["boxes", "crops"],
+    "pictures": ["pictures"],
+    "texts": ["texts", "tokens"],
+    "language": ["language"],
+}
 """Where the results of each kind of forward go."""
 
 pytestmark = pytest.mark.faults
@@ -88,9 +92,9 @@ def fresh(root: Path, given: Path, inputs: Sequence[str]) -> tuple[Path, Path]:
     return root / "data", root / "home"
 
 
-@pytest.mark.parametrize("stage", ["regions", "features"])
-def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(world, runner, tmp_path, stage):
-    given, params = world
+@pytest.mark.parametrize("stage", KILLS)
+def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(request, runner, tmp_path, stage):
+    given, params = request.getfixturevalue("knowing" if stage == "concepts" else "world")
     inputs = ("sample", "models", "curate", *(("regions", "spans") if stage == "features" else ()))
     random.seed(stage)
 
@@ -106,7 +110,7 @@ def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(world, runner, tm
     assert whole and digests(data / stage) == digests(given / stage)
 
     killed = resumed = 0
-    while killed < KILLS:
+    while killed < KILLS[stage]:
         data, home = fresh(tmp_path / f"kill {killed}", given, inputs)
         if runner.run(stage, params, data, home, kill_after=random.uniform(0, min(durations))) == 0:
             shutil.rmtree(data.parent)

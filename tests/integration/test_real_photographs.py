@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tiny_world import execute
+from tiny_world import STAGES, execute
 
 from pipeline import images
 from pipeline.manifest import Manifest
@@ -57,11 +57,9 @@ def real(world, tmp_path_factory):
     params["regions"] |= {"image_size": 320, "confidence": 0.25, "cap": 5}
     params["spans"]["parser"] = str(source / "en_core_web_sm")
     params["zeroshot"]["path"] = str(zeroshot)
+    params["concepts"]["enabled"] = True
     data = root / "data"
-    execute(
-        ("models", "curate", "regions", "spans", "features", "teacher", "targets", "student", "index", "evaluate"),
-        params, data,
-    )  # fmt: skip
+    execute([stage for stage in STAGES if stage != "sample"], params, data)
     return data, params
 
 
@@ -139,6 +137,32 @@ def test_the_report_shows_photographs_with_their_boxes(real):
     assert page.count("data:image/jpeg;base64,") >= 4
     assert 'title="person' in page
     assert not re.search(r"""(?:src|href)\s*=\s*["']?https?:|url\(["']?https?:""", page)
+
+
+def test_concepts_of_real_captions_are_told_by_words_and_photographs(real):
+    data, _ = real
+    page = (data / "evaluate/report/concepts.html").read_text()
+    concepts = Table(data / "concepts/concepts.arrow").columns.drop_columns(["centre"]).to_pylist()
+    assert page.count("<section") == len(concepts)
+    assert page.count("data:image/jpeg;base64,") >= 20
+    dogs = [row for row in concepts if row["words"][:1] in (["dog"], ["dogs"])]
+    assert dogs
+    assert all(re.search(r"(?i)\b(dog|puppy|hound)", caption) for row in dogs for caption in row["captions"])
+
+
+def test_a_student_learns_from_the_language_model_and_its_concepts(real, tmp_path):
+    given, params = real
+    changed = copy.deepcopy(params)
+    changed["student"] |= {"recipe": "knowledge_clip", "text": "trainable"}
+    data = tmp_path / "data"
+    data.mkdir()
+    for stage in ("curate", "models", "regions", "features", "targets", "teacher", "concepts"):
+        (data / stage).symlink_to(given / stage)
+    execute(("student", "index", "probe", "evaluate"), changed, data)
+    found = json.loads((data / "probe/metrics.json").read_text())
+    assert set(found["difference"]) == {"student", "end_point"}
+    assert found["language"]["captions"]["words"] > found["base"]["captions"]["words"]
+    assert json.loads((data / "student/metrics.json").read_text())["recipe"] == "knowledge_clip"
 
 
 def test_a_wrong_detector_hash_stops_before_the_pickle_is_opened(real, tmp_path):

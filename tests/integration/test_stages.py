@@ -10,9 +10,12 @@ import torch
 import webdataset as wds
 from tiny_world import STAGES, execute
 
-from pipeline import images
+from pipeline import attributes, images
+from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
 from pipeline.manifest import Manifest
+from pipeline.probes import tables
+from pipeline.probes.pictures import measurable
 from pipeline.schema import REGIONS, SPANS, SpanKind, Split
 from pipeline.tables import ContractError, Table
 
@@ -44,6 +47,53 @@ def test_metrics_have_every_figure_of_the_contract(world):
     assert zeroshot["candidates"] == 100
     if metrics["base"]["zeroshot"]["top1"]:
         assert zeroshot["retained"] == pytest.approx(zeroshot["top1"] / metrics["base"]["zeroshot"]["top1"])
+
+
+def test_probes_have_every_figure_of_the_contract(world):
+    data, _ = world
+    metrics = json.loads((data / "probe/metrics.json").read_text())
+    assert set(metrics) == {"enabled", "base", "student", "end_point", "difference"}
+    shown = attributes.read(data / "sample/attributes")
+    measured = {shown.groups[i] for i in measurable(shown)}
+    assert measured == set(shown.groups), "the tiny world has pictures enough"
+    figures = {"attributes": {"all", *measured}, "captions": {"words", "exact", "near_misses"}}
+    for model in ("base", "student", "end_point"):
+        assert {kind: set(of) for kind, of in metrics[model].items()} == figures
+        assert all(0 <= value <= 1 for of in metrics[model].values() for value in of.values())
+    assert metrics["student"]["captions"] == metrics["base"]["captions"], "its text tower is the base's"
+    assert set(metrics["difference"]) == {"student", "end_point"}
+    for model, of_model in metrics["difference"].items():
+        for kind, names in figures.items():
+            for name in names:
+                change = of_model[kind][name]
+                assert change["low"] <= change["value"] <= change["high"]
+                after, before = metrics[model][kind][name], metrics["base"][kind][name]
+                assert change["value"] == pytest.approx(after - before, abs=1e-9)
+
+
+def test_probes_have_a_row_for_every_attribute_and_word_that_give_their_means(world):
+    data, params = world
+    metrics = json.loads((data / "probe/metrics.json").read_text())
+    shown = attributes.read(data / "sample/attributes")
+    rows = {row["attribute"]: row for row in tables.read(data / "probe/attributes.csv")}
+    assert list(rows) == [shown.names[i] for i in measurable(shown)]
+    for i in measurable(shown):
+        row = rows[shown.names[i]]
+        assert row["group"] == shown.groups[i]
+        assert int(row["pictures"]) == shown.labels[~shown.training, i].sum()
+    words = tables.read(data / "probe/words.csv")
+    assert 0 < len(words) <= params["probe"]["words"]
+    for model in ("base", "student"):
+        for kind, name, of in (("attributes", "all", list(rows.values())), ("captions", "words", words)):
+            mean = np.mean([float(row[model]) for row in of])
+            assert mean == pytest.approx(metrics[model][kind][name], abs=1e-4)
+        for group in {row["group"] for row in rows.values()}:
+            mean = np.mean([float(row[model]) for row in rows.values() if row["group"] == group])
+            assert mean == pytest.approx(metrics[model]["attributes"][group], abs=1e-4)
+    for row in words:
+        texts = [text for own in Manifest(data / "curate", (Split.TEST,)).captions for text in own]
+        assert int(row["captions"]) == sum(row["word"] in words_of(text) for text in texts) > 0
+    assert tables.read(data / "probe/concepts.csv") == [], "concepts are not enabled"
 
 
 def test_every_stage_leaves_a_summary(world):
@@ -187,7 +237,7 @@ def test_same_parameters_give_the_same_models_and_results(world, tmp_path, monke
 )
 def test_other_recipes_and_a_lightweight_student(world, tmp_path, recipe, text, init):
     data, params = world
-    for stage in ("sample", "curate", "models", "regions", "features", "targets", "teacher"):
+    for stage in ("sample", "curate", "models", "regions", "features", "targets", "teacher", "concepts"):
         (tmp_path / stage).symlink_to(data / stage)
     changed = copy.deepcopy(params)
     changed["student"] |= {"recipe": recipe, "text": text, "epochs": 1}
@@ -198,9 +248,11 @@ def test_other_recipes_and_a_lightweight_student(world, tmp_path, recipe, text, 
         architecture = tmp_path / "small.json"
         architecture.write_text(json.dumps(config))
         changed["student"]["init"] = str(architecture)
-    execute(["student", "index", "evaluate"], changed, tmp_path)
+    execute(["student", "index", "probe", "evaluate"], changed, tmp_path)
     metrics = json.loads((tmp_path / "evaluate/metrics.json").read_text())
     assert 0 <= metrics["student"]["text_to_image"]["recall@1"] <= 1
+    probed = json.loads((tmp_path / "probe/metrics.json").read_text())
+    assert (probed["student"]["captions"] == probed["base"]["captions"]) == (text == "frozen")
     assert json.loads((tmp_path / "student/metrics.json").read_text())["recipe"] == recipe
 
 

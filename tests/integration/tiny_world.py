@@ -1,6 +1,7 @@
 """A sample world of a few hundred pictures, and how its stages are run."""
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -10,8 +11,19 @@ from stages.program import perform
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
-    "sample", "models", "curate", "regions", "spans", "features", "teacher", "targets", "student", "index", "evaluate",
+    "sample", "models", "curate", "regions", "spans", "features", "teacher", "targets", "concepts", "student",
+    "index", "probe", "evaluate",
 )  # fmt: skip
+
+BEFORE_CONCEPTS = STAGES[: STAGES.index("concepts")]
+
+
+def linked(data: Path, given: Path, stages: Iterable[str]) -> Path:
+    """A new data folder with links to what some stages have left in another."""
+    data.mkdir(parents=True)
+    for stage in stages:
+        (data / stage).symlink_to(given / stage)
+    return data
 
 
 def tiny(data: Path) -> dict:
@@ -24,7 +36,7 @@ def tiny(data: Path) -> dict:
     }
     content["sample"] = {
         "mscoco": 90, "flickr30k": 70, "conceptual_captions": 70, "test": 24, "base_pairs": 160, "zeroshot_val": 1,
-        "zeroshot_test": 1,
+        "zeroshot_test": 1, "attributes_train": 80, "attributes_test": 60,
     }  # fmt: skip
     content["curate"] |= {"samples_per_shard": 50}
     content["models"]["path"] = str(data / "sample/base")
@@ -35,6 +47,7 @@ def tiny(data: Path) -> dict:
     content["teacher"] |= {"epochs": 2, "batch": 32}
     content["student"] |= {"epochs": 2, "batch": 32}
     content["zeroshot"]["path"] = str(data / "sample/zeroshot")
+    content["probe"] |= {"attributes": str(data / "sample/attributes"), "words": 20, "near": 3}
     content["evaluate"] = {"bootstrap": 50, "examples": 2}
     return content
 

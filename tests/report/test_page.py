@@ -18,6 +18,22 @@ from pipeline.tables import Table, TableWriter
 HOSTILE = '<script src="https://example.org/x.js">alert(1)</script> & "two" <b>cats</b>'
 SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}
 OWNER = np.repeat(np.arange(6), 2)
+PROBED = {
+    "enabled": True,
+    "base": {"attributes": {"all": 0.61, "has_color": 0.62}, "captions": {"words": 0.71}},
+    "student": {"attributes": {"all": 0.64, "has_color": 0.60}, "captions": {"words": 0.71}},
+    "end_point": {"attributes": {"all": 0.66, "has_color": 0.58}, "captions": {"words": 0.71}},
+    "difference": {
+        "student": {
+            "attributes": {
+                "all": {"value": 0.03, "low": 0.011, "high": 0.049},
+                "has_color": {"value": -0.02, "low": -0.057, "high": 0.017},
+            },
+            "captions": {"words": {"value": 0.0, "low": 0.0, "high": 0.0}},
+        }
+    },
+}
+ATTRIBUTES = "attribute,group,pictures,base,student\nhas_color::<i>red,has_color,17,0.6250,0.5850\n"
 
 
 class Links(HTMLParser):
@@ -86,6 +102,9 @@ def written(manifest, comparison):
     )
     write_card(root / "curate/card")
     files.write_json(root / "regions/metrics.json", {"boxes_per_image": 1.0, "images_without_boxes": 0})
+    files.write_json(root / "probe/metrics.json", PROBED)
+    files.write_text(root / "probe/attributes.csv", ATTRIBUTES)
+    files.write_json(root / "concepts/metrics.json", {"enabled": False})
     out = root / "evaluate/report/index.html"
     given = params.load(Path(__file__).parents[2] / "params.yaml")
     page.write(out, result, manifest, made, Table(root / "regions/regions.arrow"), root, given)
@@ -119,6 +138,18 @@ def test_the_page_shows_the_results(written, comparison):
     assert "90.0 % retained" in text
     assert "dclip_clean" in text and "1,234" in text
     assert "unseen" not in text.lower(), "there are no such classes here"
+
+
+def test_the_page_shows_what_is_read_from_embeddings(written):
+    text = " ".join(" ".join(Links(written).texts).split())
+    for row in (
+        "attributes of pictures 0.610 0.640 +0.030 +0.011 to +0.049 0.660",
+        "has color 0.620 0.600 -0.020 -0.057 to +0.017 0.580",
+        "words of captions 0.710 0.710 +0.000 +0.000 to +0.000 0.710",
+        "has color: <i>red 17 0.625 0.585 -0.040",
+    ):
+        assert row in text, text
+    assert "concepts.html" not in written, "concepts are not enabled"
 
 
 def test_boxes_are_placed_in_per_cent_and_the_whole_picture_is_no_box(written):

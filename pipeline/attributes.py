@@ -1,0 +1,186 @@
+"""Pictures with attributes, in the published layouts of CUB-200-2011 and AWA2.
+
+CUB-200-2011 (Wah et al. 2011): `images.txt` ("<id> <path below images/>"), `train_test_split.txt` ("<id> <0|1>"),
+`attributes/attributes.txt` or `attributes.txt` ("<id> <group>::<name>"), `attributes/image_attribute_labels.txt`
+("<picture> <attribute> <0|1> <certainty> <seconds>"; some published lines have more columns, which are not read).
+
+AWA2 (Xian et al. 2019): `classes.txt`, `predicates.txt` ("<number> <name>"), `predicate-matrix-binary.txt` (a line a
+class), `JPEGImages/<class>/*.jpg`, `trainclasses.txt` and `testclasses.txt`. Its attributes are those of the class, so
+the two parts share no class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+
+
+class NoAttributes(InputError):
+    """There are no pictures with attributes, or they are not in one of the layouts."""
+
+
+@dataclass(frozen=True)
+class AttributeSet:
+    """Pictures and their attributes.
+
+    Attributes:
+        names: of the attributes.
+        groups: of each the group that its name begins with, such as "has_color" of "has_color::red"; else empty.
+        paths: of the pictures.
+        labels: bool [pictures, attributes].
+        training: bool [pictures], whether a picture is for training.
+    """
+
+    names: list[str]
+    groups: list[str]
+    paths: list[Path]
+    labels: NDArray[np.bool_]
+    training: NDArray[np.bool_]
+
+
+def read(folder: Path) -> AttributeSet:
+    """Read whichever of the layouts a folder has.
+
+    Raises:
+        NoAttributes: neither is there, or a file of it is missing, damaged or names a picture that is not there.
+    """
+    if (folder / "images.txt").is_file():
+        found = _cub(folder)
+    elif (folder / "predicates.txt").is_file():
+        found = _awa2(folder)
+    else:
+        raise NoAttributes(
+            f"{folder} has neither images.txt (CUB-200-2011) nor predicates.txt (AWA2); expected one of the two "
+            "published layouts (probe.attributes), or probe.enabled: false"
+        )
+    for part, rows in (("training", found.training), ("test", ~found.training)):
+        if not rows.any():
+            raise NoAttributes(f"{folder} has no {part} pictures")
+    missing = next((path for path in found.paths if not path.is_file()), None)
+    if missing is not None:
+        raise NoAttributes(f"{missing} is not there, but {folder} lists it")
+    return found
+
+
+def _lines(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
+    """Number and columns of every line that is not empty; the last column holds the rest."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoAttributes(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if parts := line.split(maxsplit=columns - 1):
+            if len(parts) < columns:
+                raise NoAttributes(f"{path}, line {number} is {line!r}; expected {columns} columns")
+            yield number, parts
+
+
+def _numbered(path: Path) -> dict[int, str]:
+    """What stands behind each number."""
+    found: dict[int, str] = {}
+    for number, (text, value) in _lines(path, 2):
+        if (key := _integer(text, path, number)) in found:
+            raise NoAttributes(f"{path}, line {number}: {key} is {value.strip()!r} here, and {found[key]!r} before")
+        found[key] = value.strip()
+    if not found:
+        raise NoAttributes(f"{path} is empty; expected a line for each")
+    return found
+
+
+def _integer(text: str, path: Path, line: int) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise NoAttributes(f"{path}, line {line}: {text!r} is no number") from error
+
+
+def _switch(text: str, path: Path, line: int) -> bool:
+    if text not in ("0", "1"):
+        raise NoAttributes(f"{path}, line {line}: {text!r}; expected 0 or 1")
+    return text == "1"
+
+
+def _cub(folder: Path) -> AttributeSet:
+    pictures = _numbered(folder / "images.txt")
+    inside, beside = folder / "attributes/attributes.txt", folder / "attributes.txt"
+    attributes = _numbered(inside if inside.is_file() else beside)
+    row = {key: i for i, key in enumerate(pictures)}
+    column = {key: i for i, key in enumerate(attributes)}
+    split = folder / "train_test_split.txt"
+    training = np.zeros(len(row), dtype=bool)
+    told = np.zeros(len(row), dtype=bool)
+    for number, (key, value) in _lines(split, 2):
+        place = _place(row, key, split, number, "picture")
+        _tell(training, told, place, _switch(value.strip(), split, number), split, number)
+    if not told.all():
+        raise NoAttributes(f"{split} says nothing of picture {list(row)[int((~told).argmax())]}")
+    labels = np.zeros((len(row), len(column)), dtype=bool)
+    told = np.zeros(labels.shape, dtype=bool)
+    path = folder / "attributes/image_attribute_labels.txt"
+    for number, (picture, attribute, present, _) in _lines(path, 4):
+        cell = _place(row, picture, path, number, "picture"), _place(column, attribute, path, number, "attribute")
+        _tell(labels, told, cell, _switch(present, path, number), path, number)
+    if not told.all():
+        i, j = np.argwhere(~told)[0]
+        raise NoAttributes(f"{path} says nothing of attribute {list(column)[j]} of picture {list(row)[i]}")
+    names = list(attributes.values())
+    groups = [name.split("::")[0] if "::" in name else "" for name in names]
+    return AttributeSet(names, groups, [folder / "images" / name for name in pictures.values()], labels, training)
+
+
+def _place(known: dict[int, int], text: str, path: Path, line: int, what: str) -> int:
+    key = _integer(text, path, line)
+    if key not in known:
+        raise NoAttributes(f"{path}, line {line}: there is no {what} {key}")
+    return known[key]
+
+
+def _tell(
+    values: NDArray[np.bool_], told: NDArray[np.bool_], place: int | tuple[int, int], value: bool, path: Path, line: int
+) -> None:
+    """Note what a line says, unless another has said the opposite."""
+    if told[place] and values[place] != value:
+        raise NoAttributes(f"{path}, line {line} says {int(value)}, and a line before it {int(not value)}")
+    values[place], told[place] = value, True
+
+
+def _awa2(folder: Path) -> AttributeSet:
+    classes, names = (
+        list(_numbered(folder / "classes.txt").values()),
+        list(_numbered(folder / "predicates.txt").values()),
+    )
+    path = folder / "predicate-matrix-binary.txt"
+    rows = []
+    for number, (line,) in _lines(path, 1):
+        row = [_switch(cell, path, number) for cell in line.split()]
+        if len(row) != len(names):
+            raise NoAttributes(f"{path}, line {number} has {len(row)} columns; expected {len(names)} (predicates.txt)")
+        rows.append(row)
+    if len(rows) != len(classes):
+        raise NoAttributes(f"{path} has {len(rows)} rows; expected {len(classes)} (classes.txt)")
+    of_class = dict(zip(classes, rows, strict=True))
+    paths: list[Path] = []
+    labels: list[list[bool]] = []
+    training: list[bool] = []
+    seen: set[str] = set()
+    for listed, for_training in (("trainclasses.txt", True), ("testclasses.txt", False)):
+        for number, (line,) in _lines(folder / listed, 1):
+            name = line.strip()
+            if name not in of_class:
+                raise NoAttributes(f"{folder / listed}, line {number}: there is no class {name!r}")
+            if name in seen:
+                raise NoAttributes(f"{folder / listed}, line {number}: class {name!r} was listed before")
+            seen.add(name)
+            here = sorted((folder / "JPEGImages" / name).glob("*.jpg"))
+            if not here:
+                raise NoAttributes(f"{folder / 'JPEGImages' / name} has no pictures")
+            paths += here
+            labels += [of_class[name]] * len(here)
+            training += [for_training] * len(here)
+    return AttributeSet(names, [""] * len(names), paths, np.array(labels, dtype=bool), np.array(training, dtype=bool))

@@ -1,0 +1,1 @@
+"""What can be read from embeddings: attributes of pictures, words of captions, concepts of both."""

@@ -1,0 +1,157 @@
+"""Text probe: how much of a caption can be had back from its embedding.
+
+Knowledge-CLIP trains an autoencoder and counts captions that come back word by word. A linear probe of words asks the
+same of the embedding itself, not of what a decoder has learnt of captions; near-misses ask what words alone do not
+tell: which of two things is red.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from pipeline.concepts.names import words
+from pipeline.errors import InputError
+from pipeline.probes.linear import areas, predict
+
+COMMON, RARE = 0.5, 0.005
+"""Share of captions above which, and below which, a word is not probed."""
+_BLOCK = 1024
+_WORD = re.compile(r"\w+")
+
+
+def _split(caption: str) -> list[str]:
+    return _WORD.findall(caption.lower())
+
+
+def vocabulary(training: Sequence[str], test: Sequence[str], count: int) -> list[str]:
+    """The words that occur in most training captions, but not in half of them, and in some test captions."""
+    counts: Counter[str] = Counter()
+    for caption in training:
+        counts.update(words(caption))
+    in_test = {word for caption in test for word in words(caption)}
+    lowest, highest = RARE * len(training), COMMON * len(training)
+    probed = (word for word, n in counts.items() if lowest <= n <= highest and word in in_test)
+    return sorted(probed, key=lambda word: (-counts[word], word))[:count]
+
+
+def _labels(captions: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.bool_]:
+    own = [words(caption) for caption in captions]
+    return np.array([[word in caption for word in vocabulary] for caption in own], dtype=bool)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The word probe.
+
+    Attributes:
+        names: the probed words.
+        training: which of them the captions that train the probe have, bool [n, words].
+        test: which of them the test captions have, bool [c, words].
+    """
+
+    names: list[str]
+    training: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, training: Sequence[str], test: Sequence[str], count: int) -> Words:
+        """Of training and test captions; of the words at most `count`.
+
+        Raises:
+            InputError: there is no word to probe.
+        """
+        names = vocabulary(training, test, count)
+        if not names:
+            raise InputError(
+                f"no word stands in {RARE:.1%} to {COMMON:.0%} of {len(training)} training captions and in a test "
+                "caption; expected more captions, or probe.enabled: false"
+            )
+        return cls(names, _labels(training, names), _labels(test, names))
+
+    def read(
+        self, training: NDArray[np.float32], test: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """How well the words are read from embeddings.
+
+        Args:
+            training: unit float32 [training captions, d].
+            test: unit float32 [test captions, d].
+
+        Returns:
+            the area under the ROC curve of every word, and of every test caption, float64: `words`, its part in their
+            mean area, and `exact`, 1 if all probed words that it has and none that it has not are read (at one half).
+        """
+        scores = predict(training, self.training, test)
+        found, parts = areas(scores, self.test)
+        exact = ((scores > 0.5) == self.test).all(axis=1)
+        return found, {"words": parts.mean(axis=1), "exact": exact.astype(np.float64)}
+
+
+@dataclass(frozen=True)
+class NearMisses:
+    """Caption-to-caption retrieval: of a picture's captions, one asks for the next among near-misses.
+
+    Near-misses of a caption are the captions of other pictures that have most words in common with it (tf-idf).
+
+    Attributes:
+        queries: the asking caption, int64 [q].
+        wanted: the one it should find, int64 [q].
+        others: the near-misses of the wanted one, int64 [q, near].
+    """
+
+    queries: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, captions: Sequence[str], owner: NDArray[np.int64], near: int) -> NearMisses:
+        """Pair the captions of every picture that has several; what equals one of its own is no miss.
+
+        Args:
+            captions: c strings, those of a picture one after the other.
+            owner: int64 [c], the picture of each.
+            near: near-misses of a caption; a caption that has fewer is not asked for.
+        """
+        tfidf = TfidfVectorizer(analyzer=_split).fit_transform(captions)
+        own: dict[int, list[int]] = {}
+        for row, picture in enumerate(owner.tolist()):
+            if captions[row] not in {captions[other] for other in own.get(picture, [])}:
+                own.setdefault(picture, []).append(row)
+        pairs = [pair for rows in own.values() if len(rows) > 1 for pair in zip(rows, rows[1:] + rows[:1], strict=True)]
+        first = {text: row for row, text in reversed(list(enumerate(captions)))}  # where each text stands first
+        distinct = np.array(sorted(first.values()))
+        number = {captions[row]: i for i, row in enumerate(distinct)}
+        text_of = np.array([number[text] for text in captions])
+        queries, wanted, others = [], [], []
+        for start in range(0, len(pairs), _BLOCK):
+            block = pairs[start : start + _BLOCK]
+            alike = (tfidf[[w for _, w in block]] @ tfidf[distinct].T).toarray()
+            for (query, target), row in zip(block, alike, strict=True):
+                row[text_of[owner == owner[target]]] = -1
+                nearest = np.argsort(-row, kind="stable")[:near]
+                if len(nearest) == near and (row[nearest] >= 0).all():
+                    queries.append(query)
+                    wanted.append(target)
+                    others.append(distinct[nearest])
+        return cls(
+            np.array(queries, dtype=np.int64), np.array(wanted, dtype=np.int64),
+            np.array(others, dtype=np.int64).reshape(-1, near),
+        )  # fmt: skip
+
+    def found(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """1 where the wanted caption is more similar to the asking one than all its near-misses, float64 [q].
+
+        Args:
+            vectors: unit float32 [c, d].
+        """
+        candidates = np.concatenate([self.wanted[:, None], self.others], axis=1)
+        similarity = np.einsum("qd,qnd->qn", vectors[self.queries], vectors[candidates])  # in one go, so that ties tie
+        hit: NDArray[np.float64] = (similarity[:, 0] > similarity[:, 1:].max(axis=1)).astype(np.float64)
+        return hit

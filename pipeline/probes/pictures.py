@@ -1,0 +1,51 @@
+"""Attribute probe: which attributes of a picture a linear probe reads from its embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.attributes import AttributeSet
+from pipeline.errors import InputError
+from pipeline.probes.linear import areas, predict
+
+EVERY = "all"
+"""The figure over all attributes."""
+
+
+def measurable(data: AttributeSet) -> NDArray[np.int64]:
+    """Attributes that some training and test pictures have and some have not; of the others nothing can be said.
+
+    Raises:
+        InputError: there is none.
+    """
+    parts = [data.labels[data.training], data.labels[~data.training]]
+    found = np.flatnonzero(np.all([part.any(axis=0) & ~part.all(axis=0) for part in parts], axis=0))
+    if not len(found):
+        raise InputError(
+            f"none of {len(data.names)} attributes is on some training and test pictures and not on all of them; "
+            "expected more pictures in probe.attributes"
+        )
+    return found
+
+
+def read(
+    vectors: NDArray[np.float32], data: AttributeSet
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """How well each attribute is read from embeddings of the test pictures.
+
+    Args:
+        vectors: unit float32 [pictures, d], of training and test pictures.
+        data: the same pictures.
+
+    Returns:
+        the area under the ROC curve of every attribute of `measurable`, and for every group, and for all, each test
+        picture's part in the group's mean area, float64 [test pictures] (see `linear.areas`).
+    """
+    chosen = measurable(data)
+    labels = data.labels[:, chosen]
+    scores = predict(vectors[data.training], labels[data.training], vectors[~data.training])
+    found, parts = areas(scores, labels[~data.training])
+    groups = np.array(data.groups)[chosen]
+    of_groups = {group: parts[:, groups == group].mean(axis=1) for group in dict.fromkeys(groups.tolist()) if group}
+    return found, {EVERY: parts.mean(axis=1)} | of_groups

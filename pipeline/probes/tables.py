@@ -1,0 +1,78 @@
+"""Figures of every attribute, word and concept, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import files
+from pipeline.probes import pictures
+from pipeline.probes.measure import Found, Task
+
+ATTRIBUTES = ("attribute", "group", "pictures", "base", "student")
+WORDS = ("word", "captions", "base", "student", "language")
+CONCEPTS = ("concept", "captions", "base", "student")
+
+
+def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
+    """Write attributes.csv, words.csv and concepts.csv.
+
+    `pictures` and `captions` count those of the test data that have the attribute, word or concept. The figures are
+    areas under the ROC curve; of a concept the share of its captions whose picture falls into it.
+    """
+    data = task.attributes
+    chosen = pictures.measurable(data)
+    counts = data.labels[~data.training].sum(axis=0)
+    areas = [_all(found[model].attributes) for model in ("base", "student")]
+    _write(
+        folder / "attributes.csv", ATTRIBUTES,
+        ([data.names[j], data.groups[j], int(counts[j]), *_figures(areas, i)] for i, j in enumerate(chosen)),
+    )  # fmt: skip
+    of_words = [_all(found[model].words) for model in ("base", "student", "language") if model in found]
+    nothing = [""] * (len(WORDS) - 2 - len(of_words))
+    captions = task.words.test.sum(axis=0)
+    _write(
+        folder / "words.csv", WORDS,
+        ([word, int(captions[i]), *_figures(of_words, i), *nothing] for i, word in enumerate(task.words.names)),
+    )  # fmt: skip
+    rows: list[list[Any]] = []
+    if task.labels is not None:
+        agree = [found[model].parts["concepts"]["image"] for model in ("base", "student")]
+        for k in np.unique(task.labels.captions):
+            own = task.labels.captions == k
+            rows.append([int(k), int(own.sum()), *(f"{hits[own].mean():.4f}" for hits in agree)])
+    _write(folder / "concepts.csv", CONCEPTS, rows)
+
+
+def write_empty(folder: Path) -> None:
+    """The three tables without a row."""
+    for name, columns in (("attributes", ATTRIBUTES), ("words", WORDS), ("concepts", CONCEPTS)):
+        _write(folder / f"{name}.csv", columns, ())
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of one of the tables."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _all(values: np.ndarray | None) -> np.ndarray:
+    assert values is not None, "a CLIP model has all figures"
+    return values
+
+
+def _figures(models: list[np.ndarray], i: int) -> list[str]:
+    return [f"{values[i]:.4f}" for values in models]
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: Iterable[list[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    files.write_text(path, text.getvalue())

@@ -1,0 +1,100 @@
+"""The report's page of concepts: how large each is, what it is of, and whether pictures fall where captions do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import files
+from pipeline.concepts.tables import LABELS, read_labels
+from pipeline.manifest import Manifest
+from pipeline.probes import tables
+from pipeline.report.data_card import environment
+from pipeline.report.pictures import thumbnails
+from pipeline.tables import Table
+
+PICTURES = 5
+"""Of a concept."""
+SHOWN = 200
+"""Concepts with pictures, the largest ones; of the others words and captions are told."""
+
+
+@dataclass
+class Concept:
+    """One concept.
+
+    Attributes:
+        number: its place in concepts.arrow.
+        size: distinct training captions that it is the nearest concept of.
+        words: that set it apart.
+        captions: the training captions nearest to its centre.
+        keys: test pictures with the captions nearest to its centre.
+        tested: test captions that it is the nearest concept of.
+        base: share of these whose picture the base puts into it; None without any.
+        student: likewise.
+    """
+
+    number: int
+    size: int
+    words: list[str]
+    captions: list[str]
+    keys: list[str]
+    tested: int = 0
+    base: float | None = None
+    student: float | None = None
+
+
+def write(path: Path, data: Path, manifest: Manifest) -> None:
+    """Write the page.
+
+    Args:
+        path: the HTML file.
+        data: folder of the stages: their concepts and probes are read.
+        manifest: of the test split.
+    """
+    folder, origin = data / "concepts", {"manifest": manifest.fingerprint}
+    told = Table(folder / "concepts.arrow", **origin)
+    language = Table(folder / "language.arrow", **origin).of(manifest.keys)
+    nearest = read_labels(Table(folder / "labels.arrow", LABELS, **origin), manifest.keys)[0][:, 0]
+    owner = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]
+    examples = nearest_pictures(language, nearest, told.vectors("centre"), owner)
+    found = [
+        Concept(row["concept"], row["size"], row["words"], row["captions"], keys)
+        for row, keys in zip(told.columns.drop_columns(["centre"]).to_pylist(), examples, strict=True)
+    ]
+    for row in tables.read(data / "probe/concepts.csv"):
+        concept = found[int(row["concept"])]
+        concept.tested, concept.base, concept.student = int(row["captions"]), float(row["base"]), float(row["student"])
+    found.sort(key=lambda concept: -concept.size)
+    for concept in found[SHOWN:]:
+        concept.keys = []
+    shown = {key for concept in found for key in concept.keys}
+    html = environment().get_template("concepts.html.j2").render(
+        concepts=found, thumbnails=thumbnails(manifest, shown), probed=files.read_json(data / "probe/metrics.json"),
+        captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
+    )  # fmt: skip
+    files.write_text(path, html)
+
+
+def nearest_pictures(
+    vectors: NDArray[np.floating], nearest: NDArray[np.integer], centres: NDArray[np.floating], owner: Sequence[str]
+) -> list[list[str]]:
+    """For every concept the pictures of the captions nearest to its centre, among its own; each picture once.
+
+    Args:
+        vectors: the language model's of the captions, unit [c, d].
+        nearest: each caption's concept, int [c].
+        centres: unit [K, d].
+        owner: the picture of each caption.
+    """
+    similarity = (vectors.astype(np.float32) * centres[nearest].astype(np.float32)).sum(axis=1)
+    found: list[list[str]] = [[] for _ in centres]
+    for row in np.argsort(-similarity, kind="stable").tolist():
+        own = found[int(nearest[row])]
+        if len(own) < PICTURES and owner[row] not in own:
+            own.append(owner[row])
+    return found
