@@ -19,7 +19,7 @@ import pytest
 import torch
 from test_stages import digests
 
-KILLS = {"regions": 10, "features": 10, "concepts": 4}
+KILLS = {"regions": 10, "features": 10, "concepts": 2}
 STUDENT_KILLS = 6
 SEGMENT_BYTES = 6000
 COLLECTIONS = {

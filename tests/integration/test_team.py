@@ -103,7 +103,7 @@ def test_a_member_without_corpora_trains_another_student_without_a_frozen_forwar
 def test_a_change_pulls_what_its_stage_reads_and_no_more(shared):
     folder, first = shared
     fifth = first.clone(folder / "fifth")
-    fifth.change("evaluate", bootstrap=20)
+    fifth.change("evaluate", examples=1)
     assert fifth.repro("--pull", "--allow-missing") == ["evaluate"]
     assert "things are not here" in fifth.dclip("verify", "--sample", "4")
     fifth.change("regions", cap=2)
