@@ -26,10 +26,6 @@ _BLOCK = 1024
 _WORD = re.compile(r"\w+")
 
 
-def _split(caption: str) -> list[str]:
-    return _WORD.findall(caption.lower())
-
-
 def vocabulary(training: Sequence[str], test: Sequence[str], count: int) -> list[str]:
     """The words that occur in most training captions, but not in half of them, and in some test captions."""
     counts: Counter[str] = Counter()
@@ -114,12 +110,15 @@ class NearMisses:
     def of(cls, captions: Sequence[str], owner: NDArray[np.int64], near: int) -> NearMisses:
         """Pair the captions of every picture that has several; what equals one of its own is no miss.
 
+        Captions that differ in case alone are equal: most models do not see it.
+
         Args:
             captions: c strings, those of a picture one after the other.
             owner: int64 [c], the picture of each.
             near: near-misses of a caption; a caption that has fewer is not asked for.
         """
-        tfidf = TfidfVectorizer(analyzer=_split).fit_transform(captions)
+        captions = [caption.lower() for caption in captions]
+        tfidf = TfidfVectorizer(analyzer=_WORD.findall).fit_transform(captions)
         own: dict[int, list[int]] = {}
         for row, picture in enumerate(owner.tolist()):
             if captions[row] not in {captions[other] for other in own.get(picture, [])}:
