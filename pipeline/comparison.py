@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import zeroshot
+from pipeline import zeroshot, zeroshot_sets
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
@@ -23,7 +23,7 @@ from pipeline.retrieval.metrics import evaluate
 from pipeline.schema import Split
 from pipeline.tables import Table
 from pipeline.training import pixels
-from pipeline.zeroshot import ZeroshotSet
+from pipeline.zeroshot_sets import ZeroshotSet
 
 PARTS = {"zeroshot": True, "zeroshot_unseen": False}
 """Parts of the zero-shot set, and whether their classes are seen in the corpora."""
@@ -67,7 +67,7 @@ class TestData:
         )
         origin = {"manifest": self.manifest.fingerprint, "weights": base.weights}
         self.captions = Table(data / "features/captions.arrow", **origin).of(self.manifest.keys).astype(np.float32)
-        self.classes: ZeroshotSet = zeroshot.read(zeroshot_path, Split.TEST)
+        self.classes: ZeroshotSet = zeroshot_sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
         self.class_pixels = zeroshot.pixels(base, self.classes)
         of_classes = classes.read(data / "features/zeroshot", zeroshot_path, self.classes, weights=base.weights)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import zeroshot
-from pipeline.retrieval.bootstrap import paired_interval
+from pipeline.retrieval.bootstrap import paired_intervals
 from pipeline.retrieval.metrics import evaluate, summarise
-from pipeline.zeroshot import ZeroshotSet
+from pipeline.zeroshot_sets import ZeroshotSet
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 
@@ -32,13 +32,11 @@ class Comparison:
 
     Attributes:
         metrics: as in metrics.json: `base`, `student`, `difference`.
-        base_ranks: int64 [captions], where text-to-image retrieval places each caption's picture under the base.
-        student_ranks: likewise under the student.
+        ranks: by model and direction where retrieval places the best match of every query, from 1, int64 [queries].
     """
 
     metrics: dict[str, Any]
-    base_ranks: NDArray[np.int64]
-    student_ranks: NDArray[np.int64]
+    ranks: dict[str, dict[str, NDArray[np.int64]]]
 
 
 def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samples: int, seed: int) -> Comparison:
@@ -55,11 +53,13 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
     of_student = evaluate(student.images, student.captions, owner)
     query_image = {"text_to_image": owner, "image_to_text": np.arange(len(base.images))}
     difference = {
-        way: {
-            name: paired_interval(values, of_student[way][name], query_image[way], samples=samples, seed=seed)
-            for name, values in of_base[way].items()
-            if name != "rank"
-        }
+        way: paired_intervals(
+            {name: values for name, values in of_base[way].items() if name != "rank"},
+            of_student[way],
+            query_image[way],
+            samples=samples,
+            seed=seed,
+        )
         for way in DIRECTIONS
     }
     return Comparison(
@@ -68,7 +68,10 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
             "student": {way: summarise(of_student[way]) for way in DIRECTIONS},
             "difference": difference,
         },
-        of_base["text_to_image"]["rank"].astype(np.int64), of_student["text_to_image"]["rank"].astype(np.int64),
+        {
+            model: {way: of_model[way]["rank"].astype(np.int64) for way in DIRECTIONS}
+            for model, of_model in (("base", of_base), ("student", of_student))
+        },
     )  # fmt: skip
 
 

@@ -1,102 +1,17 @@
-"""Zero-shot classification: class weights from prompt templates, accuracy on a folder of pictures by class.
-
-Layout: `<folder>/<split>/<class>/<picture>` for the splits val and test, and optionally classes.json with
-`{"templates": ["a photo of a {}"], "classes": [{"folder", "name", "seen"}]}`. Without it class names are folder
-names, the templates are open_clip's seven, and every class counts as seen.
-"""
+"""Zero-shot classification: class weights from prompt templates, and accuracy on pictures by class."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from pathlib import Path
-from string import Formatter
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from open_clip import SIMPLE_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from pipeline import files
 from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.errors import InputError
-from pipeline.schema import Split
-
-
-class NoZeroshotData(InputError):
-    """The zero-shot folder is missing, empty, or not in the layout."""
-
-
-@dataclass(frozen=True)
-class ZeroshotSet:
-    """Classes and pictures of one split.
-
-    Attributes:
-        names: class names.
-        seen: bool [classes], whether the corpora show the class.
-        templates: prompts with one `{}`.
-        paths: pictures, ordered by class and name.
-        labels: int64 [pictures].
-    """
-
-    names: list[str]
-    seen: NDArray[np.bool_]
-    templates: list[str]
-    paths: list[Path]
-    labels: NDArray[np.int64]
-
-
-def read(folder: Path, split: Split) -> ZeroshotSet:
-    """Find the pictures of one split (val or test).
-
-    Raises:
-        NoZeroshotData: no such folder, no class, or a class without pictures.
-    """
-    root = folder / split
-    if not root.is_dir():
-        raise NoZeroshotData(f"no folder {root}; expected pictures as {root}/<class>/<picture> (zeroshot.path)")
-    described = folder / "classes.json"
-    if described.is_file():
-        content = files.read_json(described)
-        try:
-            classes = [(c["folder"], c["name"], bool(c.get("seen", True))) for c in content["classes"]]
-            templates = content["templates"]
-        except (KeyError, TypeError) as error:
-            raise NoZeroshotData(
-                f"{described}: {error!r}; expected templates, and classes with folder and name"
-            ) from error
-    else:
-        classes = [(p.name, p.name.replace("_", " "), True) for p in sorted(root.iterdir()) if p.is_dir()]
-        templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]
-    if not isinstance(templates, list) or not templates or not all(map(_names_a_class, templates)):
-        raise NoZeroshotData(f"{described}: templates are {templates!r}; expected a list of prompts with one {{}} each")
-    if not classes:
-        raise NoZeroshotData(f"{root} has no class folders")
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, (name, _, _) in enumerate(classes):
-        here = sorted(p for p in (root / name).glob("*") if p.is_file() and not p.name.startswith("."))
-        if not here:
-            raise NoZeroshotData(f"{root / name} holds no pictures; every class needs some in every split")
-        paths += here
-        labels += [label] * len(here)
-    return ZeroshotSet(
-        [name for _, name, _ in classes], np.array([seen for _, _, seen in classes]), templates, paths,
-        np.array(labels, dtype=np.int64),
-    )  # fmt: skip
-
-
-def _names_a_class(template: Any) -> bool:
-    """Whether a prompt has exactly one plain place, {}, for the class name."""
-    try:
-        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
-    except (TypeError, ValueError):
-        return False
-    return parts == [("", "", None)]
+from pipeline.zeroshot_sets import ZeroshotSet
 
 
 def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
@@ -137,12 +52,12 @@ def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
     return (logits >= own).sum(dim=1)
 
 
-def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool) -> dict[str, float]:
-    """Top-1, top-5 and mean per class over the pictures of seen (or unseen) classes, all classes being candidates.
+def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool | None) -> dict[str, float]:
+    """Top-1, top-5 and mean per class over the pictures of seen, unseen or (None) all classes; all are candidates.
 
     Returns an empty dict if there is no such class. Ties count against the picture.
     """
-    chosen = torch.from_numpy(data.seen[data.labels] == seen)
+    chosen = torch.from_numpy(data.seen[data.labels] == seen if seen is not None else np.ones_like(data.labels, bool))
     if not chosen.any():
         return {}
     labels, rank = torch.from_numpy(data.labels)[chosen], ranks(vectors, weights, data)[chosen]

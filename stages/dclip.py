@@ -17,12 +17,17 @@ from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
 from stages.compare import compare
+from stages.measure import evaluate
 from stages.program import store, threads
+from stages.search import search, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 app.add_typer(cache.app, name="cache")
 app.command()(compare)
+app.command()(evaluate)
+app.command()(search)
+app.command()(serve)
 
 DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
 
@@ -56,39 +61,6 @@ def show(data: DataOption = Path("data")) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
     console.print(f"report: {data / 'evaluate/report/index.html'}", highlight=False)
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(help="What the picture should show.")],
-    top: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 5,
-    html: Annotated[Path | None, typer.Option(help="Also write the pictures as a page to this file.")] = None,
-    data: DataOption = Path("data"),
-) -> None:
-    """Show the test pictures that fit a text best, e.g. dclip search "a small red star on sand"."""
-    from pipeline.clip import encode, towers
-    from pipeline.clip.encode import Compute
-    from pipeline.manifest import Manifest
-    from pipeline.report import page
-    from pipeline.retrieval import index
-    from pipeline.schema import Split
-
-    if not query.strip():
-        raise InputError("the query is empty; say what the picture should show")
-    student = towers.load(data / "student")
-    found = index.load(data / "index", student.weights)
-    vector = encode.texts(student, [query], Compute("cpu", "float32", 1)).numpy()[0]
-    hits = found.search_images(vector, top)
-    captions = dict(zip(found.keys, found.texts, strict=True))
-    table = RichTable(title=escape(f'"{query}"'), title_justify="left")
-    for heading in ("rank", "similarity", "picture", "its first caption"):
-        table.add_column(heading)
-    for rank, hit in enumerate(hits, start=1):
-        table.add_row(str(rank), f"{hit.similarity:.3f}", hit.key, escape(captions[hit.key][0]))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-    if html:
-        page.write_search(html, query, hits, captions, Manifest(data / "curate", (Split.TEST,)))
-        print(f"pictures: {html}")
 
 
 @app.command()

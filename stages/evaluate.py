@@ -18,7 +18,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from pipeline import zeroshot
+    from pipeline import zeroshot, zeroshot_sets
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
     from pipeline.evaluation import Embedded, add_zeroshot, compare
@@ -32,7 +32,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     device = params.compute.device
     models = {"base": towers.load(data / "models/clip", device), "student": towers.load(data / "student", device)}
     manifest = Manifest(data / "curate", (Split.TEST,))
-    found = index.load(data / "index", models["student"].weights)
+    found = index.load(data / "index/faiss", models["student"].weights)
     origin = {"manifest": manifest.fingerprint, "weights": models["base"].weights}
     base = Embedded(
         Table(data / "features/images.arrow", **origin).of(manifest.keys).astype(np.float32),
@@ -41,7 +41,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     student, zeroshot_path = models["student"], Path(params.zeroshot.path)
     compute = Compute(device, "float32", params.features.batch)
-    test = zeroshot.read(zeroshot_path, Split.TEST)
+    test = zeroshot_sets.read(zeroshot_path, Split.TEST)
     of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
     of_student = zeroshot.embed(student, test, compute)
     frozen = params.student.text == "frozen"

@@ -15,10 +15,9 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
     error; captions found among near-misses; whether pictures and captions fall into the language model's concepts.
     attributes.csv, words.csv and concepts.csv have a row for each.
     """
-    from pipeline import attributes
     from pipeline.clip import pictures, towers
     from pipeline.clip.encode import Compute
-    from pipeline.probes import measure, tables
+    from pipeline.probes import attributes, measure, tables
     from pipeline.probes.material import Material
 
     threads(params)

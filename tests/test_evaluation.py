@@ -4,7 +4,7 @@ from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline import zeroshot
 from pipeline.evaluation import DIRECTIONS, Embedded, add_zeroshot, compare
-from pipeline.zeroshot import ZeroshotSet
+from pipeline.zeroshot_sets import ZeroshotSet
 
 OWNER = np.array([0, 0, 1, 2])
 AXES = np.eye(3, dtype=np.float32)
@@ -15,8 +15,8 @@ BASE = Embedded(AXES, np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0.8, 0, 0.
 
 def test_base_against_student_by_hand():
     found = compare(BASE, PERFECT, OWNER, samples=200, seed=1)
-    assert found.base_ranks.tolist() == [1, 2, 1, 2]
-    assert found.student_ranks.tolist() == [1, 1, 1, 1]
+    assert found.ranks["base"]["text_to_image"].tolist() == [1, 2, 1, 2]
+    assert found.ranks["student"]["text_to_image"].tolist() == [1, 1, 1, 1]
     base, student = found.metrics["base"], found.metrics["student"]
     assert base["text_to_image"]["recall@1"] == 2 / 4
     assert base["text_to_image"]["mrr"] == (1 + 1 / 2 + 1 + 1 / 2) / 4

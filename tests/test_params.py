@@ -52,6 +52,7 @@ student:
    average: 0, precision: float32, compile: false, checkpoint_seconds: 600, keep: 0.9,
    weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
 zeroshot: {path: zeroshot}
+index: {name: exact}
 probe: {enabled: false, attributes: attributes, captions: 10, words: 10, near: 2}
 evaluate: {bootstrap: 10, examples: 1}
 """

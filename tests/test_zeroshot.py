@@ -1,120 +1,19 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from open_clip import SIMPLE_IMAGENET_TEMPLATES
 from tiny_models import COMPUTE, picture, random_pixels, tiny_clip
+from tiny_zeroshot import put
 
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.schema import Split
-from pipeline.zeroshot import NoZeroshotData, ZeroshotSet, accuracy, class_weights, image_vectors, pixels, read
-
-
-def put(folder, counts, described=None, split="test"):
-    for name, count in counts.items():
-        (folder / split / name).mkdir(parents=True)
-        for i in range(count):
-            picture(len(name) + i).save(folder / split / name / f"{i}.png")
-    if described is not None:
-        (folder / "classes.json").write_text(json.dumps(described))
-    return folder
+from pipeline.zeroshot import accuracy, class_weights, image_vectors, pixels
+from pipeline.zeroshot_sets import ZeroshotSet, read
 
 
 def classes(names, seen, labels):
     return ZeroshotSet(names, np.array(seen), ["a {}"], [], np.array(labels))
-
-
-# Reading
-
-
-def test_without_a_description_folders_are_the_classes(tmp_path):
-    found = read(put(tmp_path, {"red_star": 2, "cat": 1}), Split.TEST)
-    assert found.names == ["cat", "red star"]
-    assert found.seen.tolist() == [True, True]
-    assert [str(p.relative_to(tmp_path)) for p in found.paths] == [
-        "test/cat/0.png", "test/red_star/0.png", "test/red_star/1.png",
-    ]  # fmt: skip
-    assert found.labels.tolist() == [0, 1, 1]
-    assert [t.format("cat") for t in found.templates] == [t("cat") for t in SIMPLE_IMAGENET_TEMPLATES]
-    assert len(found.templates) == 7
-
-
-def test_a_description_gives_order_names_templates_and_what_was_seen(tmp_path):
-    described = {
-        "templates": ["a {}", "one {}"],
-        "classes": [{"folder": "b", "name": "blue moon", "seen": False}, {"folder": "a", "name": "ant"}],
-    }
-    found = read(put(tmp_path, {"a": 1, "b": 2, "not described": 1}, described), Split.TEST)
-    assert found.names == ["blue moon", "ant"]
-    assert found.seen.tolist() == [False, True]
-    assert found.templates == ["a {}", "one {}"]
-    assert [p.parent.name for p in found.paths] == ["b", "b", "a"]
-    assert found.labels.tolist() == [0, 0, 1]
-
-
-def test_val_and_test_are_read_apart(tmp_path):
-    put(tmp_path, {"cat": 2}, split="val")
-    put(tmp_path, {"cat": 3}, split="test")
-    assert len(read(tmp_path, Split.VAL).paths) == 2
-    assert len(read(tmp_path, Split.TEST).paths) == 3
-
-
-def test_a_missing_folder_says_what_was_expected(tmp_path):
-    with pytest.raises(NoZeroshotData, match=r"no folder .*test; expected pictures as .*<class>/<picture> \(zeroshot"):
-        read(tmp_path, Split.TEST)
-
-
-def test_a_split_without_classes_is_refused(tmp_path):
-    (tmp_path / "test").mkdir()
-    with pytest.raises(NoZeroshotData, match="has no class folders"):
-        read(tmp_path, Split.TEST)
-
-
-@pytest.mark.parametrize("described", [None, {"templates": ["a {}"], "classes": [{"folder": "b", "name": "b"}]}])
-def test_a_class_without_pictures_is_named(tmp_path, described):
-    with pytest.raises(NoZeroshotData, match=r"b holds no pictures"):
-        read(put(tmp_path, {"a": 1, "b": 0}, described), Split.TEST)
-
-
-def test_a_described_class_without_a_folder_is_named(tmp_path):
-    described = {"templates": ["a {}"], "classes": [{"folder": "b", "name": "b"}]}
-    with pytest.raises(NoZeroshotData, match=r"b holds no pictures"):
-        read(put(tmp_path, {"a": 1}, described), Split.TEST)
-
-
-@pytest.mark.parametrize(
-    "described",
-    [
-        {"classes": [{"folder": "a", "name": "a"}]},
-        {"templates": ["a {}"]},
-        {"templates": ["a {}"], "classes": [{"folder": "a"}]},
-        {"templates": ["a {}"], "classes": ["a"]},
-        ["a"],
-    ],
-    ids=["no templates", "no classes", "no name", "a class is a word", "a list"],
-)
-def test_a_description_in_another_form_says_what_was_expected(tmp_path, described):
-    with pytest.raises(NoZeroshotData, match=r"classes\.json: .*expected templates, and classes with folder and name"):
-        read(put(tmp_path, {"a": 1}, described), Split.TEST)
-
-
-@pytest.mark.parametrize(
-    "templates", [[], ["a photo"], ["a {} and a {}"], ["a {", "{name}"], "a {}", [3], ["a {}", None], ["a {:d}"]]
-)
-def test_templates_that_cannot_name_a_class_are_refused(tmp_path, templates):
-    described = {"templates": templates, "classes": [{"folder": "a", "name": "a"}]}
-    with pytest.raises(NoZeroshotData, match="templates"):
-        read(put(tmp_path, {"a": 1}, described), Split.TEST)
-
-
-def test_a_description_that_is_not_json_is_refused(tmp_path):
-    put(tmp_path, {"a": 1})
-    (tmp_path / "classes.json").write_text("{")
-    with pytest.raises(InputError, match=r"classes\.json is not valid JSON"):
-        read(tmp_path, Split.TEST)
 
 
 # Encoding

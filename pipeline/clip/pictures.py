@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,14 @@ from pipeline.errors import InputError
 from pipeline.progress import track
 
 
-def pixels(clip: Clip, paths: Sequence[Path], what: str) -> Iterator[NDArray[np.uint8]]:
+class Picture(Protocol):
+    """A picture's file, wherever it is: a path, or a member of a tar."""
+
+    def read_bytes(self) -> bytes:
+        """Its bytes."""
+
+
+def pixels(clip: Clip, paths: Sequence[Picture], what: str) -> Iterator[NDArray[np.uint8]]:
     """Decode every picture for the tower, uint8 [3, side, side] each.
 
     Raises:
@@ -32,7 +39,7 @@ def pixels(clip: Clip, paths: Sequence[Path], what: str) -> Iterator[NDArray[np.
             raise InputError(f"{path} is no picture ({error}); take it out or replace it") from error
 
 
-def embed(clip: Clip, paths: Sequence[Path], compute: Compute, what: str) -> Tensor:
+def embed(clip: Clip, paths: Sequence[Picture], compute: Compute, what: str) -> Tensor:
     """Unit float32 [n, d] of every picture, a batch in memory at a time."""
     rows = pixels(clip, paths, what)
     return torch.cat([encode.images(clip, batch, compute) for batch in encode.batches(rows, compute.batch)])

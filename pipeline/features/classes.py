@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import files, zeroshot
+from pipeline import files, zeroshot, zeroshot_sets
 from pipeline.clip.cached import CachedClip
 from pipeline.progress import track
 from pipeline.schema import Split, vectors
 from pipeline.store import keys
 from pipeline.tables import Table, VectorWriter
-from pipeline.zeroshot import ZeroshotSet
+from pipeline.zeroshot_sets import ZeroshotSet
 
 _CHUNK = 8192
 
@@ -38,9 +38,9 @@ class Contents:
     """
 
     def __init__(self, path: Path) -> None:
-        sets = [zeroshot.read(path, split) for split in SPLITS]
+        sets = [zeroshot_sets.read(path, split) for split in SPLITS]
         self.pictures = [picture for found in sets for picture in found.paths]
-        self.names = [picture.relative_to(path).as_posix() for picture in self.pictures]
+        self.names = [Path(str(picture)).relative_to(path).as_posix() for picture in self.pictures]
         self.prompts = list(dict.fromkeys(prompt for found in sets for prompt in zeroshot.prompts(found)))
         read = track(self.pictures, "read zero-shot pictures", unit="images")
         self.keys = keys.pack(keys.of(picture.read_bytes()) for picture in read)
@@ -89,7 +89,9 @@ def read(folder: Path, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple
     Raises:
         ContractError: they were made from something else, or lack a picture or a prompt.
     """
-    pictures = Table(folder / "images.arrow", **origin).at([p.relative_to(path).as_posix() for p in classes.paths])
+    pictures = Table(folder / "images.arrow", **origin).at(
+        [Path(str(p)).relative_to(path).as_posix() for p in classes.paths]
+    )
     prompts = Table(folder / "prompts.arrow", **origin).at(zeroshot.prompts(classes))
     found = (torch.from_numpy(rows.astype(np.float32)) for rows in (pictures, prompts))
     return next(found), zeroshot.average(next(found), classes)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
 from pipeline.params.data import Curate, Sample, Sources
-from pipeline.params.evaluation import Evaluate, Probe, Zeroshot
+from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models
 from pipeline.params.section import Section
@@ -37,6 +37,7 @@ class Params(Section):
     teacher: Teacher
     concepts: Concepts
     student: Student
+    index: Index
     zeroshot: Zeroshot
     probe: Probe
     evaluate: Evaluate

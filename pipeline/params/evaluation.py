@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from pipeline.params.section import Count, Section
+
+
+class Index(Section):
+    """How pictures and captions are searched; the figures of `evaluate` are of an exact search in any case."""
+
+    name: Literal["exact", "ivf", "hnsw", "pq"] = Field(
+        description="ivf looks into some of many lists, hnsw follows a graph, pq is ivf with codes of a few bytes"
+    )
+    lists: Count | None = Field(default=None, description="of ivf and pq; none: 4 times the root of the vectors")
+    probes: Count = Field(default=16, description="lists that a search looks into")
+    links: Annotated[int, Field(ge=2)] = Field(default=32, description="of a vector of the graph")
+    effort: Count = Field(default=64, description="candidates that a search of the graph keeps")
+    bytes: Count = Field(default=32, description="of a code; divides the dimension")
 
 
 class Zeroshot(Section):

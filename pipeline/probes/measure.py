@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attributes import AttributeSet
 from pipeline.probes import concepts, pictures
+from pipeline.probes.attributes import AttributeSet
 from pipeline.probes.captions import NearMisses, Words
 from pipeline.retrieval.bootstrap import paired_interval
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attributes import AttributeSet
 from pipeline.errors import InputError
+from pipeline.probes.attributes import AttributeSet
 from pipeline.probes.linear import areas, predict
 
 EVERY = "all"

@@ -44,7 +44,8 @@ def choose_examples(result: Comparison, index: RetrievalIndex, count: int) -> di
     At most one caption a picture in each list, so that one picture does not fill it.
     """
     captions = [(key, text) for key, texts in zip(index.keys, index.texts, strict=True) for text in texts]
-    gain = np.log(result.base_ranks) - np.log(result.student_ranks)
+    before, after = (result.ranks[model]["text_to_image"] for model in ("base", "student"))
+    gain = np.log(before) - np.log(after)
     _, vectors = index.vectors()
 
     def take(order: np.ndarray, wanted: np.ndarray) -> list[Example]:
@@ -56,15 +57,15 @@ def choose_examples(result: Comparison, index: RetrievalIndex, count: int) -> di
                 continue
             used.add(key)
             hits = index.search_images(vectors[row], TOP)
-            chosen.append(Example(text, key, int(result.base_ranks[row]), int(result.student_ranks[row]), hits))
+            chosen.append(Example(text, key, int(before[row]), int(after[row]), hits))
             if len(chosen) == count:
                 break
         return chosen
 
     return {
-        "won": take(np.argsort(-gain, kind="stable"), (gain > 0) & (result.student_ranks == 1)),
+        "won": take(np.argsort(-gain, kind="stable"), (gain > 0) & (after == 1)),
         "lost": take(np.argsort(gain, kind="stable"), gain < 0),
-        "worst": take(np.argsort(-result.student_ranks, kind="stable"), result.student_ranks > 1),
+        "worst": take(np.argsort(-after, kind="stable"), after > 1),
     }
 
 
@@ -109,18 +110,21 @@ def write(
     shown = [e for group in examples.values() for e in group]
     keys = {e.key for e in shown} | {hit.key for e in shown for hit in e.found}
     student = plots.read_history(data / "student/history.csv")
+    interpolation = plots.read_history(data / "student/interpolation.csv")
+    trained = files.read_json(data / "student/metrics.json")
     html = _page(
         "report.html.j2",
         metrics=result.metrics,
         directions=DIRECTIONS,
         figures=("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"),
-        trained=files.read_json(data / "student/metrics.json"),
+        trained=trained,
         **data_card.values(data / "curate/card"),
         detected=files.read_json(data / "regions/metrics.json"),
         probes=probes.rows(files.read_json(data / "probe/metrics.json")),
         attributes=tables.read(data / "probe/attributes.csv"),
         has_concepts=params.concepts.enabled,
-        recall=plots.recall_bars(result.metrics),
+        recall=plots.recall_bars(result.metrics) + plots.recall_curves(result.ranks),
+        trade_off=plots.trade_off(interpolation, trained["chosen"]["alpha"]),
         curves=[
             plots.curves(student, ["loss", *params.student.weights.model_dump()], "student: loss terms"),
             plots.curves(
@@ -128,7 +132,7 @@ def write(
             ),
             plots.curves(student, ["val_zeroshot_top1", "val_zeroshot_unseen_top1"], "student: val zero-shot"),
             plots.curves(
-                plots.read_history(data / "student/interpolation.csv"),
+                interpolation,
                 ["val_text_to_image_recall@1", "val_zeroshot_top1", "val_zeroshot_unseen_top1"],
                 "from base (0) to student (1): val", "alpha",
             ),
@@ -143,7 +147,7 @@ def write(
         boxes=_boxes(regions, keys, manifest.keys),
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
         sources={row["key"]: row["source"] for row in manifest.rows},
-        queries=len(result.base_ranks),
+        queries=len(index.owner),
         pictures_searched=len(manifest),
     )  # fmt: skip
     files.write_text(path, html)

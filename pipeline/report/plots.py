@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import files
 from pipeline.evaluation import DIRECTIONS
 from pipeline.report import svg
 from pipeline.retrieval.metrics import KS
 
+MOST_K = 50
+"""Of the recall curves."""
 COLOURS = {"base": "#8a93a6", "student": "#2f6fde"}
 
 
@@ -47,6 +53,42 @@ def recall_bars(metrics: dict[str, Any]) -> str:
             axis.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
             axis.set_title(way.replace("_", " "), fontsize=9)
         axes[0].legend(frameon=False)
+        return svg.text(figure)
+
+
+def recall_curves(ranks: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> str:
+    """Recall@K of both models over K both ways, as SVG; `ranks` are of every query's best match."""
+    with svg.style() as plt:
+        figure, axes = plt.subplots(1, 2, figsize=(7, 2.4), sharey=True)
+        for axis, way in zip(axes, DIRECTIONS, strict=True):
+            for model, colour in COLOURS.items():
+                counts = np.bincount(ranks[model][way], minlength=MOST_K + 1)[1 : MOST_K + 1]
+                axis.plot(range(1, MOST_K + 1), np.cumsum(counts) / len(ranks[model][way]), color=colour, label=model)
+            axis.set_xlabel("K")
+            axis.set_ylim(0, 1)
+            axis.set_title(f"recall@K, {way.replace('_', ' ')}", fontsize=9)
+        axes[0].legend(frameon=False)
+        return svg.text(figure)
+
+
+def trade_off(interpolation: dict[str, list[float]], chosen: float) -> str:
+    """Retrieval over zero-shot kept on validation data at every point of interpolation, as SVG; empty without any."""
+    parts = [name for name in ("val_zeroshot_top1", "val_zeroshot_unseen_top1") if name in interpolation]
+    if not parts:
+        return ""
+    kept = np.min([np.array(interpolation[name]) / interpolation[name][0] for name in parts], axis=0)
+    recall = np.array(interpolation["val_text_to_image_recall@1"])
+    alphas = interpolation["alpha"]
+    with svg.style() as plt:
+        figure, axis = plt.subplots(figsize=(3.4, 2.4))
+        axis.plot(kept, recall, marker=".", color=COLOURS["student"], zorder=1)
+        axis.scatter(kept[:1], recall[:1], color=COLOURS["base"], zorder=2, label="base")
+        at = int(np.argmin(np.abs(np.array(alphas) - chosen)))
+        axis.scatter(kept[at], recall[at], marker="*", s=90, color="#f2994a", zorder=3, label="chosen")
+        axis.set_xlabel("zero-shot kept, the worse of seen and unseen")
+        axis.set_ylabel("text to image recall@1")
+        axis.set_title("trade-off on validation", fontsize=9)
+        axis.legend(frameon=False, fontsize=7)
         return svg.text(figure)
 
 

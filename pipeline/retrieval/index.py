@@ -1,9 +1,14 @@
-"""Exact FAISS indexes over the test pictures and captions, bound to the weights that made them."""
+"""FAISS indexes over pictures and captions, bound to the weights that made them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -12,9 +17,25 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import files
+from pipeline.errors import InputError
+from pipeline.retrieval import vectors
+from pipeline.retrieval.vectors import Floats, Ids, Kind
 from pipeline.tables import ContractError
 
 ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])
+
+PARTS = ("images", "captions")
+NEAREST = 10
+"""Of how many neighbours an approximate index's recall is stated."""
+_ASKED = 1000
+"""Queries by which it is measured, at most."""
+
+
+def ids_of(names: Iterable[str]) -> Ids:
+    """Under which id a picture (its key) or a caption (`<key>#<place>`) stands in an index: 63 bits of its sha256."""
+    return np.array(
+        [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1 for name in names], dtype=np.int64
+    )
 
 
 @dataclass(frozen=True)
@@ -28,23 +49,68 @@ class Hit:
 
 @dataclass
 class RetrievalIndex:
-    """Pictures and captions of one split under one model.
+    """Pictures and captions under one model.
 
     Attributes:
-        images: IndexFlatIP of unit vectors, a row a picture.
-        captions: IndexFlatIP of unit vectors, a row a caption, in the order of `texts`.
         keys: of the pictures.
         texts: the captions of every picture.
         weights: hash of the model that made the vectors.
-        manifest: fingerprint of the manifest.
+        manifest: fingerprint of the manifest; empty where pictures are of none.
+        kind: how it is searched.
+        exact: FAISS indexes of `images` and `captions` as they are.
+        searched: those that are searched; the exact ones unless `kind` says otherwise.
+        recall: of an approximate one, the share of the exact 10 nearest that it finds.
     """
 
-    images: faiss.Index
-    captions: faiss.Index
     keys: list[str]
     texts: list[list[str]]
     weights: str
     manifest: str
+    kind: Kind
+    exact: dict[str, Any]
+    searched: dict[str, Any]
+    recall: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]], *, weights: str, manifest: str,
+        kind: Kind | None = None,
+    ) -> RetrievalIndex:  # fmt: skip
+        """Index unit vectors of pictures [n, d] and of their captions [c, d], both in the order of `keys`.
+
+        Raises:
+            InputError: two pictures of one key, or vectors that do not suit the kind.
+            ValueError: counts do not fit.
+        """
+        kind = kind or Kind()
+        made = cls(keys, texts, weights, manifest, kind, {}, {}, {})
+        made._check(images, captions, keys, texts)
+        if len(set(keys)) < len(keys):
+            raise InputError("two pictures have one key")
+        given = {"images": (images, ids_of(keys)), "captions": (captions, ids_of(_caption_names(keys, texts)))}
+        made.exact = {part: vectors.build(rows, ids, Kind()) for part, (rows, ids) in given.items()}
+        made.searched = dict(made.exact)
+        if kind.name != "exact":
+            made.searched = {part: vectors.build(rows, ids, kind) for part, (rows, ids) in given.items()}
+            made._measure()
+        return made
+
+    def _measure(self) -> None:
+        """State the recall of the approximate indexes: captions ask for pictures, pictures for captions."""
+        images, captions = self.vectors()
+        for part, queries in (("images", captions), ("captions", images)):
+            asked = queries[:: max(1, len(queries) // _ASKED)][:_ASKED]
+            self.recall[part] = vectors.recall(self.searched[part], self.exact[part], asked, NEAREST)
+
+    def _check(self, images: Floats, captions: Floats, keys: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+        wanted = len(keys), sum(map(len, texts))
+        if (len(images), len(captions)) != wanted or len(texts) != len(keys):
+            raise ValueError(f"{len(images)} and {len(captions)} vectors of {wanted[0]} pictures, {wanted[1]} captions")
+        if images.shape[1] != captions.shape[1] or (self.exact and self.exact["images"].d != images.shape[1]):
+            here = f", the index has {self.exact['images'].d}" if self.exact else ""
+            raise ValueError(
+                f"vectors of pictures have {images.shape[1]} dimensions, of captions {captions.shape[1]}{here}"
+            )
 
     @property
     def owner(self) -> NDArray[np.int64]:
@@ -52,52 +118,99 @@ class RetrievalIndex:
         return np.repeat(np.arange(len(self.texts)), [len(t) for t in self.texts])
 
     def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Picture and caption vectors as they stand in the indexes, float32."""
-        return self.images.reconstruct_n(0, self.images.ntotal), self.captions.reconstruct_n(0, self.captions.ntotal)
+        """Picture and caption vectors as they were given, in the order of `keys`, float32."""
+        images, captions = (_rows(self.exact[part]) for part in PARTS)
+        return images, captions
 
-    def search_images(self, query: NDArray[np.float32], top: int) -> list[Hit]:
+    def add(self, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]]) -> None:
+        """Add pictures and captions; what is here stays as it is, lists and codes included.
+
+        Raises:
+            InputError: one of the keys is here.
+            ValueError: counts do not fit.
+        """
+        self._check(images, captions, keys, texts)
+        if known := set(keys) & set(self.keys) or {key for key, n in Counter(keys).items() if n > 1}:
+            raise InputError(f"{len(known)} pictures are in the index, such as {min(known)}; expected new ones")
+        given = {"images": (images, ids_of(keys)), "captions": (captions, ids_of(_caption_names(keys, texts)))}
+        for part, (rows, ids) in given.items():
+            for index in {id(found): found for found in (self.exact[part], self.searched[part])}.values():
+                index.add_with_ids(np.ascontiguousarray(rows, dtype=np.float32), ids)
+        self.keys, self.texts = self.keys + keys, self.texts + texts
+        self.__dict__.pop("_rows_of", None)
+        if self.kind.name != "exact":
+            self._measure()
+
+    @cached_property
+    def _rows_of(self) -> dict[str, tuple[Ids, Ids]]:
+        """Of both parts all ids in ascending order, and the row of each."""
+        names = {"images": self.keys, "captions": _caption_names(self.keys, self.texts)}
+        found = {}
+        for part, own in names.items():
+            ids = ids_of(own)
+            order = np.argsort(ids)
+            found[part] = ids[order], order
+        return found
+
+    def _search(self, part: str, query: Floats, top: int) -> list[tuple[int, float]]:
+        """Row and similarity of what is found, the most similar first."""
+        similarity, ids = vectors.search(self.searched[part], query[None], top)
+        known, rows = self._rows_of[part]
+        there = ids[0] >= 0
+        places = np.searchsorted(known, ids[0][there])
+        return [(int(rows[i]), float(s)) for i, s in zip(places, similarity[0][there], strict=True)]
+
+    def search_images(self, query: Floats, top: int) -> list[Hit]:
         """The `top` pictures most similar to a unit vector [d]."""
-        similarity, rows = self.images.search(query[None], min(top, self.images.ntotal))
-        return [Hit(self.keys[r], float(s)) for s, r in zip(similarity[0], rows[0], strict=True)]
+        return [Hit(self.keys[row], similarity) for row, similarity in self._search("images", query, top)]
 
-    def search_captions(self, query: NDArray[np.float32], top: int) -> list[Hit]:
+    def search_captions(self, query: Floats, top: int) -> list[Hit]:
         """The `top` captions most similar to a unit vector [d]."""
-        flat = [(key, text) for key, texts in zip(self.keys, self.texts, strict=True) for text in texts]
-        similarity, rows = self.captions.search(query[None], min(top, self.captions.ntotal))
-        return [Hit(flat[r][0], float(s), flat[r][1]) for s, r in zip(similarity[0], rows[0], strict=True)]
+        first = np.cumsum([0, *map(len, self.texts)])
+        hits = []
+        for row, similarity in self._search("captions", query, top):
+            picture = int(np.searchsorted(first, row, side="right")) - 1
+            hits.append(Hit(self.keys[picture], similarity, self.texts[picture][row - int(first[picture])]))
+        return hits
 
     def save(self, folder: Path) -> None:
-        """Write images.faiss, captions.faiss, entries.parquet and index.json; the last one binds their hashes."""
-        for name, index in (("images", self.images), ("captions", self.captions)):
-            with files.whole(folder / f"{name}.faiss") as temporary:
-                faiss.write_index(index, str(temporary))
+        """Write the exact indexes, approximate ones beside them, entries.parquet, and index.json with all hashes."""
+        names = []
+        for part in PARTS:
+            names.append(f"{part}.faiss")
+            vectors.write(self.exact[part], folder / names[-1])
+            if self.kind.name != "exact":
+                names.append(f"{part}.{self.kind.name}.faiss")
+                vectors.write(self.searched[part], folder / names[-1])
         table = pa.table({"key": self.keys, "captions": self.texts}, schema=ENTRIES)
-        with files.whole(folder / "entries.parquet") as temporary:
+        names.append("entries.parquet")
+        with files.whole(folder / names[-1]) as temporary:
             pq.write_table(table, temporary)
-        parts = ("images.faiss", "captions.faiss", "entries.parquet")
         files.write_json(
             folder / "index.json",
             {
-                "weights": self.weights,
-                "manifest": self.manifest,
-                "sha256": {n: files.sha256(folder / n) for n in parts},
+                "weights": self.weights, "manifest": self.manifest, "kind": asdict(self.kind), "recall": self.recall,
+                "sha256": {name: files.sha256(folder / name) for name in names},
             },
-        )
+        )  # fmt: skip
 
 
-def exact(vectors: NDArray[np.floating]) -> faiss.IndexFlatIP:
-    """An exact inner-product index of unit vectors [n, d]."""
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-    return index
+def _rows(index: Any) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = faiss.downcast_index(index.index).reconstruct_n(0, index.ntotal)
+    return rows
 
 
-def load(folder: Path, weights: str | None = None) -> RetrievalIndex:
+def _caption_names(keys: Sequence[str], texts: Sequence[Sequence[str]]) -> list[str]:
+    return [f"{key}#{i}" for key, own in zip(keys, texts, strict=True) for i in range(len(own))]
+
+
+def load(folder: Path, weights: str | None = None, *, gpus: bool = False) -> RetrievalIndex:
     """Read an index.
 
     Args:
-        folder: the index stage's folder.
+        folder: the index stage's folder, or where one was saved.
         weights: hash of the model that will ask; None to trust the index.
+        gpus: whether to search on all GPUs that FAISS sees; such an index is not to be added to or saved.
 
     Raises:
         ContractError: a part is missing or was changed, or another model made the vectors.
@@ -105,6 +218,8 @@ def load(folder: Path, weights: str | None = None) -> RetrievalIndex:
     if not (folder / "index.json").is_file():
         raise ContractError(f"no index in {folder}; run: dvc repro index")
     about = files.read_json(folder / "index.json")
+    if lacking := {"weights", "manifest", "kind", "recall", "sha256"} - set(about):
+        raise ContractError(f"{folder / 'index.json'} has no {', '.join(sorted(lacking))}; run: dvc repro -sf index")
     for name, expected in about["sha256"].items():
         found = files.sha256(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
@@ -115,7 +230,14 @@ def load(folder: Path, weights: str | None = None) -> RetrievalIndex:
             "run: dvc repro index"
         )
     entries = pq.read_table(folder / "entries.parquet").to_pydict()
+    kind = Kind(**about["kind"])
+    exact = {part: faiss.read_index(str(folder / f"{part}.faiss")) for part in PARTS}
+    searched = exact
+    if kind.name != "exact":
+        searched = {part: faiss.read_index(str(folder / f"{part}.{kind.name}.faiss")) for part in PARTS}
+    if gpus:
+        searched = {part: vectors.on_gpus(index) for part, index in searched.items()}
     return RetrievalIndex(
-        faiss.read_index(str(folder / "images.faiss")), faiss.read_index(str(folder / "captions.faiss")),
-        entries["key"], entries["captions"], about["weights"], about["manifest"],
+        entries["key"], entries["captions"], about["weights"], about["manifest"], kind, exact, searched,
+        about["recall"],
     )  # fmt: skip

@@ -32,7 +32,7 @@ def read(path: Path, identify: Callable[[Any], str]) -> Evaluation:
         SourceError: an entry has no split, or one for evaluation no id: some image might train that must not.
     """
     evaluation: Evaluation = {}
-    for index, image in _images(path):
+    for index, image in images(path):
         split = image["split"]
         if split in ("val", "test"):
             try:
@@ -48,7 +48,7 @@ def counts(path: Path) -> dict[str, int]:
     Raises:
         SourceError: an entry has no split.
     """
-    return dict(Counter(image["split"] for _, image in _images(path)))
+    return dict(Counter(image["split"] for _, image in images(path)))
 
 
 def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row]:
@@ -58,7 +58,7 @@ def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row]:
         path: the split file.
         read_image: takes an entry of `images` to a row; raises ValueError if it cannot.
     """
-    for index, entry in _images(path):
+    for index, entry in images(path):
         place = f"{path.name}#images[{index}]"
         try:
             image = read_image(entry)
@@ -81,7 +81,12 @@ def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row]:
                 )
 
 
-def _images(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def images(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Place and entry of every image, each with a known split; none if there is no such file.
+
+    Raises:
+        SourceError: an entry has no split.
+    """
     if not path.is_file():
         return
     for index, image in enumerate(entries(path, "images", EXPECTED)):

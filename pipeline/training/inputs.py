@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import zeroshot
+from pipeline import zeroshot, zeroshot_sets
 from pipeline.base_models import base_pairs
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
@@ -143,7 +143,7 @@ class Inputs:
             zeroshot_path: the zero-shot set.
             compute: how the student's towers run.
         """
-        shown = zeroshot.read(zeroshot_path, Split.VAL)
+        shown = zeroshot_sets.read(zeroshot_path, Split.VAL)
         return Validator(
             self._pairs(Manifest(self.data / "curate", (Split.VAL,))), shown, zeroshot.pixels(self.student, shown),
             *classes.read(self.data / "features/zeroshot", zeroshot_path, shown, weights=self.weights),

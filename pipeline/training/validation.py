@@ -16,7 +16,7 @@ from pipeline.clip.towers import Clip
 from pipeline.retrieval.metrics import evaluate
 from pipeline.training.batches import Pairs
 from pipeline.training.loop import Figures
-from pipeline.zeroshot import ZeroshotSet
+from pipeline.zeroshot_sets import ZeroshotSet
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _models(data: Path) -> Iterator[Finding]:
         yield checked(name, "its hash is the one in models/metrics.json", [data / name, stated], compare)
 
     def search() -> None:
-        index.load(data / "index", towers.load(data / "student").weights)
+        index.load(data / "index/faiss", towers.load(data / "student").weights)
 
     student = data / "student/open_clip_model.safetensors"
-    yield checked("index", "it belongs to the student", [data / "index/index.json", student], search)
+    yield checked("index", "it belongs to the student", [data / "index/faiss/index.json", student], search)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline import images, regions, shards, zeroshot
+from pipeline import images, regions, shards, zeroshot, zeroshot_sets
 from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
 from pipeline.detector import cached
@@ -281,7 +281,7 @@ def test_a_token_that_the_text_tower_does_not_read_is_named(cold, clip, tmp_path
 def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
     folder = cold[1] / "features/zeroshot"
     for split in classes.SPLITS:
-        found = zeroshot.read(zero_shot, split)
+        found = zeroshot_sets.read(zero_shot, split)
         rows, weights = classes.read(folder, zero_shot, found, kind="zero-shot")
         wanted = zeroshot.image_vectors(clip, zeroshot.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)

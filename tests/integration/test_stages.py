@@ -10,11 +10,11 @@ import torch
 import webdataset as wds
 from tiny_world import STAGES, execute
 
-from pipeline import attributes, images
+from pipeline import images
 from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
 from pipeline.manifest import Manifest
-from pipeline.probes import tables
+from pipeline.probes import attributes, tables
 from pipeline.probes.pictures import measurable
 from pipeline.schema import REGIONS, SPANS, SpanKind, Split
 from pipeline.tables import ContractError, Table
@@ -113,7 +113,7 @@ def test_student_loads_in_open_clip_and_gives_our_embeddings(world):
         theirs = torch.nn.functional.normalize(model.encode_image(pictures), dim=-1).numpy()
     from pipeline.retrieval import index
 
-    ours, _ = index.load(data / "index").vectors()
+    ours, _ = index.load(data / "index/faiss").vectors()
     assert np.abs(theirs - ours).max() < 1e-4
 
 

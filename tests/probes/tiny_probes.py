@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tiny_models import unit_rows
 
-from pipeline.attributes import AttributeSet
+from pipeline.probes.attributes import AttributeSet
 from pipeline.probes.captions import NearMisses, Words
 from pipeline.probes.measure import Embedded, Labels, Task
 

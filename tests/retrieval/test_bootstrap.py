@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.retrieval.bootstrap import paired_interval
+from pipeline.retrieval import bootstrap
+from pipeline.retrieval.bootstrap import paired_interval, paired_intervals
 
 
 def interval(base, other, image, samples=400, seed=0):
@@ -89,3 +90,104 @@ def test_runs_are_paired():
     # Both runs of one model are 1/2 better than those of the other, however different the runs are.
     found = interval([[0, 0], [0.5, 0.5]], [[0.5, 0.5], [1, 1]], [0, 1])
     assert found == {"value": 0.5, "low": 0.5, "high": 0.5}
+
+
+def figures_of_two_models(images=17, queries=60, seed=0):
+    """Several figures of both, and the image of each query; some images have none."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, images, queries)
+    base = {
+        "recall@1": rng.integers(0, 2, queries).astype(float),
+        "map": rng.random(queries),
+        "mrr": rng.random(queries),
+    }
+    other = {name: np.clip(values + rng.normal(0.1, 0.3, queries), 0, 1) for name, values in base.items()}
+    return base, other, image
+
+
+def close(interval):
+    return pytest.approx(interval, rel=0, abs=1e-12)
+
+
+def by_resampling(base, other, image, samples, seed):
+    """The definition, one draw after the other: all queries of every image that is drawn, as often as it is drawn."""
+    names = np.unique(image)
+    means = []
+    for drawn in np.random.default_rng(seed).integers(0, len(names), (samples, len(names))):
+        queries = np.concatenate([np.flatnonzero(image == names[i]) for i in drawn])
+        means.append((other[queries] - base[queries]).mean())
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"value": (other - base).mean(), "low": low, "high": high}
+
+
+def test_intervals_of_several_figures_are_those_of_each_alone():
+    base, other, image = figures_of_two_models()
+    found = paired_intervals(base, other, image, samples=300, seed=5)
+    assert list(found) == list(base)
+    for name, of_figure in found.items():
+        assert of_figure == close(paired_interval(base[name], other[name], image, samples=300, seed=5))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_intervals_are_those_of_plain_resampling(seed):
+    base, other, image = figures_of_two_models(seed=seed)
+    for name, found in paired_intervals(base, other, image, samples=200, seed=seed).items():
+        assert found == close(by_resampling(base[name], other[name], image, 200, seed))
+
+
+def test_figures_of_the_other_model_alone_are_left_out():
+    base, other, image = figures_of_two_models()
+    more = {"rank": np.ones(len(image)), **other}
+    assert paired_intervals(base, more, image, samples=50, seed=1) == paired_intervals(
+        base, other, image, samples=50, seed=1
+    )
+
+
+def test_all_figures_see_the_same_draws():
+    base, other, image = figures_of_two_models()
+    twice = paired_intervals(
+        {"a": base["map"], "b": base["map"]}, {"a": other["map"], "b": other["map"]}, image, samples=50, seed=1
+    )
+    assert twice["a"] == close(twice["b"])
+
+
+@pytest.mark.parametrize("cells", [1, 16, 17, 18, 40, 1000, 10**6])
+def test_chunks_of_draws_change_nothing(monkeypatch, cells):
+    base, other, image = figures_of_two_models()
+    runs = np.stack([other["map"], other["mrr"], base["mrr"]])
+    whole = paired_intervals(base, other, image, samples=301, seed=2)
+    of_runs = paired_interval(base["map"], runs, image, samples=301, seed=2)
+    monkeypatch.setattr(bootstrap, "_CELLS", cells)
+    in_chunks = paired_intervals(base, other, image, samples=301, seed=2)
+    for name, found in whole.items():
+        assert in_chunks[name] == close(found)
+    assert paired_interval(base["map"], runs, image, samples=301, seed=2) == close(of_runs)
+
+
+def test_no_more_draws_than_that_are_in_memory(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_CELLS", 50)
+    shapes = [drawn.shape for drawn in bootstrap._drawn(20, 7, seed=0)]
+    assert shapes == [(2, 20), (2, 20), (2, 20), (1, 20)]
+
+
+def test_every_draw_draws_as_many_images_as_there_are():
+    drawn = np.concatenate(list(bootstrap._drawn(9, 4000, seed=0)))
+    assert drawn.shape == (4000, 9)
+    assert (drawn.sum(axis=1) == 9).all()
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(9), abs=0.1)
+    assert drawn.var() == pytest.approx(8 / 9, rel=0.1)  # binomial(9, 1/9)
+
+
+def test_equal_runs_are_as_one():
+    base, other, image = figures_of_two_models()
+    once = paired_interval(base["map"], other["map"], image, samples=300, seed=5)
+    runs = np.stack([other["map"]] * 3)
+    assert paired_interval(base["map"], runs, image, samples=300, seed=5) == close(once)
+    assert paired_interval(base["map"], runs[:1], image, samples=300, seed=5) == close(once)
+
+
+def test_a_run_more_weighs_as_any_other():
+    # Of three runs one gains everything: drawn 0 to 3 times of 3, with 8/27 and 1/27 at the ends, both over 2.5 %.
+    gains = [[1, 1], [0, 0], [0, 0]]
+    found = interval([0, 0], gains, [0, 1], samples=4000)
+    assert found == {"value": pytest.approx(1 / 3), "low": 0, "high": 1}

@@ -1,19 +1,29 @@
+import hashlib
+import json
+
 import faiss
 import numpy as np
 import pytest
 from tiny_models import unit_rows
 
-from pipeline.retrieval.index import RetrievalIndex, exact, load
+from pipeline.errors import InputError
+from pipeline.retrieval.index import RetrievalIndex, ids_of, load
 from pipeline.tables import ContractError
 
 KEYS = ["mscoco-1", "flickr30k-2", "cc-3"]
 TEXTS = [["a red star", "a star"], ["a blue moon"], ["a cat", "a tabby cat", "two cats"]]
 
 
+def padded(rows):
+    """The same rows in 8 dimensions."""
+    rows = np.array(rows, np.float32)
+    return np.pad(rows, ((0, 0), (0, 8 - rows.shape[1])))
+
+
 def made(images=None, captions=None):
-    images = unit_rows(3, 8, seed=1) if images is None else np.array(images, np.float32)
-    captions = unit_rows(6, 8, seed=2) if captions is None else np.array(captions, np.float32)
-    return RetrievalIndex(exact(images), exact(captions), KEYS, TEXTS, weights="w" * 64, manifest="m" * 32)
+    images = unit_rows(3, 8, seed=1) if images is None else padded(images)
+    captions = unit_rows(6, 8, seed=2) if captions is None else padded(captions)
+    return RetrievalIndex.of(images, captions, KEYS, TEXTS, weights="w" * 64, manifest="m" * 32)
 
 
 def test_a_saved_index_comes_back_the_same(tmp_path):
@@ -40,7 +50,7 @@ def test_every_caption_has_an_owner():
 
 def test_search_is_exact_and_ordered_by_cosine():
     index = made(images=[[1, 0], [0, 1], [0.6, 0.8]], captions=np.eye(6))
-    hits = index.search_images(np.array([0.8, 0.6], np.float32), top=3)
+    hits = index.search_images(padded([[0.8, 0.6]])[0], top=3)
     assert [hit.key for hit in hits] == ["cc-3", "mscoco-1", "flickr30k-2"]
     assert [hit.similarity for hit in hits] == pytest.approx([0.96, 0.8, 0.6])
     assert [hit.caption for hit in hits] == [None] * 3
@@ -48,14 +58,14 @@ def test_search_is_exact_and_ordered_by_cosine():
 
 def test_captions_are_found_with_their_picture():
     index = made(images=np.eye(3), captions=np.eye(6))
-    hits = index.search_captions(np.array([0, 0, 0.6, 0, 0.8, 0], np.float32), top=2)
+    hits = index.search_captions(padded([[0, 0, 0.6, 0, 0.8, 0]])[0], top=2)
     assert [(hit.key, hit.caption) for hit in hits] == [("cc-3", "a tabby cat"), ("flickr30k-2", "a blue moon")]
 
 
 def test_search_order_is_that_of_a_full_sort():
     images, query = unit_rows(200, 16, seed=3), unit_rows(1, 16, seed=4)[0]
     keys = [f"mscoco-{i}" for i in range(200)]
-    index = RetrievalIndex(exact(images), exact(images), keys, [["x"]] * 200, "w", "m")
+    index = RetrievalIndex.of(images, images, keys, [["x"]] * 200, weights="w", manifest="m")
     wanted = np.argsort(-(images @ query))[:20]
     assert [hit.key for hit in index.search_images(query, 20)] == [keys[i] for i in wanted]
 
@@ -66,9 +76,11 @@ def test_asking_for_more_than_there_is_gives_all():
 
 
 def test_half_precision_vectors_are_taken_and_the_index_is_flat():
-    index = exact(unit_rows(5, 8).astype(np.float16))
-    assert type(faiss.downcast_index(index)) is faiss.IndexFlatIP
-    assert index.ntotal == 5
+    index = made(images=unit_rows(3, 8).astype(np.float16))
+    inner = faiss.downcast_index(index.searched["images"].index)
+    assert (type(inner), inner.metric_type) == (faiss.IndexFlat, faiss.METRIC_INNER_PRODUCT)
+    assert inner.ntotal == 3
+    assert index.recall == {}, "an exact index has no recall to state"
 
 
 def test_an_index_of_other_weights_is_refused_by_both_names(tmp_path):
@@ -93,6 +105,68 @@ def test_a_missing_part_is_refused(tmp_path):
     (tmp_path / "captions.faiss").unlink()
     with pytest.raises(ContractError, match=r"captions\.faiss: sha256 no file"):
         load(tmp_path)
+
+
+def test_an_index_of_an_earlier_version_says_what_to_run(tmp_path):
+    made().save(tmp_path)
+    about = json.loads((tmp_path / "index.json").read_text())
+    del about["kind"], about["recall"]  # as it was before there were kinds
+    (tmp_path / "index.json").write_text(json.dumps(about))
+    with pytest.raises(ContractError, match="dvc repro"):
+        load(tmp_path)
+
+
+def test_half_an_index_json_is_an_error_of_the_input(tmp_path):
+    made().save(tmp_path)
+    (tmp_path / "index.json").write_text('{"weights": ')
+    with pytest.raises(InputError, match=r"index\.json is not valid JSON"):
+        load(tmp_path)
+
+
+def test_two_pictures_of_one_key_are_refused():
+    with pytest.raises(InputError, match="two pictures have one key"):
+        RetrievalIndex.of(unit_rows(2, 8), unit_rows(2, 8), ["a", "a"], [["x"], ["y"]], weights="w", manifest="m")
+
+
+@pytest.mark.parametrize(("images", "captions"), [(2, 6), (4, 6), (3, 5), (3, 7)])
+def test_counts_that_do_not_fit_are_refused(images, captions):
+    with pytest.raises(ValueError, match=f"{images} and {captions} vectors of 3 pictures, 6 captions"):
+        made(unit_rows(images, 8), unit_rows(captions, 8))
+
+
+def test_texts_of_fewer_pictures_than_keys_are_refused():
+    with pytest.raises(ValueError, match="vectors of 3 pictures"):
+        RetrievalIndex.of(unit_rows(3, 8), unit_rows(3, 8), KEYS, TEXTS[:2], weights="w", manifest="m")
+
+
+def test_a_picture_without_captions_shifts_no_others():
+    index = RetrievalIndex.of(
+        unit_rows(3, 8), np.eye(8)[:3], ["a", "b", "c"], [["a 0"], [], ["c 0", "c 1"]], weights="w", manifest="m"
+    )
+    found = [index.search_captions(np.eye(8, dtype=np.float32)[i], 1)[0] for i in range(3)]
+    assert [(hit.key, hit.caption) for hit in found] == [("a", "a 0"), ("c", "c 0"), ("c", "c 1")]
+    assert index.owner.tolist() == [0, 2, 2]
+
+
+# ids
+
+
+def test_ids_are_63_bits_of_the_sha256_of_names():
+    names = [*(f"mscoco-{i}" for i in range(1000)), "mscoco-1#0", "mscoco-1#1", "é/漢"]
+    ids = ids_of(names)
+    assert ids.dtype == np.int64
+    assert len(set(ids.tolist())) == len(names)
+    assert ids.min() >= 0
+    assert ids[0] == int(hashlib.sha256(b"mscoco-0").hexdigest()[:16], 16) >> 1
+    assert ids_of([]).shape == (0,)
+
+
+def test_ids_stand_in_the_files_of_faiss(tmp_path):
+    made().save(tmp_path)
+    names = [f"{key}#{i}" for key, texts in zip(KEYS, TEXTS, strict=True) for i in range(len(texts))]
+    for part, own in (("images", KEYS), ("captions", names)):
+        stored = faiss.read_index(str(tmp_path / f"{part}.faiss"))
+        assert faiss.vector_to_array(stored.id_map).tolist() == ids_of(own).tolist()
 
 
 def test_no_index_says_what_to_run(tmp_path):

@@ -1,15 +1,11 @@
-import csv
-import os
-from pathlib import Path
-
+import faiss
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_models import unit_rows
+from tiny_retrieval import WAYS, of_matrix, positives
 
-from pipeline.retrieval.index import exact
-from pipeline.retrieval.metrics import KS, evaluate, per_query, positive_ranks, summarise
+from pipeline.retrieval import metrics
+from pipeline.retrieval.metrics import KS, Positives, evaluate, folds, per_query, positive_ranks, recalls, summarise
 
 # Four images (rows) with two captions each (columns): image 0 owns captions 0 and 1, image 1 owns 2 and 3, ...
 OWNER = np.array([0, 0, 1, 1, 2, 2, 3, 3])
@@ -23,11 +19,6 @@ SIMILARITY = np.array(
     dtype=np.float32,
 )
 CAPTION_RANKS = [1, 2, 1, 3, 1, 4, 1, 2]  # of the owner within each column
-
-
-def of_matrix(similarity, owner):
-    """Figures of a given similarity matrix: the images are the unit axes, the captions its columns."""
-    return evaluate(np.eye(len(similarity), dtype=np.float32), np.ascontiguousarray(similarity.T), owner)
 
 
 def test_text_to_image_by_hand():
@@ -51,14 +42,15 @@ def test_image_to_text_by_hand():
 
 
 def test_map_at_r_counts_the_precision_at_each_positive_within_the_first_r():
-    figures = per_query([np.array([1, 2, 3]), np.array([2, 3, 9]), np.array([4, 5, 6])])
+    figures = per_query(np.array([1, 2, 3, 2, 3, 9, 4, 5, 6]), positives([0, 1, 2], [0, 1, 2], [0, 1, 2]))
     assert figures["map@r"] == pytest.approx([1, (1 / 2 + 2 / 3) / 3, 0])
 
 
 def test_any_caption_of_an_image_counts():
-    ranks = positive_ranks(np.array([[0.1, 0.2, 0.9, 0.8]], np.float32), np.array([[True, False, True, False]]))
-    assert ranks[0].tolist() == [1, 4]
-    assert per_query(ranks)["recall@1"].tolist() == [1]
+    own = positives([0, 2])
+    ranks = positive_ranks(np.array([[0.1, 0.2, 0.9, 0.8]], np.float32), own)
+    assert ranks.tolist() == [1, 4]
+    assert per_query(ranks, own)["recall@1"].tolist() == [1]
 
 
 def test_captions_may_be_ragged():
@@ -79,13 +71,32 @@ def test_captions_need_not_stand_in_the_order_of_their_images():
 
 
 def test_a_tie_with_a_stranger_is_lost():
-    ranks = positive_ranks(np.array([[0.5, 0.5, 0.1]], np.float32), np.array([[True, False, False]]))
-    assert ranks[0].tolist() == [2]
+    assert positive_ranks(np.array([[0.5, 0.5, 0.1]], np.float32), positives([0])).tolist() == [2]
 
 
 def test_two_equal_positives_follow_each_other():
-    ranks = positive_ranks(np.array([[0.5, 0.5, 0.1]], np.float32), np.array([[True, True, False]]))
-    assert ranks[0].tolist() == [1, 2]
+    assert positive_ranks(np.array([[0.5, 0.5, 0.1]], np.float32), positives([0, 1])).tolist() == [1, 2]
+
+
+def test_two_equal_positives_follow_a_stranger_that_ties_with_both():
+    assert positive_ranks(np.array([[0.5, 0.5, 0.1, 0.5]], np.float32), positives([0, 3])).tolist() == [2, 3]
+
+
+def test_ranks_of_ragged_queries_stand_one_query_after_the_other():
+    similarity = np.array([[0.1, 0.4, 0.3, 0.2], [0.4, 0.1, 0.3, 0.2], [0.2, 0.2, 0.2, 0.2]], np.float32)
+    found = positive_ranks(similarity, positives([0, 2, 3], [1], [3, 1]))
+    assert found.dtype == np.int64
+    assert found.tolist() == [2, 3, 4, 4, 3, 4]
+
+
+def test_positives_of_both_ways():
+    owner = np.array([1, 0, 1, 2])
+    captions, images = Positives.of_captions(owner), Positives.of_images(owner, 3)
+    assert (captions.start.tolist(), captions.rows.tolist()) == ([0, 1, 2, 3, 4], [1, 0, 1, 2])
+    assert (images.start.tolist(), images.rows.tolist()) == ([0, 1, 3, 4], [1, 0, 2, 3])
+    assert images.counts.tolist() == [1, 2, 1]
+    part = images.part(1, 3)
+    assert (part.start.tolist(), part.rows.tolist()) == ([0, 2, 3], [0, 2, 3])
 
 
 @pytest.mark.parametrize("images", [2, 6, 40])
@@ -100,11 +111,49 @@ def test_constant_embeddings_are_no_better_than_chance(images):
     assert (figures["text_to_image"]["rank"] == images).all()
 
 
-def test_more_queries_than_one_block_keep_their_owners():
+@pytest.mark.parametrize("cells", [1, 3000, 100_000])
+def test_more_queries_than_one_block_keep_their_owners(monkeypatch, cells):
+    monkeypatch.setattr(metrics, "_CELLS", cells)
     images = unit_rows(1100, 24)
     figures = evaluate(images, images, np.arange(1100))
     assert (figures["text_to_image"]["rank"] == 1).all()
     assert (figures["image_to_text"]["rank"] == 1).all()
+
+
+@pytest.mark.parametrize("cells", [1, 9, 17, 10**6])
+def test_the_matrix_by_hand_in_blocks(monkeypatch, cells):
+    monkeypatch.setattr(metrics, "_CELLS", cells)
+    figures = of_matrix(SIMILARITY, OWNER)
+    assert figures["text_to_image"]["rank"].tolist() == CAPTION_RANKS
+    assert figures["image_to_text"]["map@r"] == pytest.approx([1 / 2, 1 / 2, 1 / 2, (1 / 2) / 2])
+
+
+def test_memory_holds_a_block_of_similarities(monkeypatch):
+    shapes = []
+
+    def noted(similarity, own):
+        shapes.append(tuple(similarity.shape))
+        return positive_ranks(similarity, own)
+
+    monkeypatch.setattr(metrics, "_CELLS", 16)
+    monkeypatch.setattr(metrics, "positive_ranks", noted)
+    of_matrix(SIMILARITY, OWNER)
+    assert shapes == [(4, 4), (4, 4), (2, 8), (2, 8)]
+
+
+@pytest.mark.parametrize("lost", [slice(None), slice(3, 4)])
+@pytest.mark.parametrize("which", ["images", "captions"])
+def test_embeddings_that_are_not_numbers_find_nothing(which, lost):
+    """Either they are refused, or their queries lose to every candidate."""
+    images, owner = unit_rows(12, 8), np.arange(12)
+    given = {"images": images.copy(), "captions": images.copy()}
+    given[which][lost] = np.nan
+    try:
+        figures = evaluate(given["images"], given["captions"], owner)
+    except ValueError:
+        return
+    for way in WAYS:
+        assert (figures[way]["rank"][lost] == 12).all()
 
 
 def test_an_image_without_a_caption_is_refused():
@@ -118,98 +167,147 @@ def test_an_owner_that_does_not_fit_is_refused(owner):
         evaluate(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), np.array(owner))
 
 
-@st.composite
-def worlds(draw):
-    counts = draw(st.lists(st.integers(1, 4), min_size=1, max_size=7))
-    owner = np.repeat(np.arange(len(counts)), counts)
-    values = st.integers(-2, 2)  # few values, so that ties are common
-    flat = draw(st.lists(values, min_size=len(counts) * len(owner), max_size=len(counts) * len(owner)))
-    return np.array(flat, np.float32).reshape(len(counts), len(owner)), owner
+def exact(vectors):
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors))
+    return index
 
 
-def rank_by_counting(scores, positive):
-    """Of the best positive: one more than the strangers that are at least as similar."""
-    best = max(s for s, p in zip(scores, positive, strict=True) if p)
-    return 1 + sum(s >= best for s, p in zip(scores, positive, strict=True) if not p)
-
-
-@settings(max_examples=60, deadline=None)
-@given(worlds())
-def test_ranks_are_those_of_plain_counting(world):
-    similarity, owner = world
-    figures = of_matrix(similarity, owner)
-    assert figures["text_to_image"]["rank"].tolist() == [
-        rank_by_counting(similarity[:, c], np.arange(len(similarity)) == owner[c]) for c in range(len(owner))
-    ]
-    assert figures["image_to_text"]["rank"].tolist() == [
-        rank_by_counting(similarity[i], owner == i) for i in range(len(similarity))
-    ]
-
-
-@settings(max_examples=60, deadline=None)
-@given(worlds())
-def test_figures_keep_their_bounds_and_relations(world):
-    similarity, owner = world
-    figures = of_matrix(similarity, owner)
-    for way in figures.values():
-        assert (way["recall@1"] <= way["recall@5"]).all()
-        assert (way["recall@5"] <= way["recall@10"]).all()
-        assert ((way["map@r"] >= 0) & (way["map@r"] <= 1)).all()
-        assert ((way["map"] > 0) & (way["map"] <= 1)).all()
-    one_positive = figures["text_to_image"]
-    assert np.array_equal(one_positive["map"], one_positive["mrr"])
-    assert np.array_equal(one_positive["map@r"], one_positive["recall@1"])
-
-
-@settings(max_examples=60, deadline=None)
-@given(worlds(), st.randoms(use_true_random=False))
-def test_the_order_of_rows_changes_nothing(world, random):
-    similarity, owner = world
-    images, captions = list(range(len(similarity))), list(range(len(owner)))
-    random.shuffle(images)
-    random.shuffle(captions)
-    place = np.argsort(images)
-    before = of_matrix(similarity, owner)
-    after = of_matrix(similarity[images][:, captions], place[owner[captions]])
-    for name in ("rank", "map", "map@r"):
-        assert np.array_equal(after["text_to_image"][name], before["text_to_image"][name][captions])
-        assert np.array_equal(after["image_to_text"][name], before["image_to_text"][name][images])
+def found_by_faiss(images, captions):
+    """The candidates of every query, best first, both ways; -1 where there are fewer than max(KS)."""
+    return {
+        "text_to_image": exact(images).search(captions, max(KS))[1],
+        "image_to_text": exact(captions).search(images, max(KS))[1],
+    }
 
 
 def assert_recall_is_that_of_faiss(images, captions, owner):
-    figures = evaluate(images, captions, owner)
-    found = exact(images).search(captions, max(KS))[1]
-    for k in KS:
-        hit = (found[:, :k] == owner[:, None]).any(axis=1)
+    figures, found = evaluate(images, captions, owner), found_by_faiss(images, captions)
+    own = {"text_to_image": Positives.of_captions(owner), "image_to_text": Positives.of_images(owner, len(images))}
+    for way in WAYS:
+        fast = recalls(found[way], own[way])
+        assert set(fast) == {f"recall@{k}" for k in KS}
+        for name, values in fast.items():
+            assert values.dtype == np.float64
+            assert np.array_equal(values, figures[way][name])
+    for k in KS:  # and without `recalls`
+        hit = (found["text_to_image"][:, :k] == owner[:, None]).any(axis=1)
         assert np.array_equal(figures["text_to_image"][f"recall@{k}"], hit.astype(float))
-    found = exact(captions).search(images, max(KS))[1]
-    for k in KS:
-        hit = (owner[found[:, :k]] == np.arange(len(images))[:, None]).any(axis=1)
+        rows = found["image_to_text"][:, :k]
+        hit = ((owner[rows] == np.arange(len(images))[:, None]) & (rows >= 0)).any(axis=1)
         assert np.array_equal(figures["image_to_text"][f"recall@{k}"], hit.astype(float))
+
+
+def noisy(owner, seed=1, noise=0.9):
+    """Random images and captions near their own."""
+    images = unit_rows(int(owner.max()) + 1, 24, seed=seed)
+    captions = images[owner] + noise * unit_rows(len(owner), 24, seed=seed + 1)
+    return images, captions / np.linalg.norm(captions, axis=1, keepdims=True)
 
 
 def test_recall_agrees_with_a_faiss_search():
     owner = np.repeat(np.arange(60), [1, 2, 3, 4, 5, 6] * 10)
-    images = unit_rows(60, 24, seed=1)
-    captions = images[owner] + 0.9 * unit_rows(len(owner), 24, seed=2)
-    captions /= np.linalg.norm(captions, axis=1, keepdims=True)
+    images, captions = noisy(owner)
     assert_recall_is_that_of_faiss(images, captions, owner)
 
 
-@pytest.fixture(scope="module")
-def real_embeddings():
-    if "DCLIP_REAL_DATA" not in os.environ:
-        pytest.skip("DCLIP_REAL_DATA is not set: no folder with real ViT-B/32 embeddings of photographs")
-    folder = Path(os.environ["DCLIP_REAL_DATA"]) / "clip_vit_b32_flickr"
-    with (folder / "metadata.csv").open(newline="") as stream:
-        names = [row["image_id"] for row in csv.DictReader(stream)]
-    distinct = list(dict.fromkeys(names))
-    owner = np.array([distinct.index(name) for name in names])
-    first = np.array([names.index(name) for name in distinct])
-    images, captions = (np.load(folder / f"{n}_embeddings.npy").astype(np.float32) for n in ("image", "text"))
-    images = images if len(images) == len(distinct) else images[first]
-    images, captions = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, captions))
-    return images, captions, owner
+@pytest.mark.parametrize("images", [1, 2, 4, 9, 10, 11])
+@pytest.mark.parametrize("seed", range(5))
+def test_recall_agrees_with_a_faiss_search_of_few_candidates(images, seed):
+    rng = np.random.default_rng(seed)
+    owner = rng.permutation(np.concatenate([np.arange(images), rng.integers(0, images, images // 2)]))
+    assert_recall_is_that_of_faiss(*noisy(owner, seed, noise=3), owner)
+
+
+def test_recalls_by_hand():
+    found = np.array([[4, 2, 0, 1, 3, 5, -1, -1, -1, -1], [5, 4, 3, 2, 1, 0, -1, -1, -1, -1]])
+    figures = recalls(found, positives([0, 3], [0]))
+    assert [figures[f"recall@{k}"].tolist() for k in KS] == [[0, 0], [1, 0], [1, 1]]
+
+
+def test_recalls_of_a_search_that_found_nothing():
+    figures = recalls(np.full((2, 10), -1), positives([0, 1, 2], [2]))
+    assert all(values.tolist() == [0, 0] for values in figures.values())
+
+
+def test_recalls_of_fewer_columns_than_ten():
+    figures = recalls(np.array([[2, 0], [1, 0]]), positives([0], [1, 2]))
+    assert [figures[f"recall@{k}"].tolist() for k in KS] == [[0, 1], [1, 1], [1, 1]]
+
+
+def test_a_positive_that_was_found_twice_counts_once():
+    assert recalls(np.array([[1, 1, 1]]), positives([1]))["recall@5"].tolist() == [1]
+
+
+# Five images, captions in no order. Images 0 and 1 are a fold, 2 and 3 the other, 4 is in none.
+FOLD_OWNER = np.array([3, 0, 4, 1, 0, 2])
+FOLD_SIMILARITY = np.array(
+    [
+        # 3    0    4    1    0    2
+        [0.9, 0.9, 0.9, 0.3, 0.2, 0.9],  # own .9 and .2: ranks 1 and 3 (after .3) within the fold
+        [0.9, 0.1, 0.9, 0.4, 0.5, 0.9],  # own .4: rank 2 (after .5)
+        [0.1, 0.9, 0.9, 0.9, 0.9, 0.6],  # own .6: rank 1
+        [0.9, 0.9, 0.9, 0.9, 0.9, 0.7],  # own .9: rank 1
+        [0.9, 0.9, 0.0, 0.9, 0.9, 0.9],
+    ],
+    dtype=np.float32,
+)
+
+
+def folds_of_matrix(similarity, owner, size):
+    return folds(np.eye(len(similarity), dtype=np.float32), np.ascontiguousarray(similarity.T), owner, size)
+
+
+def test_two_folds_by_hand():
+    found = folds_of_matrix(FOLD_SIMILARITY, FOLD_OWNER, 2)
+    # Captions rank their image 1, 2, 1 in the first fold (.9 > .1, .2 < .5, .4 > .3) and 1, 2 in the second: the mean
+    # of the folds, not of the queries.
+    to_image, to_text = found["text_to_image"], found["image_to_text"]
+    assert to_image["recall@1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert to_image["recall@5"] == to_image["recall@10"] == 1
+    assert to_image["median_rank"] == (1 + 1.5) / 2
+    assert to_image["mean_rank"] == pytest.approx((4 / 3 + 3 / 2) / 2)
+    assert to_image["mrr"] == to_image["map"] == pytest.approx((2.5 / 3 + 1.5 / 2) / 2)
+    assert to_text["recall@1"] == (1 / 2 + 1) / 2
+    assert to_text["mrr"] == ((1 + 1 / 2) / 2 + 1) / 2
+    assert to_text["map"] == pytest.approx((((1 + 2 / 3) / 2 + 1 / 2) / 2 + 1) / 2)
+    assert to_text["map@r"] == pytest.approx(((1 / 2 + 0) / 2 + 1) / 2)
+
+
+def test_what_is_left_at_the_end_is_in_no_fold():
+    other = FOLD_SIMILARITY.copy()
+    other[4], other[:, 2] = 0.5, -1
+    assert folds_of_matrix(other, FOLD_OWNER, 2) == folds_of_matrix(FOLD_SIMILARITY, FOLD_OWNER, 2)
+    without = folds_of_matrix(FOLD_SIMILARITY[:4, FOLD_OWNER < 4], FOLD_OWNER[FOLD_OWNER < 4], 2)
+    assert without == folds_of_matrix(FOLD_SIMILARITY, FOLD_OWNER, 2)
+
+
+def test_a_fold_of_all_images_is_the_evaluation():
+    for similarity, owner in ((SIMILARITY, OWNER), (FOLD_SIMILARITY, FOLD_OWNER)):
+        whole = {way: summarise(figures) for way, figures in of_matrix(similarity, owner).items()}
+        assert folds_of_matrix(similarity, owner, len(similarity)) == whole
+
+
+def test_folds_of_one_image_have_nothing_to_confuse():
+    found = folds_of_matrix(FOLD_SIMILARITY, FOLD_OWNER, 1)
+    assert {value for way in found.values() for value in way.values()} == {1}
+
+
+@pytest.mark.parametrize("size", [0, -1, 6])
+def test_a_fold_of_more_images_than_there_are_is_refused(size):
+    with pytest.raises(ValueError, match=f"a fold of {size} images of 5"):
+        folds_of_matrix(FOLD_SIMILARITY, FOLD_OWNER, size)
+
+
+def test_an_image_of_a_fold_without_a_caption_is_refused():
+    with pytest.raises(ValueError, match="without a caption"):
+        folds_of_matrix(FOLD_SIMILARITY, np.array([3, 0, 4, 0, 0, 2]), 2)
+
+
+@pytest.mark.parametrize("stray", [5, -1])
+def test_folds_refuse_an_owner_that_is_no_image(stray):
+    with pytest.raises(ValueError, match="captions of 5 images"):
+        folds_of_matrix(FOLD_SIMILARITY, np.array([3, 0, stray, 1, 0, 2]), 2)
 
 
 def test_real_clip_embeddings_score_as_published_for_them(real_embeddings):

@@ -2,16 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_manifest import write_manifest
-from tiny_models import COMPUTE, tiny_clip
 
-from pipeline.clip import encode
-from pipeline.retrieval.index import RetrievalIndex, exact
-from pipeline.schema import Split
 from stages import dclip
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = {"mscoco-1": ["a red star", "a star"], "cc-2": ["a blue moon"], "flickr30k-3": ["two [tabby] cats"]}
 
 
 @pytest.fixture
@@ -108,81 +102,3 @@ def test_show_of_half_a_file_is_an_error_of_the_input(program, tmp_path):
     results(tmp_path)
     (tmp_path / "evaluate/metrics.json").write_text('{"base": {')
     assert_one_error(program("show", "--data", tmp_path), "metrics.json is not valid JSON")
-
-
-# search
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A student, three test pictures, and an index in which each picture's vector is its first caption's."""
-    data = tmp_path_factory.mktemp("data")
-    manifest = write_manifest(data / "curate", {Split.TEST: SAMPLES})
-    student = tiny_clip()
-    student.save(data / "student")
-    first = encode.texts(student, [texts[0] for texts in SAMPLES.values()], COMPUTE).numpy()
-    every = encode.texts(student, [text for texts in SAMPLES.values() for text in texts], COMPUTE).numpy()
-    index = RetrievalIndex(
-        exact(first), exact(every), manifest.keys, manifest.captions, student.weights, manifest.fingerprint
-    )
-    index.save(data / "index")
-    return data
-
-
-@pytest.mark.parametrize("query", ["", "   ", "\n"])
-def test_an_empty_query_is_refused(program, world, query):
-    assert_one_error(program("search", query, "--data", world), "the query is empty")
-
-
-def test_an_empty_query_is_refused_before_anything_is_loaded(program, tmp_path):
-    assert_one_error(program("search", "", "--data", tmp_path), "the query is empty")
-
-
-def test_search_finds_the_picture_of_a_text(program, world):
-    code, out, _ = program("search", "a blue moon", "--top", 2, "--data", world)
-    assert code == 0
-    rows = [line for line in out.splitlines() if "│ 1 " in line or "│ 2 " in line]
-    assert len(rows) == 2
-    assert "cc-2" in rows[0] and "1.000" in rows[0] and "a blue moon" in rows[0]
-
-
-def test_brackets_in_a_caption_are_shown_as_written(program, world):
-    _, out, _ = program("search", "cats", "--data", world)
-    assert "two [tabby] cats" in out
-
-
-@pytest.mark.parametrize("query", ["a [bold] star", "[/red] a star", "[link=x]star"])
-def test_brackets_in_a_query_are_shown_as_written(program, world, query):
-    code, out, _ = program("search", query, "--data", world)
-    assert code == 0
-    assert f'"{query}"' in out
-
-
-def test_search_writes_a_page_of_what_it_found(program, world, tmp_path):
-    code, out, _ = program("search", "two [tabby] cats", "--html", tmp_path / "found.html", "--data", world)
-    assert code == 0
-    assert str(tmp_path / "found.html") in out.replace("\n", "")
-    html = (tmp_path / "found.html").read_text(encoding="utf-8")
-    assert html.index("1. 1.000 two [tabby] cats") < html.index("a blue moon")
-    assert html.count("data:image/jpeg;base64,") == 3
-
-
-def test_search_of_another_students_index_is_refused(program, world, tmp_path):
-    tiny_clip(seed=1).save(tmp_path / "student")
-    (tmp_path / "index").symlink_to(world / "index")
-    assert_one_error(program("search", "a cat", "--data", tmp_path), "was made with weights", "dvc repro index")
-
-
-def test_search_without_a_student_says_what_is_missing(program, tmp_path):
-    assert_one_error(program("search", "a cat", "--data", tmp_path), "student has no open_clip_config.json")
-
-
-def test_search_without_an_index_says_what_to_run(program, tmp_path):
-    tiny_clip().save(tmp_path / "student")
-    assert_one_error(program("search", "a cat", "--data", tmp_path), "no index in", "dvc repro index")
-
-
-def test_search_asks_for_at_least_one_picture(program, world):
-    code, _, err = program("search", "a cat", "--top", 0, "--data", world)
-    assert code == 2
-    assert "--top" in err

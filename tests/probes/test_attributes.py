@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.attributes import NoAttributes, read
 from pipeline.errors import InputError
+from pipeline.probes.attributes import NoAttributes, read
 
 IMAGES, SPLIT = "images.txt", "train_test_split.txt"
 ATTRIBUTES, LABELS = "attributes/attributes.txt", "attributes/image_attribute_labels.txt"

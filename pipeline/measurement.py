@@ -1,0 +1,133 @@
+"""Any CLIP model on any retrieval or zero-shot data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import images, zeroshot, zeroshot_sets
+from pipeline.clip import encode, towers
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.errors import InputError
+from pipeline.evaluation import DIRECTIONS
+from pipeline.retrieval import datasets
+from pipeline.retrieval.bootstrap import paired_intervals
+from pipeline.retrieval.datasets import FOLD, RetrievalData
+from pipeline.retrieval.metrics import KS, evaluate, folds, summarise
+from pipeline.schema import Split
+
+Models = Mapping[str, Clip]
+"""`model`, and perhaps another one, `against`, that it is compared with."""
+
+_OWN = {"student": "student", "base": "models/clip"}
+COCO = 5000
+"""Pictures of COCO's test split, of which folds are told, too."""
+
+
+def load(name: str, data: Path, device: str) -> Clip:
+    """A model by name.
+
+    Args:
+        name: `student` or `base` of the pipeline, an open_clip local directory, or `<architecture>:<pretrained>`, a tag
+            (open_clip downloads it) or a weights file.
+        data: the folder with a folder for every stage.
+        device: where it runs.
+
+    Raises:
+        InputError: there is none of that name, or no such device.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    if name in _OWN:
+        return towers.load(data / _OWN[name], device)
+    if Path(name).is_dir():
+        return towers.load(Path(name), device)
+    architecture, colon, pretrained = name.partition(":")
+    if not colon:
+        raise InputError(f"there is no folder {name}; expected student, base, a folder, or NAME:PRETRAINED")
+    clip = towers.fetch(architecture, pretrained)
+    clip.model.to(device).eval()
+    return clip
+
+
+def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, samples: int) -> dict[str, Any]:
+    """Figures both ways of every model, and of the difference.
+
+    Args:
+        models: one or two.
+        path: as `datasets.read` takes it.
+        split: val or test.
+        compute: where and how models run.
+        samples: of the bootstrap.
+
+    Returns:
+        by model `text_to_image` and `image_to_text` as `metrics.summarise` has them, `rsum` (the sum of the six
+        recalls) and, of COCO's 5,000 pictures, `text_to_image_1k` and `image_to_text_1k`, the mean of five folds; under
+        `difference` what `model` has more than `against`, with intervals; `pictures` and `captions`, how many.
+    """
+    data = datasets.read(path, split)
+    owner = data.owner
+    found: dict[str, Any] = {"pictures": len(data.keys), "captions": len(owner)}
+    per_query = {}
+    for role, clip in models.items():
+        pictures, captions = _embedded(clip, data, compute)
+        per_query[role] = evaluate(pictures, captions, owner)
+        of_model: dict[str, Any] = {way: summarise(per_query[role][way]) for way in DIRECTIONS}
+        of_model["both"] = {"rsum": sum(of_model[way][f"recall@{k}"] for way in DIRECTIONS for k in KS)}
+        if len(data.keys) == COCO:
+            in_folds = folds(pictures, captions, owner, FOLD)
+            of_model |= {f"{way}_1k": in_folds[way] for way in DIRECTIONS}
+        found[role] = of_model
+    if "against" in models:
+        images_of = {"text_to_image": owner, "image_to_text": np.arange(len(data.keys))}
+        found["difference"] = {
+            way: paired_intervals(
+                {name: rows for name, rows in per_query["against"][way].items() if name != "rank"},
+                per_query["model"][way], images_of[way], samples=samples, seed=0,
+            )
+            for way in DIRECTIONS
+        }  # fmt: skip
+    return found
+
+
+def _embedded(clip: Clip, data: RetrievalData, compute: Compute) -> tuple[Any, Any]:
+    to_pixels = clip.pixels()
+    rows = (to_pixels(_decoded(key, picture)) for key, picture in zip(data.keys, data.pictures(), strict=True))
+    pictures = [encode.images(clip, part, compute).numpy() for part in encode.batches(rows, compute.batch)]
+    return np.concatenate(pictures), encode.texts(clip, data.captions, compute).numpy()
+
+
+def _decoded(key: str, data: bytes) -> Any:
+    try:
+        return images.decode(data)
+    except images.UnreadableImage as error:
+        raise InputError(f"{key} is no picture ({error}); download it again") from error
+
+
+def classification(models: Models, path: Path, split: Split, compute: Compute) -> dict[str, Any]:
+    """Zero-shot accuracy of every model.
+
+    Args:
+        models: one or two.
+        path: as `zeroshot_sets.find` takes it.
+        split: val or test.
+        compute: where and how models run.
+
+    Returns:
+        by model `top1`, `top5`, `mean_per_class`, `classes`; beside another one `retained`, the share of its top1.
+    """
+    data = zeroshot_sets.find(path, split)
+    found: dict[str, Any] = {}
+    for role, clip in models.items():
+        vectors, weights = zeroshot.embed(clip, data, compute), zeroshot.class_weights(clip, data, compute)
+        found[role] = zeroshot.accuracy(vectors, weights, data, seen=None)
+    if "against" in found and found["against"]["top1"]:
+        found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]
+    return found

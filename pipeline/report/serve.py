@@ -1,0 +1,133 @@
+"""The local search page: a small HTTP server on this machine alone."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pipeline.errors import InputError
+from pipeline.manifest import Manifest
+from pipeline.report.data_card import environment
+from pipeline.retrieval.search import Search
+
+MOST_BYTES = 32 * 2**20
+"""Of a picture that is sent."""
+MOST = 100
+"""Pictures that are shown."""
+_POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
+
+
+def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer:
+    """A server on 127.0.0.1 that is not yet running.
+
+    `GET /` is the page, `GET /search?q=<text>&top=<n>` and `POST /search?top=<n>` with a picture's bytes give what
+    `Search.told` tells as JSON, `GET /image/<key>` a picture's bytes. Errors are JSON, `{"error": ".."}`.
+
+    Args:
+        search: what answers; asked by one thread at a time.
+        manifest: of the pictures.
+        port: 0 for any that is free.
+    """
+    rows = {key: i for i, key in enumerate(manifest.keys)}
+    first = manifest.image(0)  # finds all pictures; threads may read them afterwards
+    assert first
+    page = environment().get_template("serve.html.j2").render(pictures=len(rows)).encode()
+    lock = Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = urlsplit(self.path)
+            if asked.path == "/":
+                self._send(page, "text/html; charset=utf-8")
+            elif asked.path == "/search":
+                self._answer(lambda top: search.text(parse_qs(asked.query).get("q", [""])[0], top))
+            elif asked.path.startswith("/image/") and (key := unquote(asked.path[7:])) in rows:
+                self._picture(rows[key])
+            else:
+                self._refuse(HTTPStatus.NOT_FOUND, f"there is nothing at {asked.path}")
+
+        def do_POST(self) -> None:
+            if urlsplit(self.path).path != "/search":
+                self._refuse(HTTPStatus.NOT_FOUND, "pictures are sent to /search")
+                return
+            told = self.headers.get("Content-Length", "0")
+            length = _number(told)
+            if told == "0":
+                self._refuse(HTTPStatus.LENGTH_REQUIRED, "expected a picture, and its Content-Length")
+                return
+            if not length:
+                self._refuse(HTTPStatus.BAD_REQUEST, f"Content-Length is {told!r}; expected a number of bytes")
+                return
+            if length > MOST_BYTES:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a picture of at most {MOST_BYTES:,} bytes")
+                self._read_no_more()
+                return
+            data = self.rfile.read(length)
+            self._answer(lambda top: search.picture(data, top))
+
+        def _answer(self, ask: Any) -> None:
+            text = parse_qs(urlsplit(self.path).query).get("top", ["12"])[0]
+            if not 1 <= (top := _number(text)) <= MOST:
+                self._refuse(HTTPStatus.BAD_REQUEST, f"top is {text!r}; expected 1 to {MOST}")
+                return
+            try:
+                with lock:
+                    found = search.told(ask(top))
+            except InputError as error:
+                self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+                return
+            self._send(json.dumps(found).encode(), "application/json")
+
+        def _read_no_more(self) -> None:
+            """Throw away what is still being sent; whoever sends it would not read the answer otherwise."""
+            self.close_connection = True
+            self.connection.settimeout(1)
+            try:
+                while self.rfile.read1(2**20):
+                    pass
+            except TimeoutError:
+                return
+
+        def _picture(self, row: int) -> None:
+            try:
+                data = manifest.image(row)
+            except InputError as error:
+                self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+                return
+            self._send(data, "application/octet-stream")
+
+        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+            """Whatever http.server itself refuses, as JSON, too."""
+            self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
+
+        def _refuse(self, status: HTTPStatus, why: str) -> None:
+            self._send(json.dumps({"error": why}).encode(), "application/json", status)
+
+        def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header(
+                "Content-Security-Policy", "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
+            )
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing of requests."""
+
+    return _Server(("127.0.0.1", port), Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+    daemon_threads = True
+
+
+def _number(text: str) -> int:
+    """A number of up to nine digits; 0 for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0

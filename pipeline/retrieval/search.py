@@ -1,0 +1,66 @@
+"""Search by a text or a picture: the student and its index, loaded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import images
+from pipeline.clip import encode, towers
+from pipeline.clip.encode import Compute
+from pipeline.errors import InputError
+from pipeline.retrieval import index
+from pipeline.retrieval.index import Hit
+
+
+class Search:
+    """The student and its index.
+
+    Args:
+        student: an open_clip local directory.
+        folder: an index that it has made.
+        device: where it runs.
+
+    Raises:
+        WrongWeights: there is no such student.
+        ContractError: there is no such index, it was changed, or another model made it.
+        InputError: it is empty.
+    """
+
+    def __init__(self, student: Path, folder: Path, device: str = "cpu") -> None:
+        self._clip = towers.load(student, device)
+        self._to_pixels = self._clip.pixels()
+        self._compute = Compute(device, "float32", 1)
+        self.index = index.load(folder, self._clip.weights, gpus=True)
+        if not self.index.keys:
+            raise InputError(f"{folder} holds no picture; run: dvc repro index")
+        self.captions = dict(zip(self.index.keys, self.index.texts, strict=True))
+
+    def text(self, query: str, top: int) -> list[Hit]:
+        """The pictures that fit a text best.
+
+        Raises:
+            InputError: the text is empty.
+        """
+        if not query.strip():
+            raise InputError("the query is empty; say what the picture should show")
+        return self.index.search_images(encode.texts(self._clip, [query], self._compute).numpy()[0], top)
+
+    def picture(self, data: bytes, top: int) -> list[Hit]:
+        """The pictures most like another one, given its file's bytes.
+
+        Raises:
+            InputError: the bytes are no picture.
+        """
+        try:
+            pixels = self._to_pixels(images.decode(data))
+        except images.UnreadableImage as error:
+            raise InputError(f"the query is no picture ({error}); expected a JPEG, PNG or other image file") from error
+        return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)
+
+    def told(self, hits: list[Hit]) -> list[dict[str, Any]]:
+        """What was found, as JSON has it: rank from 1, key, similarity (cosine), the picture's captions."""
+        return [
+            {"rank": i, "key": hit.key, "similarity": hit.similarity, "captions": self.captions[hit.key]}
+            for i, hit in enumerate(hits, start=1)
+        ]

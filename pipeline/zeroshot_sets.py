@@ -1,0 +1,213 @@
+"""Pictures by class, for zero-shot classification, in one of three layouts.
+
+The project's own: `<folder>/<split>/<class>/<picture>` for the splits val and test, and optionally classes.json with
+`{"templates": ["a photo of a {}"], "classes": [{"folder", "name", "seen"}]}`. Without it class names are folder
+names, the templates are open_clip's seven, and every class counts as seen.
+
+As torchvision's ImageFolder reads it: `<folder>/<class>/<picture>`, with the same classes.json. Where folders are the
+1,000 synsets of ImageNet (n01440764 ..), names and the 80 templates are open_clip's.
+
+As CLIP_benchmark's WebDatasets are: `classnames.txt`, `zeroshot_classification_templates.txt` (a `{c}` for the name)
+and `<split>/*.tar`, each sample a picture and its class's number in `cls`.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+
+from pipeline import files
+from pipeline.clip.pictures import Picture
+from pipeline.errors import InputError
+from pipeline.progress import track
+from pipeline.schema import Split
+
+_SYNSET = re.compile(r"n\d{8}")
+
+
+class NoZeroshotData(InputError):
+    """The zero-shot set is missing, empty, or in none of the layouts."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file within a tar: `size` bytes from `offset`."""
+
+    tar: Path
+    name: str
+    offset: int
+    size: int
+
+    def read_bytes(self) -> bytes:
+        """Its bytes."""
+        with self.tar.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.tar}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ZeroshotSet:
+    """Classes and pictures of one split.
+
+    Attributes:
+        names: class names.
+        seen: bool [classes], whether the corpora show the class.
+        templates: prompts with one `{}`.
+        paths: pictures, ordered by class and name, or as a WebDataset has them.
+        labels: int64 [pictures].
+    """
+
+    names: list[str]
+    seen: NDArray[np.bool_]
+    templates: list[str]
+    paths: Sequence[Picture]
+    labels: NDArray[np.int64]
+
+
+def read(folder: Path, split: Split) -> ZeroshotSet:
+    """Find the pictures of one split (val or test) of a folder in the project's own layout.
+
+    Raises:
+        NoZeroshotData: no such folder, no class, or a class without pictures.
+    """
+    root = folder / split
+    if not root.is_dir():
+        raise NoZeroshotData(f"no folder {root}; expected pictures as {root}/<class>/<picture> (zeroshot.path)")
+    return _folders(root, folder / "classes.json")
+
+
+def find(folder: Path, split: Split) -> ZeroshotSet:
+    """Find the pictures of one split in any of the layouts; a plain ImageFolder has but one.
+
+    Raises:
+        NoZeroshotData: none of the layouts, no class, or a class without pictures.
+    """
+    if (folder / "classnames.txt").is_file():
+        return _webdataset(folder, split)
+    if (folder / split).is_dir():
+        return read(folder, split)
+    if not folder.is_dir():
+        raise NoZeroshotData(f"there is no folder {folder}; expected pictures as {folder}/<class>/<picture>")
+    return _folders(folder, folder / "classes.json")
+
+
+def _folders(root: Path, described: Path) -> ZeroshotSet:
+    """Classes as folders below `root`; `described` may name them."""
+    if described.is_file():
+        content = files.read_json(described)
+        try:
+            classes = [(c["folder"], c["name"], bool(c.get("seen", True))) for c in content["classes"]]
+            templates = content["templates"]
+        except (KeyError, TypeError) as error:
+            raise NoZeroshotData(
+                f"{described}: {error!r}; expected templates, and classes with folder and name"
+            ) from error
+    else:
+        folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+        if len(folders) == len(IMAGENET_CLASSNAMES) and all(map(_SYNSET.fullmatch, folders)):
+            classes = [(name, called, True) for name, called in zip(folders, IMAGENET_CLASSNAMES, strict=True)]
+            templates = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+        else:
+            classes = [(name, name.replace("_", " "), True) for name in folders]
+            templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]
+    _check_templates(templates, described)
+    if not classes:
+        raise NoZeroshotData(f"{root} has no class folders")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, (name, _, _) in enumerate(classes):
+        here = sorted(p for p in (root / name).glob("*") if p.is_file() and not p.name.startswith("."))
+        if not here:
+            raise NoZeroshotData(f"{root / name} holds no pictures; every class needs some in every split")
+        paths += here
+        labels += [label] * len(here)
+    return ZeroshotSet(
+        [name for _, name, _ in classes], np.array([seen for _, _, seen in classes]), templates, paths,
+        np.array(labels, dtype=np.int64),
+    )  # fmt: skip
+
+
+def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
+    shards = sorted((folder / split).glob("*.tar"))
+    if not shards:
+        raise NoZeroshotData(f"{folder / split} holds no *.tar; expected CLIP_benchmark's layout of a WebDataset")
+    names = _lines(folder / "classnames.txt")
+    file = folder / "zeroshot_classification_templates.txt"
+    templates = [line.replace("{c}", "{}") for line in _lines(file)]
+    _check_templates(templates, file)
+    pictures: list[Member] = []
+    labels: list[int] = []
+    for shard in track(shards, "read shards", unit="shards"):
+        for own, label in _samples(shard):
+            if not 0 <= label < len(names):
+                raise NoZeroshotData(f"{own}: class {label}; {folder / 'classnames.txt'} names {len(names)}")
+            pictures.append(own)
+            labels.append(label)
+    return ZeroshotSet(
+        names, np.ones(len(names), dtype=bool), templates, pictures, np.array(labels, dtype=np.int64)
+    )  # fmt: skip
+
+
+def _samples(shard: Path) -> list[tuple[Member, int]]:
+    """Picture and class of every sample, in the order of the tar."""
+    pictures: dict[str, Member] = {}
+    classes: dict[str, int] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            members = [member for member in tar if member.isfile()]
+    except tarfile.TarError as error:
+        raise NoZeroshotData(f"{shard} is no whole tar ({str(error).splitlines()[0]}); download it again") from error
+    for member in members:
+        folder, _, base = member.name.rpartition("/")
+        name, _, extension = base.partition(".")
+        key, own = f"{folder}/{name}".lstrip("/"), Member(shard, member.name, member.offset_data, member.size)
+        if extension == "cls":
+            text = own.read_bytes().decode("ascii", "replace").strip()
+            if not text.isdecimal():
+                raise NoZeroshotData(f"{own} is {text!r:.50}; expected a class's number")
+            classes[key] = int(text)
+        elif extension.lower() in ("jpg", "jpeg", "png", "webp"):
+            pictures[key] = own
+    if not pictures:
+        raise NoZeroshotData(f"{shard} holds no pictures; expected a picture and a cls of each sample")
+    if odd := set(pictures) ^ set(classes):
+        raise NoZeroshotData(f"{shard}: {min(odd)} has a picture or a cls alone; expected both of each sample")
+    return [(picture, classes[key]) for key, picture in pictures.items()]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        found = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoZeroshotData(f"{path} cannot be read: {error}") from error
+    if found == [""]:
+        raise NoZeroshotData(f"{path} is empty")
+    if "" in found:
+        raise NoZeroshotData(f"{path}, line {found.index('') + 1} is empty; expected a line for each")
+    return found
+
+
+def _check_templates(templates: Any, path: Path) -> None:
+    if not isinstance(templates, list) or not templates or not all(map(_names_a_class, templates)):
+        raise NoZeroshotData(f"{path}: templates are {templates!r}; expected a list of prompts with one {{}} each")
+
+
+def _names_a_class(template: Any) -> bool:
+    """Whether a prompt has exactly one plain place, {}, for the class name."""
+    try:
+        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except (TypeError, ValueError):
+        return False
+    return parts == [("", "", None)]

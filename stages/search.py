@@ -1,0 +1,82 @@
+"""`dclip search` and `dclip serve`: pictures by text or by picture, on the command line or in a browser."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from pipeline.errors import InputError
+
+DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(help="What the picture should show.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to ask with, instead of a text.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 5,
+    html: Annotated[Path | None, typer.Option(help="Also write the pictures as a page to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    data: DataOption = Path("data"),
+) -> None:
+    """Show the test pictures that fit a text or a picture best, e.g. dclip search "a small red star on sand"."""
+    from pipeline.manifest import Manifest
+    from pipeline.report import page
+    from pipeline.retrieval.search import Search
+    from pipeline.schema import Split
+
+    if (query is None) == (image is None):
+        raise InputError("expected a text, or --image with a picture")
+    if query is not None and not query.strip():
+        raise InputError("the query is empty; say what the picture should show")
+    searching = Search(data / "student", data / "index/faiss")
+    if image is not None:
+        if not image.is_file():
+            raise InputError(f"there is no file {image}; expected a picture")
+        hits, asked = searching.picture(image.read_bytes(), top), image.name
+    else:
+        assert query is not None
+        hits, asked = searching.text(query, top), query
+    if html:
+        manifest = Manifest(data / "curate", (Split.TEST,))
+        page.write_search(html, asked, hits, searching.captions, manifest)
+    if as_json:
+        print(json.dumps(searching.told(hits), ensure_ascii=False))
+        return
+    table = RichTable(title=escape(f'"{asked}"' if image is None else asked), title_justify="left")
+    for heading in ("rank", "similarity", "picture", "its first caption"):
+        table.add_column(heading)
+    for hit in searching.told(hits):
+        table.add_row(str(hit["rank"]), f"{hit['similarity']:.3f}", hit["key"], escape(hit["captions"][0]))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if html:
+        print(f"pictures: {html}")
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 for any that is free.")] = 8765,
+    data: DataOption = Path("data"),
+) -> None:
+    """Open a page on this machine that searches the test pictures by text or by picture, until Ctrl-C."""
+    from pipeline.manifest import Manifest
+    from pipeline.report.serve import server
+    from pipeline.retrieval.search import Search
+    from pipeline.schema import Split
+
+    searching, manifest = Search(data / "student", data / "index/faiss"), Manifest(data / "curate", (Split.TEST,))
+    try:
+        found = server(searching, manifest, port)
+    except OSError as error:
+        raise InputError(f"port {port} cannot be used ({error.strerror}); choose another one: --port 0") from error
+    with found:
+        print(f"http://127.0.0.1:{found.server_address[1]}  (Ctrl-C ends it)", flush=True)
+        try:
+            found.serve_forever()
+        except KeyboardInterrupt:
+            print()
