@@ -19,7 +19,7 @@ import typer
 from clip_benchmark.metrics.zeroshot_retrieval import batchify, recall_at_k
 from numpy.typing import NDArray
 
-from pipeline.evaluation import Embedded, compare
+from pipeline.evaluation.comparison import Embedded, compare
 from pipeline.retrieval.metrics import KS, evaluate
 
 BLOCK = 256

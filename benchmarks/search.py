@@ -18,9 +18,9 @@ import typer
 
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
-from pipeline.retrieval import vectors
-from pipeline.retrieval.index import NEAREST
-from pipeline.retrieval.vectors import Floats, Kind
+from pipeline.search import vectors
+from pipeline.search.index import NEAREST
+from pipeline.search.vectors import Floats, Kind
 
 
 def _grouped(rng: np.random.Generator, count: int, centres: Floats) -> Floats:

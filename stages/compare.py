@@ -41,8 +41,8 @@ def compare(
     tower in any case, and a control whose teacher reads something else gets a teacher and targets of its own. Runs are
     kept in data/compare, and none is run twice. All run in this process, whatever compute.processes is.
     """
-    from pipeline import comparison
     from pipeline.clip.encode import Compute
+    from pipeline.evaluation import recipes as comparison
     from pipeline.report import pareto
 
     p = load(params)

@@ -18,15 +18,15 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from pipeline import zeroshot, zeroshot_sets
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
-    from pipeline.evaluation import Embedded, add_zeroshot, compare
+    from pipeline.evaluation.comparison import Embedded, add_zeroshot, compare
     from pipeline.features import classes
     from pipeline.manifest import Manifest
     from pipeline.report import concepts, page, plots
-    from pipeline.retrieval import index
+    from pipeline.search import index
     from pipeline.tables import Table
+    from pipeline.zeroshot import classifier, sets
 
     threads(params)
     device = params.compute.device
@@ -41,11 +41,11 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     student, zeroshot_path = models["student"], Path(params.zeroshot.path)
     compute = Compute(device, "float32", params.features.batch)
-    test = zeroshot_sets.read(zeroshot_path, Split.TEST)
+    test = sets.read(zeroshot_path, Split.TEST)
     of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
-    of_student = zeroshot.embed(student, test, compute)
+    of_student = classifier.embed(student, test, compute)
     frozen = params.student.text == "frozen"
-    weights = of_base[1] if frozen else zeroshot.class_weights(student, test, compute)
+    weights = of_base[1] if frozen else classifier.class_weights(student, test, compute)
     add_zeroshot(result.metrics, {"base": of_base, "student": (of_student, weights)}, test)
 
     out = data / "evaluate"

@@ -20,8 +20,8 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.clip import encode, towers
     from pipeline.clip.encode import Compute
     from pipeline.manifest import Manifest
-    from pipeline.retrieval.index import RetrievalIndex
-    from pipeline.retrieval.vectors import Kind
+    from pipeline.search.index import RetrievalIndex
+    from pipeline.search.vectors import Kind
     from pipeline.tables import Table
 
     threads(params)

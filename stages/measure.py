@@ -39,8 +39,8 @@ def evaluate(
 
     Without --on and --zeroshot it is retrieval on the test split in data/curate.
     """
-    from pipeline import measurement
     from pipeline.clip.encode import DTYPES, Compute
+    from pipeline.evaluation import measurement
     from pipeline.schema import Split
 
     if split not in (Split.VAL, Split.TEST):

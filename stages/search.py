@@ -27,9 +27,9 @@ def search(
 ) -> None:
     """Show the test pictures that fit a text or a picture best, e.g. dclip search "a small red star on sand"."""
     from pipeline.manifest import Manifest
-    from pipeline.report import page
-    from pipeline.retrieval.search import Search
     from pipeline.schema import Split
+    from pipeline.search import page
+    from pipeline.search.engine import Search
 
     if (query is None) == (image is None):
         raise InputError("expected a text, or --image with a picture")
@@ -45,7 +45,7 @@ def search(
         hits, asked = searching.text(query, top), query
     if html:
         manifest = Manifest(data / "curate", (Split.TEST,))
-        page.write_search(html, asked, hits, searching.captions, manifest)
+        page.write(html, asked, hits, searching.captions, manifest)
     if as_json:
         print(json.dumps(searching.told(hits), ensure_ascii=False))
         return
@@ -65,9 +65,9 @@ def serve(
 ) -> None:
     """Open a page on this machine that searches the test pictures by text or by picture, until Ctrl-C."""
     from pipeline.manifest import Manifest
-    from pipeline.report.serve import server
-    from pipeline.retrieval.search import Search
     from pipeline.schema import Split
+    from pipeline.search.engine import Search
+    from pipeline.search.server import server
 
     searching, manifest = Search(data / "student", data / "index/faiss"), Manifest(data / "curate", (Split.TEST,))
     try:

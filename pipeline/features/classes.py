@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import files, zeroshot, zeroshot_sets
+from pipeline import files
 from pipeline.clip.cached import CachedClip
 from pipeline.progress import track
 from pipeline.schema import Split, vectors
 from pipeline.store import keys
 from pipeline.tables import Table, VectorWriter
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot.sets import ZeroshotSet
 
 _CHUNK = 8192
 
@@ -38,10 +39,10 @@ class Contents:
     """
 
     def __init__(self, path: Path) -> None:
-        sets = [zeroshot_sets.read(path, split) for split in SPLITS]
-        self.pictures = [picture for found in sets for picture in found.paths]
+        both = [sets.read(path, split) for split in SPLITS]
+        self.pictures = [picture for found in both for picture in found.paths]
         self.names = [Path(str(picture)).relative_to(path).as_posix() for picture in self.pictures]
-        self.prompts = list(dict.fromkeys(prompt for found in sets for prompt in zeroshot.prompts(found)))
+        self.prompts = list(dict.fromkeys(prompt for found in both for prompt in classifier.prompts(found)))
         read = track(self.pictures, "read zero-shot pictures", unit="images")
         self.keys = keys.pack(keys.of(picture.read_bytes()) for picture in read)
         self.fingerprint = files.fingerprint(
@@ -92,6 +93,6 @@ def read(folder: Path, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple
     pictures = Table(folder / "images.arrow", **origin).at(
         [Path(str(p)).relative_to(path).as_posix() for p in classes.paths]
     )
-    prompts = Table(folder / "prompts.arrow", **origin).at(zeroshot.prompts(classes))
+    prompts = Table(folder / "prompts.arrow", **origin).at(classifier.prompts(classes))
     found = (torch.from_numpy(rows.astype(np.float32)) for rows in (pictures, prompts))
-    return next(found), zeroshot.average(next(found), classes)
+    return next(found), classifier.average(next(found), classes)

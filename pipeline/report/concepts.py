@@ -13,7 +13,7 @@ from pipeline import files
 from pipeline.concepts.tables import LABELS, read_labels
 from pipeline.manifest import Manifest
 from pipeline.probes import tables
-from pipeline.report.data_card import environment
+from pipeline.report.html import render
 from pipeline.report.pictures import thumbnails
 from pipeline.tables import Table
 
@@ -73,7 +73,8 @@ def write(path: Path, data: Path, manifest: Manifest) -> None:
     for concept in found[SHOWN:]:
         concept.keys = []
     shown = {key for concept in found for key in concept.keys}
-    html = environment().get_template("concepts.html.j2").render(
+    html = render(
+        "concepts.html.j2",
         concepts=found, thumbnails=thumbnails(manifest, shown), probed=files.read_json(data / "probe/metrics.json"),
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
     )  # fmt: skip

@@ -6,10 +6,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from pipeline import files
 from pipeline.report import svg
+from pipeline.report.html import render
 from pipeline.schema import Split
 
 MEANINGS = {
@@ -27,30 +26,12 @@ MEANINGS = {
 """Of every reason, in a few words."""
 
 
-def environment() -> Environment:
-    """Of the report's templates; a name that is not there is an error."""
-    found = Environment(
-        loader=PackageLoader("pipeline.report", "templates"),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters["code"] = _code
-    return found
-
-
-def _code(text: str) -> str:
-    """Text of whatever kind as it stands, in Markdown and in its tables."""
-    return "`" + " ".join(text.replace("`", "'").replace("|", "¦").split()) + "`"
-
-
 def write(folder: Path) -> None:
     """Write README.md, words.svg and sides.svg beside facts.json, which curation left in `folder`."""
     facts = _facts(folder)
     files.write_text(folder / "words.svg", _words(facts))
     files.write_text(folder / "sides.svg", _sides(facts))
-    files.write_text(folder / "README.md", environment().get_template("data_card.md.j2").render(**_values(facts)))
+    files.write_text(folder / "README.md", render("data_card.md.j2", **_values(facts)))
 
 
 def values(folder: Path) -> dict[str, Any]:

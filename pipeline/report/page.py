@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from pipeline import files
-from pipeline.evaluation import DIRECTIONS, Comparison
+from pipeline.evaluation.comparison import DIRECTIONS, Comparison
 from pipeline.manifest import Manifest
 from pipeline.params import Params
 from pipeline.probes import tables
 from pipeline.report import data_card, plots, probes
-from pipeline.report.data_card import environment
+from pipeline.report.html import render
 from pipeline.report.pictures import thumbnails
-from pipeline.retrieval.index import Hit, RetrievalIndex
+from pipeline.search.index import Hit, RetrievalIndex
 from pipeline.tables import Table, offsets
 
 TOP = 4
@@ -32,10 +32,6 @@ class Example:
     before: int
     after: int
     found: list[Hit]
-
-
-def _page(template: str, **values: Any) -> str:
-    return environment().get_template(template).render(**values)
 
 
 def choose_examples(result: Comparison, index: RetrievalIndex, count: int) -> dict[str, list[Example]]:
@@ -112,7 +108,7 @@ def write(
     student = plots.read_history(data / "student/history.csv")
     interpolation = plots.read_history(data / "student/interpolation.csv")
     trained = files.read_json(data / "student/metrics.json")
-    html = _page(
+    html = render(
         "report.html.j2",
         metrics=result.metrics,
         directions=DIRECTIONS,
@@ -151,9 +147,3 @@ def write(
         pictures_searched=len(manifest),
     )  # fmt: skip
     files.write_text(path, html)
-
-
-def write_search(path: Path, query: str, hits: list[Hit], captions: dict[str, list[str]], manifest: Manifest) -> None:
-    """Write the pictures that a search found as a page."""
-    found = thumbnails(manifest, {hit.key for hit in hits})
-    files.write_text(path, _page("search.html.j2", query=query, hits=hits, captions=captions, thumbnails=found))

@@ -22,4 +22,5 @@ def thumbnail(data: bytes) -> str:
 
 def thumbnails(manifest: Manifest, keys: set[str]) -> dict[str, str]:
     """Thumbnails of some of a manifest's pictures, by key."""
-    return {key: thumbnail(data) for key, data in manifest.images("thumbnails") if key in keys}
+    rows = [row for row, key in enumerate(manifest.keys) if key in keys]
+    return {key: thumbnail(data) for key, data in manifest.images("thumbnails", rows)}

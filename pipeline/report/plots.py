@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import files
-from pipeline.evaluation import DIRECTIONS
+from pipeline.evaluation.comparison import DIRECTIONS
 from pipeline.report import svg
 from pipeline.retrieval.metrics import KS
 

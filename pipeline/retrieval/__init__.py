@@ -1,1 +1,1 @@
-"""Retrieval: exact FAISS indexes, search, and the metrics that come from them."""
+"""Retrieval data, metrics and their intervals."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import zeroshot, zeroshot_sets
 from pipeline.base_models import base_pairs
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
@@ -30,6 +29,7 @@ from pipeline.training.crops import Crops
 from pipeline.training.negatives import negatives
 from pipeline.training.recipes import Recipe
 from pipeline.training.validation import Validator
+from pipeline.zeroshot import classifier, sets
 
 
 class Inputs:
@@ -143,9 +143,9 @@ class Inputs:
             zeroshot_path: the zero-shot set.
             compute: how the student's towers run.
         """
-        shown = zeroshot_sets.read(zeroshot_path, Split.VAL)
+        shown = sets.read(zeroshot_path, Split.VAL)
         return Validator(
-            self._pairs(Manifest(self.data / "curate", (Split.VAL,))), shown, zeroshot.pixels(self.student, shown),
+            self._pairs(Manifest(self.data / "curate", (Split.VAL,))), shown, classifier.pixels(self.student, shown),
             *classes.read(self.data / "features/zeroshot", zeroshot_path, shown, weights=self.weights),
             self.train_text, compute,
         )  # fmt: skip

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import zeroshot
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.retrieval.metrics import evaluate
 from pipeline.training.batches import Pairs
 from pipeline.training.loop import Figures
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.zeroshot import classifier
+from pipeline.zeroshot.sets import ZeroshotSet
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Validator:
         parts = (self.pairs.pixels[rows[at : at + self.compute.batch]] for at in rows[:: self.compute.batch])
         images = torch.cat([encode.images(clip, part, self.compute) for part in parts]).numpy()
         if self.train_text:
-            weights = zeroshot.class_weights(clip, self.classes, self.compute)
+            weights = classifier.class_weights(clip, self.classes, self.compute)
             texts = encode.texts(clip, [t for ts in self.pairs.captions for t in ts], self.compute).numpy()
         else:
             weights = self.class_weights
             texts = self.pairs.caption_vectors.astype(np.float32)
         figures = evaluate(images, texts, self.pairs.owner)
         found = {f"val_{way}_recall@1": float(f["recall@1"].mean()) for way, f in figures.items()}
-        right = self._right(zeroshot.image_vectors(clip, self.class_pixels, self.compute), weights)
+        right = self._right(classifier.image_vectors(clip, self.class_pixels, self.compute), weights)
         change = right - self._right(self.class_vectors, self.class_weights)
         seen = self.classes.seen[self.classes.labels]
         for name, part in (("zeroshot", seen), ("zeroshot_unseen", ~seen)):
@@ -68,4 +68,4 @@ class Validator:
 
     def _right(self, vectors: Tensor, weights: Tensor) -> NDArray[np.float64]:
         """1 for every picture whose class comes first, 0 for others."""
-        return (zeroshot.ranks(vectors, weights, self.classes) <= 1).double().numpy()
+        return (classifier.ranks(vectors, weights, self.classes) <= 1).double().numpy()

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import files
 from pipeline.clip import towers
 from pipeline.errors import InputError
-from pipeline.retrieval import index
+from pipeline.search import index
 from pipeline.store import inventory
 from pipeline.store.inventory import Held
 from pipeline.tables import ContractError, Table

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline import images, regions, shards, zeroshot, zeroshot_sets
+from pipeline import images, regions, shards
 from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
 from pipeline.detector import cached
@@ -20,6 +20,7 @@ from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys
 from pipeline.tables import ContractError, Table
+from pipeline.zeroshot import classifier, sets
 
 SAMPLES = {
     Split.TRAIN: {"a": ["a dog and a cat", "two moons"], "b": ["a dog and a cat"], "c": ["?!"], "d": ["a red star"]},
@@ -281,12 +282,12 @@ def test_a_token_that_the_text_tower_does_not_read_is_named(cold, clip, tmp_path
 def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
     folder = cold[1] / "features/zeroshot"
     for split in classes.SPLITS:
-        found = zeroshot_sets.read(zero_shot, split)
+        found = sets.read(zero_shot, split)
         rows, weights = classes.read(folder, zero_shot, found, kind="zero-shot")
-        wanted = zeroshot.image_vectors(clip, zeroshot.pixels(clip, found), COMPUTE).half().float()
+        wanted = classifier.image_vectors(clip, classifier.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
-        prompts = vectors_of(zeroshot.prompts(found), clip).astype(np.float32)
-        assert zeroshot.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]
+        prompts = vectors_of(classifier.prompts(found), clip).astype(np.float32)
+        assert classifier.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]
         means = prompts.reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_allclose(weights, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)
     with pytest.raises(ContractError, match="kind is 'zero-shot'"):

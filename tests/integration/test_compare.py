@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_world import BEFORE_CONCEPTS, linked
 from typer.testing import CliRunner
 
-import pipeline.comparison
+import pipeline.evaluation.recipes
 import stages.compare
 import stages.student
 import stages.targets
@@ -213,7 +213,7 @@ def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
     monkeypatch.setattr(stages.compare, "planned", lambda p, name, seed: names.append(name))
-    monkeypatch.setattr(pipeline.comparison, "TestData", None)
+    monkeypatch.setattr(pipeline.evaluation.recipes, "TestData", None)
     found = compare("--seeds", "0")
     return names, found.output
 

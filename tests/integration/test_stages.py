@@ -111,7 +111,7 @@ def test_student_loads_in_open_clip_and_gives_our_embeddings(world):
     pictures = torch.stack([preprocess(images.decode(picture)) for _, picture in manifest.images("test")])
     with torch.no_grad():
         theirs = torch.nn.functional.normalize(model.encode_image(pictures), dim=-1).numpy()
-    from pipeline.retrieval import index
+    from pipeline.search import index
 
     ours, _ = index.load(data / "index/faiss").vectors()
     assert np.abs(theirs - ours).max() < 1e-4

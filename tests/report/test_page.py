@@ -1,4 +1,3 @@
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -6,16 +5,16 @@ import pytest
 from tiny_card import write_card
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
+from tiny_page import HOSTILE, Links, assert_asks_no_host
 
 from pipeline import files, params
 from pipeline.base_models import write_history
-from pipeline.evaluation import Comparison, Embedded, compare
+from pipeline.evaluation.comparison import Comparison, Embedded, compare
 from pipeline.report import page
-from pipeline.retrieval.index import Hit, RetrievalIndex
 from pipeline.schema import REGIONS, Split
+from pipeline.search.index import RetrievalIndex
 from pipeline.tables import Table, TableWriter
 
-HOSTILE = '<script src="https://example.org/x.js">alert(1)</script> & "two" <b>cats</b>'
 SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}
 OWNER = np.repeat(np.arange(6), 2)
 PROBED = {
@@ -34,34 +33,6 @@ PROBED = {
     },
 }
 ATTRIBUTES = "attribute,group,pictures,base,student\nhas_color::<i>red,has_color,17,0.6250,0.5850\n"
-
-
-class Links(HTMLParser):
-    """Everything that a browser would fetch or lead to, and the tags and texts of a page."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.targets, self.tags, self.alts, self.texts = [], [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"):
-                self.targets.append(value)
-            if name == "alt":
-                self.alts.append(value)
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def assert_asks_no_host(html):
-    page = Links(html)
-    assert all(target.startswith(("data:", "#")) for target in page.targets)
-    assert not {"iframe", "link", "object", "embed", "base", "form"} & set(page.tags)
-    assert "@import" not in html
-    assert all(part.startswith(("#", "data:")) for part in html.replace("url('", "url(").split("url(")[1:])
 
 
 @pytest.fixture(scope="module")
@@ -159,17 +130,6 @@ def test_boxes_are_placed_in_per_cent_and_the_whole_picture_is_no_box(written):
 
 def test_pictures_are_inside_the_page(written):
     assert written.count('src="data:image/jpeg;base64,') == Links(written).tags.count("img") > 5
-
-
-def test_a_search_page_asks_no_host_and_escapes_its_query(manifest, tmp_path):
-    captions = dict(zip(manifest.keys, manifest.captions, strict=True))
-    hits = [Hit("mscoco-5", 0.9), Hit("mscoco-3", 0.25)]
-    page.write_search(tmp_path / "found.html", HOSTILE, hits, captions, manifest)
-    html = (tmp_path / "found.html").read_text(encoding="utf-8")
-    assert_asks_no_host(html)
-    assert HOSTILE in Links(html).texts
-    assert Links(html).tags.count("img") == 2
-    assert html.index("0.900") < html.index("0.250")
 
 
 def test_a_thumbnail_is_a_small_jpeg(manifest):

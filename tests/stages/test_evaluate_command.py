@@ -6,8 +6,8 @@ from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, tiny_clip
 from tiny_zeroshot import put
 
-from pipeline import measurement
 from pipeline.clip.encode import Compute
+from pipeline.evaluation import measurement
 from pipeline.schema import Split
 from stages import dclip
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from tiny_models import COMPUTE, random_pixels, tiny_clip, unit_rows
 
-from pipeline import zeroshot
 from pipeline.clip import encode
 from pipeline.training.batches import Pairs
 from pipeline.training.validation import Validator
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.zeroshot import classifier
+from pipeline.zeroshot.sets import ZeroshotSet
 
 RECALLS = {"val_text_to_image_recall@1", "val_image_to_text_recall@1"}
 ACCURACIES = ("val_zeroshot_top1", "val_zeroshot_unseen_top1")
@@ -96,7 +96,7 @@ def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip
     def error(student, base):
         validate = validator(clip, classes=classes, base=base, weights=weights)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(zeroshot, "image_vectors", lambda *_: student)
+            patch.setattr(classifier, "image_vectors", lambda *_: student)
             return validate(clip)["val_zeroshot_top1_error"]
 
     assert error(right, right) == error(wrong, wrong) == 0

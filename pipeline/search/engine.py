@@ -9,8 +9,8 @@ from pipeline import images
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
-from pipeline.retrieval import index
-from pipeline.retrieval.index import Hit
+from pipeline.search import index
+from pipeline.search.index import Hit
 
 
 class Search:

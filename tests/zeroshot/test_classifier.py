@@ -8,8 +8,8 @@ from tiny_zeroshot import put
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.schema import Split
-from pipeline.zeroshot import accuracy, class_weights, image_vectors, pixels
-from pipeline.zeroshot_sets import ZeroshotSet, read
+from pipeline.zeroshot.classifier import accuracy, class_weights, image_vectors, pixels
+from pipeline.zeroshot.sets import ZeroshotSet, read
 
 
 def classes(names, seen, labels):

@@ -7,7 +7,7 @@ import pytest
 from tiny_models import unit_rows
 
 from pipeline.errors import InputError
-from pipeline.retrieval.index import RetrievalIndex, ids_of, load
+from pipeline.search.index import RetrievalIndex, ids_of, load
 from pipeline.tables import ContractError
 
 KEYS = ["mscoco-1", "flickr30k-2", "cc-3"]

@@ -8,9 +8,9 @@ import pytest
 from tiny_models import unit_rows
 
 from pipeline.errors import InputError
-from pipeline.retrieval import vectors
-from pipeline.retrieval.index import NEAREST, PARTS, RetrievalIndex, load
-from pipeline.retrieval.vectors import Kind
+from pipeline.search import vectors
+from pipeline.search.index import NEAREST, PARTS, RetrievalIndex, load
+from pipeline.search.vectors import Kind
 from pipeline.tables import ContractError
 
 N, MORE, D = 300, 40, 16

@@ -12,12 +12,13 @@ from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, CONFIG, picture, tiny_clip, unit_rows
 from tiny_zeroshot import put, put_webdataset
 
-from pipeline import evaluation, measurement, zeroshot, zeroshot_sets
 from pipeline.clip import encode
 from pipeline.errors import InputError
+from pipeline.evaluation import comparison, measurement
 from pipeline.retrieval import datasets, metrics
 from pipeline.schema import Split
 from pipeline.weights import WrongWeights
+from pipeline.zeroshot import classifier, sets
 
 WAYS = ("text_to_image", "image_to_text")
 CAPTIONS = [["a red star", "a star"], ["a blue moon"], ["a cat", "two cats", "cats"], ["a sun"], ["dogs"], ["a", "b"]]
@@ -165,9 +166,9 @@ def test_one_model_has_no_difference(clips, curated):
 
 def test_the_difference_is_what_the_model_has_more_with_paired_intervals(clips, curated):
     found = measured(clips, curated, samples=200)
-    of_model, of_other = (evaluation.Embedded(*embedded(clips[role])) for role in ("model", "against"))
+    of_model, of_other = (comparison.Embedded(*embedded(clips[role])) for role in ("model", "against"))
     assert (
-        found["difference"] == evaluation.compare(of_other, of_model, OWNER, samples=200, seed=0).metrics["difference"]
+        found["difference"] == comparison.compare(of_other, of_model, OWNER, samples=200, seed=0).metrics["difference"]
     )
     moved = 0
     for way in WAYS:
@@ -235,10 +236,10 @@ def test_a_picture_that_cannot_be_read_is_named(clips, tmp_path, data):
 
 def test_accuracy_is_that_of_zeroshot(clips, classes):
     found = measurement.classification(clips, classes, Split.TEST, COMPUTE)
-    data = zeroshot_sets.find(classes, Split.TEST)
+    data = sets.find(classes, Split.TEST)
     for role, clip in clips.items():
-        vectors, weights = zeroshot.embed(clip, data, COMPUTE), zeroshot.class_weights(clip, data, COMPUTE)
-        expected = zeroshot.accuracy(vectors, weights, data, seen=None)
+        vectors, weights = classifier.embed(clip, data, COMPUTE), classifier.class_weights(clip, data, COMPUTE)
+        expected = classifier.accuracy(vectors, weights, data, seen=None)
         assert {name: value for name, value in found[role].items() if name != "retained"} == expected
         assert (expected["classes"], expected["candidates"]) == (3, 3)
 
@@ -283,7 +284,7 @@ def test_one_model_retains_nothing_of_another(clips, classes):
 
 
 def test_a_webdataset_gives_the_figures_of_the_same_pictures_in_folders(clips, classes, tmp_path):
-    data = zeroshot_sets.find(classes, Split.TEST)
+    data = sets.find(classes, Split.TEST)
     samples = [{"png": p.read_bytes(), "cls": int(n)} for p, n in zip(data.paths, data.labels, strict=True)]
     put_webdataset(
         tmp_path,

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import zeroshot, zeroshot_sets
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
-from pipeline.evaluation import DIRECTIONS
+from pipeline.evaluation.comparison import DIRECTIONS
 from pipeline.features import classes
 from pipeline.manifest import Manifest
 from pipeline.retrieval.bootstrap import paired_interval
@@ -23,7 +22,8 @@ from pipeline.retrieval.metrics import evaluate
 from pipeline.schema import Split
 from pipeline.tables import Table
 from pipeline.training import pixels
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot.sets import ZeroshotSet
 
 PARTS = {"zeroshot": True, "zeroshot_unseen": False}
 """Parts of the zero-shot set, and whether their classes are seen in the corpora."""
@@ -67,9 +67,9 @@ class TestData:
         )
         origin = {"manifest": self.manifest.fingerprint, "weights": base.weights}
         self.captions = Table(data / "features/captions.arrow", **origin).of(self.manifest.keys).astype(np.float32)
-        self.classes: ZeroshotSet = zeroshot_sets.read(zeroshot_path, Split.TEST)
+        self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
-        self.class_pixels = zeroshot.pixels(base, self.classes)
+        self.class_pixels = classifier.pixels(base, self.classes)
         of_classes = classes.read(data / "features/zeroshot", zeroshot_path, self.classes, weights=base.weights)
         self.class_weights = of_classes[1]
         pictures = Table(data / "features/images.arrow", **origin).of(self.manifest.keys).astype(np.float32)
@@ -95,9 +95,9 @@ class TestData:
         if train_text:
             strings = [text for own in self.manifest.captions for text in own]
             texts = encode.texts(clip, strings, self.compute).numpy()
-            weights = zeroshot.class_weights(clip, self.classes, self.compute)
-        pictures = zeroshot.image_vectors(clip, self.pixels, self.compute).numpy()
-        return self._figures(pictures, texts, zeroshot.image_vectors(clip, self.class_pixels, self.compute), weights)
+            weights = classifier.class_weights(clip, self.classes, self.compute)
+        pictures = classifier.image_vectors(clip, self.pixels, self.compute).numpy()
+        return self._figures(pictures, texts, classifier.image_vectors(clip, self.class_pixels, self.compute), weights)
 
     def query_images(self, way: str) -> NDArray[np.int64]:
         """The picture of every query of a direction, int64 [queries]."""
@@ -108,7 +108,7 @@ class TestData:
     ) -> Measured:
         found = evaluate(pictures, texts, self.owner)
         accuracies = {
-            part: zeroshot.accuracy(class_vectors, weights, self.classes, seen=s) for part, s in PARTS.items()
+            part: classifier.accuracy(class_vectors, weights, self.classes, seen=s) for part, s in PARTS.items()
         }
         return Measured(
             {way: found[way]["recall@1"].tolist() for way in DIRECTIONS},

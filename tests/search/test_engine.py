@@ -7,9 +7,9 @@ from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline.clip import encode
 from pipeline.errors import InputError
-from pipeline.retrieval.index import RetrievalIndex
-from pipeline.retrieval.search import Search
-from pipeline.retrieval.vectors import Kind
+from pipeline.search.engine import Search
+from pipeline.search.index import RetrievalIndex
+from pipeline.search.vectors import Kind
 from pipeline.tables import ContractError
 from pipeline.weights import WrongWeights
 

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import images, zeroshot, zeroshot_sets
+from pipeline import images
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-from pipeline.evaluation import DIRECTIONS
+from pipeline.evaluation.comparison import DIRECTIONS
 from pipeline.retrieval import datasets
 from pipeline.retrieval.bootstrap import paired_intervals
 from pipeline.retrieval.datasets import FOLD, RetrievalData
 from pipeline.retrieval.metrics import KS, evaluate, folds, summarise
 from pipeline.schema import Split
+from pipeline.zeroshot import classifier, sets
 
 Models = Mapping[str, Clip]
 """`model`, and perhaps another one, `against`, that it is compared with."""
@@ -116,18 +117,18 @@ def classification(models: Models, path: Path, split: Split, compute: Compute) -
 
     Args:
         models: one or two.
-        path: as `zeroshot_sets.find` takes it.
+        path: as `sets.find` takes it.
         split: val or test.
         compute: where and how models run.
 
     Returns:
         by model `top1`, `top5`, `mean_per_class`, `classes`; beside another one `retained`, the share of its top1.
     """
-    data = zeroshot_sets.find(path, split)
+    data = sets.find(path, split)
     found: dict[str, Any] = {}
     for role, clip in models.items():
-        vectors, weights = zeroshot.embed(clip, data, compute), zeroshot.class_weights(clip, data, compute)
-        found[role] = zeroshot.accuracy(vectors, weights, data, seen=None)
+        vectors, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
+        found[role] = classifier.accuracy(vectors, weights, data, seen=None)
     if "against" in found and found["against"]["top1"]:
         found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]
     return found

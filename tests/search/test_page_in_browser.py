@@ -6,10 +6,10 @@ from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline.clip import encode
-from pipeline.report.serve import server
-from pipeline.retrieval.index import RetrievalIndex
-from pipeline.retrieval.search import Search
 from pipeline.schema import Split
+from pipeline.search.engine import Search
+from pipeline.search.index import RetrievalIndex
+from pipeline.search.server import server
 
 COUNT = 15
 SHOWN = 12

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeline.errors import InputError
 from pipeline.manifest import Manifest
-from pipeline.report.data_card import environment
-from pipeline.retrieval.search import Search
+from pipeline.report.html import render
+from pipeline.search.engine import Search
 
 MOST_BYTES = 32 * 2**20
 """Of a picture that is sent."""
@@ -35,7 +35,7 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
     rows = {key: i for i, key in enumerate(manifest.keys)}
     first = manifest.image(0)  # finds all pictures; threads may read them afterwards
     assert first
-    page = environment().get_template("serve.html.j2").render(pictures=len(rows)).encode()
+    page = render("serve.html.j2", pictures=len(rows)).encode()
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -111,9 +111,7 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header(
-                "Content-Security-Policy", "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
-            )
+            self.send_header("Content-Security-Policy", _POLICY)
             self.end_headers()
             self.wfile.write(body)
 

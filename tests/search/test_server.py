@@ -15,9 +15,9 @@ from tiny_models import picture
 
 from pipeline import images
 from pipeline.errors import InputError
-from pipeline.report import serve
-from pipeline.retrieval.index import Hit
 from pipeline.schema import Split
+from pipeline.search import server
+from pipeline.search.index import Hit
 
 SAMPLES = {
     "mscoco-1": ["a red star", "a star"],
@@ -65,14 +65,14 @@ class Recorded:
 
 @contextmanager
 def running(search, manifest):
-    server = serve.server(search, manifest, 0)
-    with server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    started = server.server(search, manifest, 0)
+    with started:
+        thread = Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield server
+            yield started
         finally:
-            server.shutdown()
+            started.shutdown()
             thread.join()
 
 
@@ -240,19 +240,19 @@ def test_an_empty_body_is_no_answer(site):
 
 
 def test_a_picture_too_large_is_refused_before_it_is_read(site):
-    answer = sent(site, "POST", "/search", Content_Length=str(serve.MOST_BYTES + 1))
-    assert_refused(answer, 413, f"at most {serve.MOST_BYTES:,}")
+    answer = sent(site, "POST", "/search", Content_Length=str(server.MOST_BYTES + 1))
+    assert_refused(answer, 413, f"at most {server.MOST_BYTES:,}")
 
 
 def test_a_picture_as_large_as_may_be_is_read(site, monkeypatch):
     data = png(picture(0))
-    monkeypatch.setattr(serve, "MOST_BYTES", len(data))
+    monkeypatch.setattr(server, "MOST_BYTES", len(data))
     assert ask(site.url + "/search", data)[0] == 200
     assert_refused(ask(site.url + "/search", data + b"x"), 413, "at most")
 
 
 def test_whoever_sends_a_picture_too_large_reads_why(site):
-    assert_refused(ask(site.url + "/search", b"x" * (serve.MOST_BYTES + 1)), 413, "at most")
+    assert_refused(ask(site.url + "/search", b"x" * (server.MOST_BYTES + 1)), 413, "at most")
 
 
 def test_a_length_that_is_no_number_is_refused(site):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import zeroshot
 from pipeline.retrieval.bootstrap import paired_intervals
 from pipeline.retrieval.metrics import evaluate, summarise
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.zeroshot import classifier
+from pipeline.zeroshot.sets import ZeroshotSet
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 
@@ -85,7 +85,7 @@ def add_zeroshot(metrics: dict[str, Any], embedded: Mapping[str, tuple[Tensor, T
     """
     for name, (vectors, weights) in embedded.items():
         for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
-            if found := zeroshot.accuracy(vectors, weights, classes, seen=seen):
+            if found := classifier.accuracy(vectors, weights, classes, seen=seen):
                 metrics[name][part] = found
     for part in ("zeroshot", "zeroshot_unseen"):
         if part in metrics["student"]:

@@ -12,10 +12,10 @@ from tiny_corpora import encoded, png
 from tiny_models import COMPUTE, picture, tiny_clip
 from tiny_zeroshot import put, put_webdataset
 
-from pipeline import zeroshot
 from pipeline.errors import InputError
 from pipeline.schema import Split
-from pipeline.zeroshot_sets import NoZeroshotData, find, read
+from pipeline.zeroshot import classifier
+from pipeline.zeroshot.sets import NoZeroshotData, find, read
 
 SAMPLES = [{"png": png(3), "cls": 1}, {"png": png(4), "cls": 0}, {"png": png(5), "cls": 1}]
 
@@ -240,25 +240,25 @@ def test_a_webdataset_is_read_as_clip_benchmark_reads_it(tmp_path):
     clip = tiny_clip()
     to_pixels = clip.pixels()
     assert len(samples) == 3
-    for row, (array, _) in zip(zeroshot.pixels(clip, found), samples, strict=True):
+    for row, (array, _) in zip(classifier.pixels(clip, found), samples, strict=True):
         assert np.array_equal(row, to_pixels(Image.fromarray(array)))
     assert found.names == theirs.classes
-    assert zeroshot.prompts(found) == [t.format(c=name) for name in theirs.classes for t in theirs.templates]
+    assert classifier.prompts(found) == [t.format(c=name) for name in theirs.classes for t in theirs.templates]
 
 
 def test_a_webdataset_is_embedded(tmp_path):
     clip = tiny_clip()
-    found = zeroshot.embed(clip, find(put_webdataset(tmp_path / "tars", SAMPLES), Split.TEST), COMPUTE)
+    found = classifier.embed(clip, find(put_webdataset(tmp_path / "tars", SAMPLES), Split.TEST), COMPUTE)
     for i, number in enumerate((3, 4, 5)):
         (tmp_path / "files" / str(i)).mkdir(parents=True)
         (tmp_path / "files" / str(i) / "0.png").write_bytes(png(number))
-    assert np.array_equal(found, zeroshot.embed(clip, find(tmp_path / "files", Split.TEST), COMPUTE))
+    assert np.array_equal(found, classifier.embed(clip, find(tmp_path / "files", Split.TEST), COMPUTE))
 
 
 def test_a_member_that_cannot_be_read_is_named(tmp_path):
     folder = put_webdataset(tmp_path, [*SAMPLES, {"png": b"not a picture", "cls": 0}])
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/test/0.tar/s0000003.png is no picture")):
-        zeroshot.embed(tiny_clip(), find(folder, Split.TEST), COMPUTE)
+        classifier.embed(tiny_clip(), find(folder, Split.TEST), COMPUTE)
 
 
 def test_a_number_without_a_name_is_named(tmp_path):

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline import files
 from pipeline.errors import InputError
-from pipeline.retrieval import vectors
-from pipeline.retrieval.vectors import Floats, Ids, Kind
+from pipeline.search import vectors
+from pipeline.search.vectors import Floats, Ids, Kind
 from pipeline.tables import ContractError
 
 ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])

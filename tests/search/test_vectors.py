@@ -6,8 +6,8 @@ import pytest
 from tiny_models import unit_rows
 
 from pipeline.errors import InputError
-from pipeline.retrieval import vectors
-from pipeline.retrieval.vectors import Kind
+from pipeline.search import vectors
+from pipeline.search.vectors import Kind
 
 N, D = 600, 32
 EXACT = Kind()

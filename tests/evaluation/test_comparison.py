@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline import zeroshot
-from pipeline.evaluation import DIRECTIONS, Embedded, add_zeroshot, compare
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare
+from pipeline.zeroshot import classifier
+from pipeline.zeroshot.sets import ZeroshotSet
 
 OWNER = np.array([0, 0, 1, 2])
 AXES = np.eye(3, dtype=np.float32)
@@ -68,8 +68,8 @@ def embedded(classes):
     """Pictures and class weights under two models."""
     return {
         name: (
-            zeroshot.image_vectors(clip, zeroshot.pixels(clip, classes), COMPUTE),
-            zeroshot.class_weights(clip, classes, COMPUTE),
+            classifier.image_vectors(clip, classifier.pixels(clip, classes), COMPUTE),
+            classifier.class_weights(clip, classes, COMPUTE),
         )
         for name, clip in (("base", tiny_clip(0)), ("student", tiny_clip(1)))
     }
@@ -81,7 +81,7 @@ def test_zero_shot_figures_are_those_of_each_model(classes):
     add_zeroshot(metrics, models, classes)
     for name, (vectors, weights) in models.items():
         for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
-            wanted = zeroshot.accuracy(vectors, weights, classes, seen=seen)
+            wanted = classifier.accuracy(vectors, weights, classes, seen=seen)
             assert {k: v for k, v in metrics[name][part].items() if k != "retained"} == wanted
     assert "retained" not in metrics["base"]["zeroshot"]
 
@@ -91,7 +91,7 @@ def test_zero_shot_figures_are_those_of_each_model(classes):
 )
 def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypatch, base, student, retained):
     given = iter([{"top1": base}, {"top1": base / 2}, {"top1": student}, {"top1": student / 2}])
-    monkeypatch.setattr(zeroshot, "accuracy", lambda *_, **__: next(given))
+    monkeypatch.setattr(classifier, "accuracy", lambda *_, **__: next(given))
     metrics = {"base": {}, "student": {}}
     add_zeroshot(metrics, embedded(classes), classes)
     assert metrics["student"]["zeroshot"]["retained"] == pytest.approx(retained)

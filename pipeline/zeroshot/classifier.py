@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.zeroshot_sets import ZeroshotSet
+from pipeline.zeroshot.sets import ZeroshotSet
 
 
 def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""Search by text or picture: FAISS indexes bound to the model that made them, an engine, and a local page."""

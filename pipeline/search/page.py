@@ -1,0 +1,17 @@
+"""What a search has found, as a page that stands alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import files
+from pipeline.manifest import Manifest
+from pipeline.report.html import render
+from pipeline.report.pictures import thumbnails
+from pipeline.search.index import Hit
+
+
+def write(path: Path, query: str, hits: list[Hit], captions: dict[str, list[str]], manifest: Manifest) -> None:
+    """Write the pictures that a search found, in their order, as an HTML file with the pictures inside."""
+    found = thumbnails(manifest, {hit.key for hit in hits})
+    files.write_text(path, render("search.html.j2", query=query, hits=hits, captions=captions, thumbnails=found))
