@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -18,6 +20,21 @@ from pipeline.progress import track
 from pipeline.schema import MANIFEST, Split
 from pipeline.store import keys
 from pipeline.store.keys import Keys
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A kept sample's picture."""
+
+    manifest: Manifest
+    row: int
+
+    def read_bytes(self) -> bytes:
+        """As `Manifest.image`."""
+        return self.manifest.image(self.row)
+
+    def __str__(self) -> str:
+        return self.manifest.keys[self.row]
 
 
 class Manifest:
@@ -32,7 +49,12 @@ class Manifest:
         path = folder / "manifest.parquet"
         if not path.is_file():
             raise tables.ContractError(f"{path} does not exist; run: dvc repro curate")
-        table = pq.read_table(path)
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise tables.ContractError(
+                f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate"
+            ) from error
         if not table.schema.remove_metadata().equals(MANIFEST):
             raise tables.ContractError(f"{path}: found columns {table.schema.names}, expected {MANIFEST.names}")
         self.folder, self.splits = folder, splits
@@ -108,6 +130,11 @@ class Manifest:
             data = stream.read(length)
         self._check(row, data, path)
         return data
+
+    @cached_property
+    def pictures(self) -> Sequence[Kept]:
+        """Every sample's picture, to be read wherever it is wanted."""
+        return [Kept(self, row) for row in range(len(self))]
 
     def _shard(self, split: str, shard: int) -> Path:
         return self.folder / split / shards.name(shard)

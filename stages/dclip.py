@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
 from stages.compare import compare
+from stages.figures import interval, told
 from stages.measure import evaluate
 from stages.program import store, threads
 from stages.search import search, serve
@@ -43,16 +44,24 @@ def show(data: DataOption = Path("data")) -> None:
     table = RichTable(title=f"student ({recipe}) against base, test data", title_justify="left")
     for heading in ("", "base", "student", "difference", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for way, title in (("text_to_image", "text to image"), ("image_to_text", "image to text")):
-        for name in ("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r"):
-            change = metrics["difference"][way][name]
-            table.add_row(
-                f"{title} {name}", f"{metrics['base'][way][name]:.3f}", f"{metrics['student'][way][name]:.3f}",
-                f"{change['value']:+.3f}", f"{change['low']:+.3f} to {change['high']:+.3f}",
-            )  # fmt: skip
-        ranks = [metrics[model][way]["median_rank"] for model in ("base", "student")]
-        table.add_row(f"{title} median rank", *(f"{r:.0f}" for r in ranks), f"{ranks[1] - ranks[0]:+.0f}", "")
+    base, student, changes = (metrics[part] for part in ("base", "student", "difference"))
+    for way in ("text_to_image", "image_to_text"):
+        for name, change in changes[way].items():
+            row = (
+                told(name, base[way][name]),
+                told(name, student[way][name]),
+                f"{change['value']:+.3f}",
+                interval(change),
+            )
+            table.add_row(f"{way} {name}".replace("_", " "), *row)
+        for name in ("median_rank", "mean_rank"):
+            ranks = base[way][name], student[way][name]
+            shown = (told(name, rank) for rank in ranks)
+            table.add_row(f"{way} {name}".replace("_", " "), *shown, f"{ranks[1] - ranks[0]:+.1f}", "")
         table.add_section()
+    rsum = changes["rsum"]
+    table.add_row("rsum", told("", base["rsum"]), told("", student["rsum"]), f"{rsum['value']:+.3f}", interval(rsum))
+    table.add_section()
     for part, title in (("zeroshot", "zero-shot"), ("zeroshot_unseen", "zero-shot, unseen classes")):
         if part in metrics["student"]:
             before, after = metrics["base"][part]["top1"], metrics["student"][part]["top1"]

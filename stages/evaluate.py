@@ -40,7 +40,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     )
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     student, zeroshot_path = models["student"], Path(params.zeroshot.path)
-    compute = Compute(device, "float32", params.features.batch)
+    compute = Compute(device, "float32", params.features.batch, params.compute.workers)
     test = sets.read(zeroshot_path, Split.TEST)
     of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
     of_student = classifier.embed(student, test, compute)

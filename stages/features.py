@@ -29,7 +29,7 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     regions = Table(data / "regions/regions.arrow", REGIONS, **origin)
     spans = Table(data / "spans/spans.arrow", SPANS, **origin)
     model = towers.load(data / "models/clip", compute.device)
-    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch), store(), compute.workers)
+    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch, compute.workers), store())
     made_with = {"batch": p.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}

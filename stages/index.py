@@ -14,10 +14,7 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     With frozen text the captions' embeddings are read from the cache. The index is bound to the student's weights. It
     is exact; where `index.name` asks for an approximate one, that lies beside it for searches, with its recall.
     """
-    import numpy as np
-
-    from pipeline import images
-    from pipeline.clip import encode, towers
+    from pipeline.clip import encode, pictures, towers
     from pipeline.clip.encode import Compute
     from pipeline.manifest import Manifest
     from pipeline.search.index import RetrievalIndex
@@ -27,17 +24,15 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     threads(params)
     manifest = Manifest(data / "curate", (Split.TEST,))
     student = towers.load(data / "student", params.compute.device)
-    compute = Compute(params.compute.device, "float32", params.features.batch)
-    to_pixels = student.pixels()
-    rows = (to_pixels(images.decode(picture)) for _, picture in manifest.images("embed test pictures"))
-    image_vectors = [encode.images(student, batch, compute).numpy() for batch in encode.batches(rows, compute.batch)]
+    compute = Compute(params.compute.device, "float32", params.features.batch, params.compute.workers)
+    image_vectors = pictures.embed(student, manifest.pictures, compute, "embed test pictures").numpy()
     if params.student.text == "frozen":
         origin = {"manifest": manifest.fingerprint}
         caption_vectors = Table(data / "features/captions.arrow", **origin).of(manifest.keys)
     else:
         caption_vectors = encode.texts(student, [t for ts in manifest.captions for t in ts], compute).numpy()
     made = RetrievalIndex.of(
-        np.concatenate(image_vectors), caption_vectors, manifest.keys, manifest.captions, weights=student.weights,
+        image_vectors, caption_vectors, manifest.keys, manifest.captions, weights=student.weights,
         manifest=manifest.fingerprint, kind=Kind(**params.index.model_dump()),
     )  # fmt: skip
     made.save(data / "index/faiss")

@@ -13,15 +13,16 @@ from rich.table import Table as RichTable
 
 from pipeline import files
 from pipeline.errors import InputError
+from stages.figures import interval, told
 
 
 def evaluate(
     model: Annotated[
         str, typer.Option(help="student, base, an open_clip local directory, or NAME:PRETRAINED.")
     ] = "student",
-    dataset: Annotated[
+    data: Annotated[
         Path | None,
-        typer.Option("--on", help="Curated shards, or a folder with Karpathy's dataset_{coco,flickr30k}.json."),
+        typer.Option(help="Curated shards, or a folder with Karpathy's dataset_{coco,flickr30k}.json."),
     ] = None,
     zeroshot: Annotated[
         Path | None, typer.Option(help="Pictures by class: ImageFolder, WebDataset, or as zeroshot.path.")
@@ -31,13 +32,14 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     batch: Annotated[int, typer.Option(min=1, help="Pictures or captions of a forward.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode pictures.")] = 2,
     samples: Annotated[int, typer.Option(min=1, help="Of the bootstrap.")] = 2000,
     out: Annotated[Path | None, typer.Option(help="Also write all figures to this JSON file.")] = None,
-    data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
+    stages: Annotated[Path, typer.Option(help="Folder of the stages, with student and base.")] = Path("data"),
 ) -> None:
     """Measure retrieval, zero-shot accuracy, or both, of any CLIP model on any data.
 
-    Without --on and --zeroshot it is retrieval on the test split in data/curate.
+    Without --data and --zeroshot it is retrieval on the pipeline's own test split, in data/curate.
     """
     from pipeline.clip.encode import DTYPES, Compute
     from pipeline.evaluation import measurement
@@ -47,14 +49,14 @@ def evaluate(
         raise InputError(f"--split is {split!r}; expected val or test")
     if dtype not in DTYPES:
         raise InputError(f"--dtype is {dtype!r}; expected {', '.join(DTYPES)}")
-    compute = Compute(device, dtype, batch)
-    if dataset is None and zeroshot is None:
-        dataset = data / "curate"
-    names = {"model": model} | ({"against": against} if against else {})
-    models = {role: measurement.load(name, data, device) for role, name in names.items()}
+    compute = Compute(device, dtype, batch, workers)
+    if data is None and zeroshot is None:
+        data = stages / "curate"
+    names = {"model": model} | ({} if against is None else {"against": against})
+    models = {role: measurement.load(name, stages, device) for role, name in names.items()}
     found: dict[str, Any] = {"models": names}
-    if dataset is not None:
-        found["retrieval"] = measurement.retrieval(models, dataset, Split(split), compute, samples=samples)
+    if data is not None:
+        found["retrieval"] = measurement.retrieval(models, data, Split(split), compute, samples=samples)
     if zeroshot is not None:
         found["zeroshot"] = measurement.classification(models, zeroshot, Split(split), compute)
     if out:
@@ -64,30 +66,29 @@ def evaluate(
 
 def _show(found: dict[str, Any]) -> None:
     names = found["models"]
-    shown = {role: escape(name) for role, name in names.items()}
-    table = RichTable(title=" against ".join(shown.values()), title_justify="left")
-    for heading in ("", *shown.values(), *(("difference", "95 % interval") if len(names) > 1 else ())):
+    both = "against" in names
+    title = ", ".join(f"{role}: {escape(name)}" for role, name in names.items())
+    table = RichTable(title=title, title_justify="left")
+    for heading in ("", "model", *(("against", "difference", "95 % interval") if both else ())):
         table.add_column(heading, justify="left" if not heading else "right")
-    for part, figures in found.get("retrieval", {}).get("model", {}).items():
+
+    def add(title: str, figures: dict[str, Any], of_other: dict[str, Any], changes: dict[str, Any]) -> None:
         for name, value in figures.items():
-            row = [f"{part.replace('_', ' ')} {name.replace('_', ' ')}", _told(value)]
-            if "against" in names:
-                row.append(_told(found["retrieval"]["against"][part][name]))
-                change = found["retrieval"]["difference"].get(part, {}).get(name)
-                row += (
-                    [f"{change['value']:+.3f}", f"{change['low']:+.3f} to {change['high']:+.3f}"]
-                    if change
-                    else ["", ""]
-                )
+            row = [f"{title} {name}".replace("_", " ").strip(), told(name, value)]
+            if both:
+                change = changes.get(name)
+                row += [told(name, of_other[name])] if name in of_other else [""]
+                row += [f"{change['value']:+.3f}", interval(change)] if change else ["", ""]
             table.add_row(*row)
         table.add_section()
-    for name, value in found.get("zeroshot", {}).get("model", {}).items():
-        row = [f"zero-shot {name.replace('_', ' ')}", _told(value)]
-        if "against" in names:
-            row += [_told(found["zeroshot"]["against"].get(name, "")), "", ""]
-        table.add_row(*row)
+
+    measured = found.get("retrieval", {})
+    model, other, changes = (measured.get(part, {}) for part in ("model", "against", "difference"))
+    for part, figures in model.items():
+        if isinstance(figures, dict):
+            add(part, figures, other.get(part, {}), changes.get(part, {}))
+    if model:
+        add("", {"rsum": model["rsum"]}, other, changes)
+    if zeroshot := found.get("zeroshot"):
+        add("zero-shot", zeroshot["model"], zeroshot.get("against", {}), {})
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _told(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -36,11 +36,10 @@ class CachedClip:
         clip: the model.
         compute: where and how it runs.
         root: the feature store's folder.
-        workers: threads that decode pictures while the model computes.
     """
 
-    def __init__(self, clip: Clip, compute: Compute, root: Path, workers: int = 1) -> None:
-        self.clip, self.compute, self.root, self.workers = clip, compute, root, workers
+    def __init__(self, clip: Clip, compute: Compute, root: Path) -> None:
+        self.clip, self.compute, self.root = clip, compute, root
         self.weights = clip.weights
         self._vector = pa.list_(pa.float16(), clip.dimension)
 
@@ -105,7 +104,7 @@ class CachedClip:
 
         pixels_of = ahead(
             decoded, zip(lacking, read(lacking), strict=True),
-            threads=self.workers, depth=self.compute.batch + self.workers,
+            threads=self.compute.workers, depth=self.compute.batch + self.compute.workers,
         )  # fmt: skip
         with self.pictures.writing() as writer:
             for batch in encode.batches(zip(lacking, pixels_of, strict=True), self.compute.batch):

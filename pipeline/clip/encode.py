@@ -34,11 +34,13 @@ class Compute:
         device: a torch device, such as `cpu` or `cuda`.
         dtype: `float32`, or the dtype of torch's autocast.
         batch: rows of every forward.
+        workers: threads that decode pictures while the model computes; results do not depend on them.
     """
 
     device: str
     dtype: str
     batch: int
+    workers: int = 1
 
     def autocast(self) -> torch.autocast:
         """The context a forward runs in."""

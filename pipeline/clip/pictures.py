@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import images
+from pipeline.ahead import ahead
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
 from pipeline.progress import track
+
+_AHEAD = 64
+"""Pictures decoded ahead, besides one a thread."""
 
 
 class Picture(Protocol):
@@ -25,21 +29,30 @@ class Picture(Protocol):
         """Its bytes."""
 
 
-def pixels(clip: Clip, paths: Sequence[Picture], what: str) -> Iterator[NDArray[np.uint8]]:
+def pixels(clip: Clip, pictures: Sequence[Picture], what: str, workers: int = 1) -> Iterator[NDArray[np.uint8]]:
     """Decode every picture for the tower, uint8 [3, side, side] each.
+
+    Args:
+        clip: whose image tower is to read them.
+        pictures: whatever has bytes, and a name as a string.
+        what: for the progress line.
+        workers: threads that decode, a few pictures ahead of whoever takes them.
 
     Raises:
         InputError: a file is no picture.
     """
     to_pixels = clip.pixels()
-    for path in track(paths, what, unit="images"):
+
+    def decoded(picture: Picture) -> NDArray[np.uint8]:
         try:
-            yield to_pixels(images.decode(path.read_bytes()))
+            return to_pixels(images.decode(picture.read_bytes()))
         except images.UnreadableImage as error:
-            raise InputError(f"{path} is no picture ({error}); take it out or replace it") from error
+            raise InputError(f"{picture} is no picture ({error}); take it out or replace it") from error
+
+    yield from ahead(decoded, track(pictures, what, unit="images"), threads=workers, depth=_AHEAD + workers)
 
 
-def embed(clip: Clip, paths: Sequence[Picture], compute: Compute, what: str) -> Tensor:
-    """Unit float32 [n, d] of every picture, a batch in memory at a time."""
-    rows = pixels(clip, paths, what)
+def embed(clip: Clip, pictures: Sequence[Picture], compute: Compute, what: str) -> Tensor:
+    """Unit float32 [n, d] of every picture; a batch is in memory, and what `compute.workers` decode ahead."""
+    rows = pixels(clip, pictures, what, compute.workers)
     return torch.cat([encode.images(clip, batch, compute) for batch in encode.batches(rows, compute.batch)])

@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.retrieval.bootstrap import paired_intervals
-from pipeline.retrieval.metrics import evaluate, summarise
+from pipeline.retrieval.bootstrap import drawn_means, interval
+from pipeline.retrieval.metrics import KS, evaluate, summarise
 from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import ZeroshotSet
 
 DIRECTIONS = ("text_to_image", "image_to_text")
+PerQuery = Mapping[str, Mapping[str, NDArray[np.float64]]]
+"""Figures of every query of both directions, as from `metrics.evaluate`."""
+
+_RECALLS = tuple(f"recall@{k}" for k in KS)
 
 
 @dataclass
@@ -39,6 +43,34 @@ class Comparison:
     ranks: dict[str, dict[str, NDArray[np.int64]]]
 
 
+def summary(found: PerQuery) -> dict[str, Any]:
+    """`metrics.summarise` of each direction, and `rsum`, the sum of the six recalls."""
+    of_ways: dict[str, Any] = {way: summarise(found[way]) for way in DIRECTIONS}
+    return of_ways | {"rsum": sum(of_ways[way][name] for way in DIRECTIONS for name in _RECALLS)}
+
+
+def difference(base: PerQuery, other: PerQuery, owner: NDArray[np.int64], *, samples: int, seed: int) -> dict[str, Any]:
+    """What `other` has more, of every figure of `summary` but ranks: `value`, and `low` to `high`, as of `interval`.
+
+    Args:
+        base: of one model.
+        other: of another one, on the same data.
+        owner: int64 [captions], the picture of each caption.
+        samples: bootstrap samples; each draws pictures, the same for all figures of both directions.
+        seed: of the bootstrap.
+    """
+    found: dict[str, Any] = {}
+    value, sums = 0.0, np.zeros(samples)
+    for way in DIRECTIONS:
+        rows = {name: other[way][name] - own for name, own in base[way].items() if name != "rank"}
+        image = owner if way == "text_to_image" else np.arange(len(rows["mrr"]))
+        means = drawn_means(rows, image, samples=samples, seed=seed)
+        found[way] = {name: interval(own.mean(), means[name]) for name, own in rows.items()}
+        value += sum(found[way][name]["value"] for name in _RECALLS)
+        sums += sum(means[name] for name in _RECALLS)
+    return found | {"rsum": interval(value, sums)}
+
+
 def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samples: int, seed: int) -> Comparison:
     """Retrieval of both models and the paired difference with its bootstrap interval over images.
 
@@ -49,30 +81,14 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
         samples: bootstrap samples.
         seed: of the bootstrap.
     """
-    of_base = evaluate(base.images, base.captions, owner)
-    of_student = evaluate(student.images, student.captions, owner)
-    query_image = {"text_to_image": owner, "image_to_text": np.arange(len(base.images))}
-    difference = {
-        way: paired_intervals(
-            {name: values for name, values in of_base[way].items() if name != "rank"},
-            of_student[way],
-            query_image[way],
-            samples=samples,
-            seed=seed,
-        )
-        for way in DIRECTIONS
+    models = {"base": base, "student": student}
+    found = {name: evaluate(model.images, model.captions, owner) for name, model in models.items()}
+    metrics = {name: summary(of_model) for name, of_model in found.items()}
+    metrics["difference"] = difference(found["base"], found["student"], owner, samples=samples, seed=seed)
+    ranks = {
+        name: {way: of_model[way]["rank"].astype(np.int64) for way in DIRECTIONS} for name, of_model in found.items()
     }
-    return Comparison(
-        {
-            "base": {way: summarise(of_base[way]) for way in DIRECTIONS},
-            "student": {way: summarise(of_student[way]) for way in DIRECTIONS},
-            "difference": difference,
-        },
-        {
-            model: {way: of_model[way]["rank"].astype(np.int64) for way in DIRECTIONS}
-            for model, of_model in (("base", of_base), ("student", of_student))
-        },
-    )  # fmt: skip
+    return Comparison(metrics, ranks)
 
 
 def add_zeroshot(metrics: dict[str, Any], embedded: Mapping[str, tuple[Tensor, Tensor]], classes: ZeroshotSet) -> None:

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from pipeline import images
-from pipeline.clip import encode, towers
+from pipeline.clip import encode, pictures, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-from pipeline.evaluation.comparison import DIRECTIONS
+from pipeline.evaluation.comparison import difference, summary
 from pipeline.retrieval import datasets
-from pipeline.retrieval.bootstrap import paired_intervals
 from pipeline.retrieval.datasets import FOLD, RetrievalData
-from pipeline.retrieval.metrics import KS, evaluate, folds, summarise
+from pipeline.retrieval.metrics import evaluate, folds
 from pipeline.schema import Split
 from pipeline.zeroshot import classifier, sets
 
@@ -69,47 +68,28 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
         samples: of the bootstrap.
 
     Returns:
-        by model `text_to_image` and `image_to_text` as `metrics.summarise` has them, `rsum` (the sum of the six
-        recalls) and, of COCO's 5,000 pictures, `text_to_image_1k` and `image_to_text_1k`, the mean of five folds; under
-        `difference` what `model` has more than `against`, with intervals; `pictures` and `captions`, how many.
+        by model what `comparison.summary` has and, of COCO's 5,000 pictures, `text_to_image_1k` and
+        `image_to_text_1k`, the mean of five folds; under `difference` what `comparison.difference` has of `model` over
+        `against`; `pictures` and `captions`, how many.
     """
     data = datasets.read(path, split)
     owner = data.owner
     found: dict[str, Any] = {"pictures": len(data.keys), "captions": len(owner)}
     per_query = {}
     for role, clip in models.items():
-        pictures, captions = _embedded(clip, data, compute)
-        per_query[role] = evaluate(pictures, captions, owner)
-        of_model: dict[str, Any] = {way: summarise(per_query[role][way]) for way in DIRECTIONS}
-        of_model["both"] = {"rsum": sum(of_model[way][f"recall@{k}"] for way in DIRECTIONS for k in KS)}
+        shown, captions = _embedded(clip, data, compute)
+        per_query[role] = evaluate(shown, captions, owner)
+        found[role] = summary(per_query[role])
         if len(data.keys) == COCO:
-            in_folds = folds(pictures, captions, owner, FOLD)
-            of_model |= {f"{way}_1k": in_folds[way] for way in DIRECTIONS}
-        found[role] = of_model
+            found[role] |= {f"{way}_1k": of_way for way, of_way in folds(shown, captions, owner, FOLD).items()}
     if "against" in models:
-        images_of = {"text_to_image": owner, "image_to_text": np.arange(len(data.keys))}
-        found["difference"] = {
-            way: paired_intervals(
-                {name: rows for name, rows in per_query["against"][way].items() if name != "rank"},
-                per_query["model"][way], images_of[way], samples=samples, seed=0,
-            )
-            for way in DIRECTIONS
-        }  # fmt: skip
+        found["difference"] = difference(per_query["against"], per_query["model"], owner, samples=samples, seed=0)
     return found
 
 
-def _embedded(clip: Clip, data: RetrievalData, compute: Compute) -> tuple[Any, Any]:
-    to_pixels = clip.pixels()
-    rows = (to_pixels(_decoded(key, picture)) for key, picture in zip(data.keys, data.pictures(), strict=True))
-    pictures = [encode.images(clip, part, compute).numpy() for part in encode.batches(rows, compute.batch)]
-    return np.concatenate(pictures), encode.texts(clip, data.captions, compute).numpy()
-
-
-def _decoded(key: str, data: bytes) -> Any:
-    try:
-        return images.decode(data)
-    except images.UnreadableImage as error:
-        raise InputError(f"{key} is no picture ({error}); download it again") from error
+def _embedded(clip: Clip, data: RetrievalData, compute: Compute) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    shown = pictures.embed(clip, data.pictures, compute, "embed pictures").numpy()
+    return shown, encode.texts(clip, data.captions, compute).numpy()
 
 
 def classification(models: Models, path: Path, split: Split, compute: Compute) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class TestData:
         self.captions = Table(data / "features/captions.arrow", **origin).of(self.manifest.keys).astype(np.float32)
         self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
-        self.class_pixels = classifier.pixels(base, self.classes)
+        self.class_pixels = classifier.pixels(base, self.classes, compute.workers)
         of_classes = classes.read(data / "features/zeroshot", zeroshot_path, self.classes, weights=base.weights)
         self.class_weights = of_classes[1]
         pictures = Table(data / "features/images.arrow", **origin).of(self.manifest.keys).astype(np.float32)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images
-from pipeline.clip import encode
+from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.concepts.tables import LABELS, read_labels
@@ -72,11 +71,7 @@ class Material:
         """The test pictures under a model, unit float32 [p, d]; the base's are read from the cache."""
         if clip.weights == self._base:
             return self._of_base("images.arrow").of(self._test.keys).astype(np.float32)
-        to_pixels = clip.pixels()
-        rows = (to_pixels(images.decode(data)) for _, data in self._test.images("embed test pictures"))
-        return np.concatenate(
-            [encode.images(clip, part, compute).numpy() for part in encode.batches(rows, compute.batch)]
-        )
+        return pictures.embed(clip, self._test.pictures, compute, "embed test pictures").numpy()
 
     @cached_property
     def _concepts(self) -> Table:

@@ -14,35 +14,32 @@ _CELLS = 4_000_000
 """Counts of draws in memory at a time, 32 MB."""
 
 
-def paired_intervals(
-    base: Mapping[str, Floats], other: Mapping[str, Floats], image: NDArray[np.int64], *, samples: int, seed: int
-) -> dict[str, Interval]:
-    """95 % percentile intervals of mean(other - base) of several figures, images drawn with replacement.
+def drawn_means(
+    figures: Mapping[str, Floats], image: NDArray[np.int64], *, samples: int, seed: int
+) -> dict[str, Floats]:
+    """Means of figures over queries whose images are drawn with replacement, float64 [samples] of each.
 
-    The queries of an image stay together: each draw weighs every query by how often its image was drawn. All figures
-    see the same draws.
+    The queries of an image stay together: each draw weighs every query by how often its image was drawn. As many
+    images, samples and the same seed give the same draws, of whatever figures and queries.
 
     Args:
-        base: by figure float64 [queries].
-        other: likewise, the same figures of the same queries.
+        figures: by name float64 [queries].
         image: int64 [queries], the image of each.
         samples: bootstrap samples.
         seed: of the draws.
-
-    Returns:
-        by figure `value` (the plain difference of means), `low`, `high`.
     """
-    differences = {name: other[name] - values for name, values in base.items()}
     sizes = np.bincount(image).astype(np.float64)
     present = sizes > 0
-    sums = np.stack([np.bincount(image, weights=values)[present] for values in differences.values()], axis=1)
+    sums = np.stack([np.bincount(image, weights=values)[present] for values in figures.values()], axis=1)
     sizes = sizes[present]
     means = np.concatenate([drawn @ sums / (drawn @ sizes)[:, None] for drawn in _drawn(len(sizes), samples, seed)])
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return {
-        name: {"value": float(values.mean()), "low": float(low[i]), "high": float(high[i])}
-        for i, (name, values) in enumerate(differences.items())
-    }
+    return dict(zip(figures, means.T, strict=True))
+
+
+def interval(value: float, means: Floats) -> Interval:
+    """`value`, and the 95 % percentile interval, `low` to `high`, of its means over the draws."""
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def _drawn(images: int, samples: int, seed: int) -> Iterator[Floats]:
@@ -70,8 +67,8 @@ def paired_interval(base: Floats, other: Floats, image: NDArray[np.int64], *, sa
     difference = np.atleast_2d(other - base)
     runs = len(difference)
     if runs == 1:
-        nothing = {"": np.zeros_like(difference[0])}
-        return paired_intervals(nothing, {"": difference[0]}, image, samples=samples, seed=seed)[""]
+        means = drawn_means({"": difference[0]}, image, samples=samples, seed=seed)[""]
+        return interval(float(difference.mean()), means)
     sizes = np.bincount(image).astype(np.float64)
     present = sizes > 0
     sums = np.stack([np.bincount(image, weights=run)[present] for run in difference], axis=1)
@@ -80,5 +77,4 @@ def paired_interval(base: Floats, other: Floats, image: NDArray[np.int64], *, sa
     drawn_sums = [(drawn @ sums, drawn @ sizes) for drawn in _drawn(len(sizes), samples, seed)]
     of_images, weight = np.concatenate([s for s, _ in drawn_sums]), np.concatenate([w for _, w in drawn_sums])
     means = (of_images * of_runs).sum(axis=1) / (runs * weight)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"value": float(difference.mean()), "low": float(low), "high": float(high)}
+    return interval(float(difference.mean()), means)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clip.pictures import Picture
 from pipeline.errors import InputError
 from pipeline.manifest import Manifest
-from pipeline.progress import track
 from pipeline.schema import Split
 from pipeline.sources import flickr30k, karpathy, mscoco
 
@@ -31,12 +31,12 @@ class RetrievalData:
     Attributes:
         keys: of the pictures.
         texts: the captions of each, one or more.
-        pictures: every picture's file as bytes, in this order.
+        pictures: every picture's file, in this order.
     """
 
     keys: list[str]
     texts: list[list[str]]
-    pictures: Callable[[], Iterator[bytes]]
+    pictures: Sequence[Picture]
 
     @property
     def captions(self) -> list[str]:
@@ -76,12 +76,7 @@ def _curated(folder: Path, split: Split) -> RetrievalData:
     manifest = Manifest(folder, (split,))
     if not len(manifest):
         raise NoRetrievalData(f"{folder} has no {split} pictures")
-
-    def pictures() -> Iterator[bytes]:
-        for _, data in manifest.images(f"{split} pictures"):
-            yield data
-
-    return RetrievalData(manifest.keys, manifest.captions, pictures)
+    return RetrievalData(manifest.keys, manifest.captions, manifest.pictures)
 
 
 def _karpathy(file: Path, split: Split, locate: Callable[[Path, dict[str, Any]], Path]) -> RetrievalData:
@@ -103,12 +98,7 @@ def _karpathy(file: Path, split: Split, locate: Callable[[Path, dict[str, Any]],
         )
     if bare := next((path for path, own in zip(paths, texts, strict=True) if not own), None):
         raise NoRetrievalData(f"{file} has no caption of {bare.name}")
-    return RetrievalData([path.stem for path in paths], texts, lambda: _files(paths, split))
-
-
-def _files(paths: Sequence[Path], split: Split) -> Iterator[bytes]:
-    for path in track(paths, f"{split} pictures", unit="images"):
-        yield path.read_bytes()
+    return RetrievalData([path.stem for path in paths], texts, paths)
 
 
 def _text(raw: Any) -> str:

@@ -144,8 +144,9 @@ class Inputs:
             compute: how the student's towers run.
         """
         shown = sets.read(zeroshot_path, Split.VAL)
+        pairs = self._pairs(Manifest(self.data / "curate", (Split.VAL,)))
         return Validator(
-            self._pairs(Manifest(self.data / "curate", (Split.VAL,))), shown, classifier.pixels(self.student, shown),
+            pairs, shown, classifier.pixels(self.student, shown, self.threads),
             *classes.read(self.data / "features/zeroshot", zeroshot_path, shown, weights=self.weights),
             self.train_text, compute,
         )  # fmt: skip

@@ -14,9 +14,9 @@ from pipeline.clip.towers import Clip
 from pipeline.zeroshot.sets import ZeroshotSet
 
 
-def pixels(clip: Clip, data: ZeroshotSet) -> NDArray[np.uint8]:
-    """Decode every picture for the tower, uint8 [n, 3, side, side]."""
-    return np.stack(list(pictures.pixels(clip, data.paths, "zero-shot")))
+def pixels(clip: Clip, data: ZeroshotSet, workers: int = 1) -> NDArray[np.uint8]:
+    """Decode every picture for the tower by some threads, uint8 [n, 3, side, side]."""
+    return np.stack(list(pictures.pixels(clip, data.paths, "zero-shot", workers)))
 
 
 def embed(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare
+from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare, difference
 from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import ZeroshotSet
 
@@ -34,6 +34,7 @@ def test_every_figure_stands_on_both_sides_and_has_an_interval():
     for way in DIRECTIONS:
         for model in ("base", "student"):
             assert set(metrics[model][way]) == figures | {"median_rank", "mean_rank"}
+            assert set(metrics[model]) == {*DIRECTIONS, "rsum"}
         assert set(metrics["difference"][way]) == figures
         for name, change in metrics["difference"][way].items():
             assert change["low"] <= change["value"] <= change["high"]
@@ -42,7 +43,29 @@ def test_every_figure_stands_on_both_sides_and_has_an_interval():
 
 def test_a_model_does_not_differ_from_itself():
     difference = compare(BASE, BASE, OWNER, samples=50, seed=1).metrics["difference"]
+    assert difference.pop("rsum") == {"value": 0, "low": 0, "high": 0}
     assert all(change == {"value": 0, "low": 0, "high": 0} for way in difference.values() for change in way.values())
+
+
+def test_rsum_by_hand():
+    # Text to image the base has 2 of 4 captions at rank 1 and all among 5 and 10; image to text all three at rank 1.
+    metrics = compare(BASE, PERFECT, OWNER, samples=200, seed=1).metrics
+    assert (metrics["base"]["rsum"], metrics["student"]["rsum"]) == (5.5, 6)
+    change = metrics["difference"]["rsum"]
+    assert change["value"] == 0.5
+    assert (change["low"], change["high"]) == (0, 1), "as recall@1 of the captions, the only figure that differs"
+
+
+def test_the_interval_of_rsum_draws_the_same_pictures_both_ways():
+    # What is gained one way is lost the other, picture by picture: with draws of their own the sum would vary.
+    gain = np.array([1.0, 0, 1, 0, 0, 1, 1, 0])
+    zero = np.zeros(8)
+    names = ("recall@1", "recall@5", "recall@10", "mrr")
+    base = {way: dict.fromkeys((*names, "rank"), zero) for way in DIRECTIONS}
+    other = {"text_to_image": dict.fromkeys(names, gain), "image_to_text": dict.fromkeys(names, -gain)}
+    found = difference(base, other, np.arange(8), samples=300, seed=2)
+    assert found["text_to_image"]["recall@1"]["low"] < found["text_to_image"]["recall@1"]["high"]
+    assert found["rsum"] == pytest.approx({"value": 0, "low": 0, "high": 0}, abs=1e-12)
 
 
 def test_the_bootstrap_is_seeded():

@@ -31,14 +31,15 @@ def digests(folder):
 def test_metrics_have_every_figure_of_the_contract(world):
     data, _ = world
     metrics = json.loads((data / "evaluate/metrics.json").read_text())
-    names = {"recall@1", "recall@5", "recall@10", "median_rank", "mrr", "map", "map@r"}
+    names = {"recall@1", "recall@5", "recall@10", "median_rank", "mean_rank", "mrr", "map", "map@r"}
     for model in ("base", "student"):
         for way in ("text_to_image", "image_to_text"):
             assert names <= metrics[model][way].keys()
         for part in ("zeroshot", "zeroshot_unseen"):
             assert {"top1", "top5"} <= metrics[model][part].keys()
+        assert 0 < metrics[model]["rsum"] < 6
     for way in ("text_to_image", "image_to_text"):
-        for name in names - {"median_rank"}:
+        for name in names - {"median_rank", "mean_rank"}:
             interval = metrics["difference"][way][name]
             assert interval["low"] <= interval["value"] <= interval["high"]
             before, after = metrics["base"][way][name], metrics["student"][way][name]

@@ -72,9 +72,12 @@ def results(folder, **student):
     ways = ("text_to_image", "image_to_text")
     change = {"value": 0.125, "low": -0.0625, "high": 0.3125}
     metrics = {
-        "base": {way: {**figures, "median_rank": 7.0} for way in ways} | {"zeroshot": {"top1": 0.5}},
-        "student": {way: {**figures, "recall@1": 0.375, "median_rank": 4.0} for way in ways} | student,
-        "difference": {way: dict.fromkeys(figures, change) for way in ways},
+        "base": {way: {**figures, "median_rank": 7.0, "mean_rank": 9.25} for way in ways}
+        | {"rsum": 3.0, "zeroshot": {"top1": 0.5}},
+        "student": {way: {**figures, "recall@1": 0.375, "median_rank": 4.0, "mean_rank": 7.0} for way in ways}
+        | {"rsum": 3.25, **student},
+        "difference": {way: dict.fromkeys(figures, change) for way in ways}
+        | {"rsum": {"value": 0.25, "low": 0.125, "high": 0.5}},
     }
     for stage, content in (("evaluate", metrics), ("student", {"recipe": "dclip_clean"})):
         (folder / stage).mkdir(parents=True)
@@ -93,7 +96,9 @@ def test_show_prints_both_models_the_difference_and_its_interval(program, tmp_pa
     lines = [" ".join(line.replace("│", " ").split()) for line in out.splitlines()]
     for way in ("text to image", "image to text"):
         assert f"{way} recall@1 0.250 0.375 +0.125 -0.062 to +0.312" in lines
-        assert f"{way} median rank 7 4 -3" in lines
+        assert f"{way} median rank 7 4 -3.0" in lines
+        assert f"{way} mean rank 9.2 7 -2.2" in lines
+    assert "rsum 3.000 3.250 +0.250 +0.125 to +0.500" in lines
     assert "zero-shot top-1 0.500 0.450 -0.050 0.900 retained" in lines
     assert "unseen" not in out
 
