@@ -51,7 +51,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     out = data / "evaluate"
     plots.write_recall(out / "recall.csv", result.metrics)
     page.write(
-        out / "report/index.html", result, manifest, found,
+        out / "report/index.html", result, base, manifest, found,
         Table(data / "regions/test_boxes.arrow", BOXES, manifest=manifest.fingerprint), data, params,
     )  # fmt: skip
     if params.concepts.enabled:

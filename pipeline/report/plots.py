@@ -18,6 +18,8 @@ from pipeline.retrieval.metrics import KS
 MOST_K = 50
 """Of the recall curves."""
 COLOURS = {"base": "#8a93a6", "student": "#2f6fde"}
+_SIZE = (3.3, 2.3)
+"""Inches of a plot: three beside each other on a desk, one on a phone."""
 
 
 def write_recall(path: Path, metrics: dict[str, Any]) -> None:
@@ -41,33 +43,39 @@ def read_history(path: Path) -> dict[str, list[float]]:
     return {name: values for name, values in columns.items() if any(v == v for v in values)}
 
 
-def recall_bars(metrics: dict[str, Any]) -> str:
-    """Recall@K of base and student both ways, as SVG."""
+def recall_bars(metrics: dict[str, Any]) -> list[str]:
+    """Recall@K of base and student, an SVG for each direction."""
+    return [_recall_bars(metrics, way) for way in DIRECTIONS]
+
+
+def _recall_bars(metrics: dict[str, Any], way: str) -> str:
     with svg.style() as plt:
-        figure, axes = plt.subplots(1, 2, figsize=(7, 2.4), sharey=True)
-        for axis, way in zip(axes, DIRECTIONS, strict=True):
-            for offset, (model, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
-                values = [metrics[model][way][f"recall@{k}"] for k in KS]
-                bars = axis.bar([i + offset for i in range(len(KS))], values, 0.38, color=colour, label=model)
-                axis.bar_label(bars, fmt="%.2f", fontsize=7, color=svg.GREY)
-            axis.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
-            axis.set_title(way.replace("_", " "), fontsize=9)
-        axes[0].legend(frameon=False)
+        figure, axis = plt.subplots(figsize=_SIZE)
+        for offset, (model, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
+            values = [metrics[model][way][f"recall@{k}"] for k in KS]
+            bars = axis.bar([i + offset for i in range(len(KS))], values, 0.38, color=colour, label=model)
+            axis.bar_label(bars, fmt="%.2f", fontsize=7, color=svg.GREY)
+        axis.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
+        axis.set_title(f"recall, {way.replace('_', ' ')}", fontsize=9)
+        axis.legend(frameon=False, fontsize=7)
         return svg.text(figure)
 
 
-def recall_curves(ranks: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> str:
-    """Recall@K of both models over K both ways, as SVG; `ranks` are of every query's best match."""
+def recall_curves(ranks: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> list[str]:
+    """Recall@K of both models over K, an SVG for each direction; `ranks` are of every query's best match."""
+    return [_recall_curves({model: of_model[way] for model, of_model in ranks.items()}, way) for way in DIRECTIONS]
+
+
+def _recall_curves(ranks: Mapping[str, NDArray[np.int64]], way: str) -> str:
     with svg.style() as plt:
-        figure, axes = plt.subplots(1, 2, figsize=(7, 2.4), sharey=True)
-        for axis, way in zip(axes, DIRECTIONS, strict=True):
-            for model, colour in COLOURS.items():
-                counts = np.bincount(ranks[model][way], minlength=MOST_K + 1)[1 : MOST_K + 1]
-                axis.plot(range(1, MOST_K + 1), np.cumsum(counts) / len(ranks[model][way]), color=colour, label=model)
-            axis.set_xlabel("K")
-            axis.set_ylim(0, 1)
-            axis.set_title(f"recall@K, {way.replace('_', ' ')}", fontsize=9)
-        axes[0].legend(frameon=False)
+        figure, axis = plt.subplots(figsize=_SIZE)
+        for model, colour in COLOURS.items():
+            counts = np.bincount(ranks[model], minlength=MOST_K + 1)[1 : MOST_K + 1]
+            axis.plot(range(1, MOST_K + 1), np.cumsum(counts) / len(ranks[model]), color=colour, label=model)
+        axis.set_xlabel("K")
+        axis.set_ylim(0, 1)
+        axis.set_title(f"recall@K, {way.replace('_', ' ')}", fontsize=9)
+        axis.legend(frameon=False, fontsize=7)
         return svg.text(figure)
 
 
@@ -80,7 +88,7 @@ def trade_off(interpolation: dict[str, list[float]], chosen: float) -> str:
     recall = np.array(interpolation["val_text_to_image_recall@1"])
     alphas = interpolation["alpha"]
     with svg.style() as plt:
-        figure, axis = plt.subplots(figsize=(3.4, 2.4))
+        figure, axis = plt.subplots(figsize=_SIZE)
         axis.plot(kept, recall, marker=".", color=COLOURS["student"], zorder=1)
         axis.scatter(kept[:1], recall[:1], color=COLOURS["base"], zorder=2, label="base")
         at = int(np.argmin(np.abs(np.array(alphas) - chosen)))
@@ -98,7 +106,7 @@ def curves(history: dict[str, list[float]], names: list[str], title: str, x: str
     if not present:
         return ""
     with svg.style() as plt:
-        figure, axis = plt.subplots(figsize=(3.4, 2.2))
+        figure, axis = plt.subplots(figsize=_SIZE)
         for name in present:
             axis.plot(history[x], history[name], marker=".", label=name.removeprefix("val_").replace("_", " "))
         axis.set_xlabel(x)

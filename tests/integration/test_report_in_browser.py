@@ -59,6 +59,8 @@ def test_queries_are_filtered_by_word_and_source(visit, report):
 def test_it_fits_every_window_and_both_schemes(visit, report, scheme, size):
     seen = visit(report, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     seen.assert_fits()
+    results = seen.page.locator(".scroll").first
+    assert results.evaluate("card => card.scrollWidth <= card.clientWidth"), "figures are seen without scrolling"
     assert (seen.brightness() > 128) == (scheme == "light")
 
 

@@ -1,8 +1,10 @@
 import csv
 import math
 
+import numpy as np
+
 from pipeline.base_models import write_history
-from pipeline.report.plots import curves, read_history, recall_bars, write_recall
+from pipeline.report.plots import curves, read_history, recall_bars, recall_curves, write_recall
 
 METRICS = {
     model: {way: {f"recall@{k}": value for k in (1, 5, 10)} for way in ("text_to_image", "image_to_text")}
@@ -45,5 +47,13 @@ def test_a_plot_is_svg_with_its_names_and_the_same_bytes_each_time():
 
 
 def test_recall_bars_show_both_models_figures():
-    svg = recall_bars(METRICS)
-    assert svg.count(">0.25<") == svg.count(">0.75<") == 2 * 3
+    for svg, way in zip(recall_bars(METRICS), ("text to image", "image to text"), strict=True):
+        assert svg.count(">0.25<") == svg.count(">0.75<") == 3
+        assert f"recall, {way}" in svg
+
+
+def test_recall_curves_are_of_each_direction():
+    ranks = {"text_to_image": np.array([1, 2, 60]), "image_to_text": np.array([1, 1])}
+    found = recall_curves({"base": ranks, "student": ranks})
+    assert ["recall@K, text to image" in svg for svg in found] == [True, False]
+    assert found == recall_curves({"base": ranks, "student": ranks})

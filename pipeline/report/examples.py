@@ -1,0 +1,103 @@
+"""Test captions worth looking at: what base and student find for them, picture by picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.comparison import Comparison, Embedded
+from pipeline.search.index import RetrievalIndex
+from pipeline.tables import Table, offsets
+
+TOP = 4
+"""Pictures shown for a query, of each model."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture that a model finds for a caption: its key and similarity."""
+
+    key: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test caption and the key of its picture.
+
+    Attributes:
+        caption: the query.
+        key: of the right picture.
+        ranks: of the right picture, by model.
+        found: what each model finds first, the most similar first.
+    """
+
+    caption: str
+    key: str
+    ranks: dict[str, int]
+    found: dict[str, list[Found]]
+
+    @property
+    def keys(self) -> set[str]:
+        """Of all pictures that are shown."""
+        return {self.key} | {one.key for of_model in self.found.values() for one in of_model}
+
+
+def choose(result: Comparison, base: Embedded, index: RetrievalIndex, count: int) -> dict[str, list[Example]]:
+    """Captions that the student won and lost by most ranks against the base, and its worst failures.
+
+    At most one caption a picture in each list, so that one picture does not fill it.
+
+    Args:
+        result: base against student.
+        base: the base's embeddings, in the order of the index.
+        index: the student's.
+        count: examples of each list.
+    """
+    captions = [(key, text) for key, texts in zip(index.keys, index.texts, strict=True) for text in texts]
+    before, after = (result.ranks[model]["text_to_image"] for model in ("base", "student"))
+    gain = np.log(before) - np.log(after)
+    _, vectors = index.vectors()
+
+    def of_base(row: int) -> list[Found]:
+        similarity = base.images @ base.captions[row]
+        best = np.argsort(-similarity, kind="stable")[:TOP]
+        return [Found(index.keys[i], float(similarity[i])) for i in best]
+
+    def example(row: int) -> Example:
+        key, text = captions[row]
+        of_student = [Found(hit.key, hit.similarity) for hit in index.search_images(vectors[row], TOP)]
+        ranks = {"base": int(before[row]), "student": int(after[row])}
+        return Example(text, key, ranks, {"base": of_base(row), "student": of_student})
+
+    def take(order: np.ndarray, wanted: np.ndarray) -> list[Example]:
+        first: dict[str, int] = {}
+        for row in order:
+            if wanted[row] and len(first) < count:
+                first.setdefault(captions[row][0], int(row))
+        return [example(row) for row in first.values()]
+
+    return {
+        "won": take(np.argsort(-gain, kind="stable"), (gain > 0) & (after == 1)),
+        "lost": take(np.argsort(gain, kind="stable"), gain < 0),
+        "worst": take(np.argsort(-after, kind="stable"), after > 1),
+    }
+
+
+def boxes(regions: Table, keys: set[str], order: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Boxes of some pictures in per cent of their sides, region 0 left out."""
+    start = offsets(regions.strings("key"), order, str(regions.path))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for i, key in enumerate(order):
+        if key in keys:
+            part = regions.columns.slice(int(start[i]), int(start[i + 1] - start[i])).select(
+                ["region_index", "box", "score", "class_name"]
+            )
+            found[key] = [
+                {"left": 100 * r["box"][0], "top": 100 * r["box"][1], "width": 100 * (r["box"][2] - r["box"][0]),
+                 "height": 100 * (r["box"][3] - r["box"][1]), "label": f"{r['class_name']} {r['score']:.2f}"}
+                for r in part.to_pylist() if r["region_index"] > 0
+            ]  # fmt: skip
+    return found
