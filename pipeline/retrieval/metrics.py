@@ -24,7 +24,11 @@ SAME = 3e-7
 """Similarities no further apart are equal: a product of equal rows differs in the last bits with where they stand."""
 
 _CELLS = 8_000_000
-"""Similarities in memory at a time, 32 MB."""
+"""Similarities in memory at a time, 32 MB; more where that were fewer than `_LEAST` queries."""
+_FEW = 16
+"""Positives of a query that are counted one after the other."""
+_LEAST = 32
+"""Queries of a block: fewer read all candidates from memory for hardly any arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,25 @@ def positive_ranks(similarity: Floats, positives: Positives) -> Places:
     own_QR = np.full((len(counts), int(counts.max())), -np.inf, dtype=np.float32)
     own_QR[query, slot] = similarity[query, positives.rows]
     own_QR = -np.sort(-own_QR, axis=1)  # the most similar first
-    before_QR = np.empty(own_QR.shape, dtype=np.int64)
-    for place in range(own_QR.shape[1]):
-        has = np.flatnonzero(counts > place)
-        rows, own = (of if len(has) == len(counts) else of[has] for of in (similarity, own_QR))
-        least = own[:, place, None] - np.float32(SAME)
-        # Positives do not stand before one another.
-        before_QR[has, place] = np.count_nonzero(rows >= least, axis=1) - np.count_nonzero(own >= least, axis=1)
+    least_QR = own_QR - np.float32(SAME)
+    # Positives do not stand before one another.
+    before_QR = _at_least(similarity, least_QR, counts) - _at_least(own_QR, least_QR, counts)
     ranks: Places = before_QR[query, slot] + 1 + slot
     return ranks
+
+
+def _at_least(rows: Floats, least_QR: Floats, counts: Places) -> Places:
+    """How many of a query's row are at least as much as each of its first `counts` limits, which descend: [Q, R]."""
+    found_QR = np.zeros(least_QR.shape, dtype=np.int64)
+    for place in range(min(_FEW, least_QR.shape[1])):
+        has = np.flatnonzero(counts > place)
+        of_has = rows if len(has) == len(counts) else rows[has]
+        found_QR[has, place] = np.count_nonzero(of_has >= least_QR[has, place, None], axis=1)
+    for i in np.flatnonzero(counts > _FEW):  # a pass a query instead of one a limit
+        limits = least_QR[i, : counts[i]][::-1]
+        reached = np.bincount(np.searchsorted(limits, rows[i], side="right"), minlength=len(limits) + 1)
+        found_QR[i, : counts[i]] = reached[:0:-1].cumsum()
+    return found_QR
 
 
 def per_query(ranks: Places, positives: Positives) -> dict[str, NDArray[np.float64]]:
@@ -138,7 +152,7 @@ def _figures(queries: Floats, candidates: Floats, positives: Positives) -> dict[
     """`per_query` of a direction, a block of queries in memory at a time."""
     asked, given = torch.from_numpy(queries), torch.from_numpy(candidates)
     ranks = np.empty(len(positives.rows), dtype=np.int64)
-    size = max(1, _CELLS // max(1, len(candidates)))
+    size = max(_LEAST, _CELLS // max(1, len(candidates)))
     for start in range(0, len(queries), size):
         part = positives.part(start, min(start + size, len(queries)))
         own = slice(positives.start[start], positives.start[start] + len(part.rows))

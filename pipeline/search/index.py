@@ -193,6 +193,9 @@ class RetrievalIndex:
                 "sha256": {name: files.sha256(folder / name) for name in names},
             },
         )  # fmt: skip
+        for path in folder.glob("*.faiss"):
+            if path.name not in names:
+                path.unlink()  # of the kind that was saved here before
 
 
 def _rows(index: Any) -> NDArray[np.float32]:

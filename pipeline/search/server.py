@@ -18,6 +18,8 @@ MOST_BYTES = 32 * 2**20
 """Of a picture that is sent."""
 MOST = 100
 """Pictures that are shown."""
+_EXAMPLES = 4
+"""Captions that the page offers as queries."""
 _POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
 
 
@@ -35,7 +37,7 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
     rows = {key: i for i, key in enumerate(manifest.keys)}
     first = manifest.image(0)  # finds all pictures; threads may read them afterwards
     assert first
-    page = render("serve.html.j2", pictures=len(rows)).encode()
+    page = render("serve.html.j2", pictures=len(rows), examples=_examples(manifest), most=MOST).encode()
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -119,6 +121,12 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
             """Say nothing of requests."""
 
     return _Server(("127.0.0.1", port), Handler)
+
+
+def _examples(manifest: Manifest) -> list[str]:
+    """A few captions to begin with, of pictures that lie apart."""
+    every = manifest.captions
+    return [every[i][0] for i in range(0, len(every), max(1, -(-len(every) // _EXAMPLES)))]
 
 
 class _Server(ThreadingHTTPServer):

@@ -72,6 +72,9 @@ def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
     if kind.name in ("ivf", "pq"):
         inner.cp.min_points_per_centroid, inner.cp.max_points_per_centroid = 1, 100
         inner.nprobe = min(kind.probes, lists)
+        if faiss.get_num_gpus():  # finds the lists; kept by this name until it has
+            nearest = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(d))
+            inner.clustering_index = nearest
     if kind.name == "pq":
         inner.do_polysemous_training = False  # orders codes for a search that is not made here, for minutes
         inner.pq.cp.min_points_per_centroid = 1

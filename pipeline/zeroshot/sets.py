@@ -179,6 +179,8 @@ def _samples(shard: Path) -> list[tuple[Member, int]]:
                 raise NoZeroshotData(f"{own} is {text!r:.50}; expected a class's number")
             classes[key] = int(text)
         elif extension.lower() in ("jpg", "jpeg", "png", "webp"):
+            if key in pictures:
+                raise NoZeroshotData(f"{shard}: {key} has two pictures; expected samples of different names")
             pictures[key] = own
     if not pictures:
         raise NoZeroshotData(f"{shard} holds no pictures; expected a picture and a cls of each sample")

@@ -14,10 +14,12 @@ FIGURES = {"recall@1", "recall@5", "recall@10", "rank", "mrr", "map", "map@r"}
 BLOCKS = [1, 10, 100, 10**6]
 
 
-def evaluate_in(cells, *given):
-    """`evaluate` with so many similarities in memory at a time."""
+def evaluate_in(cells, *given, few=metrics._FEW):
+    """`evaluate` with so many similarities in memory at a time, and so many positives counted one by one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "_CELLS", cells)
+        patch.setattr(metrics, "_LEAST", 1)
+        patch.setattr(metrics, "_FEW", few)
         return evaluate(*given)
 
 
@@ -76,9 +78,9 @@ def test_ranks_are_those_of_plain_counting(world):
 
 
 @settings(max_examples=80, deadline=None)
-@given(worlds(), st.sampled_from(BLOCKS))
-def test_all_figures_are_those_of_the_definition(world, cells):
-    assert_same(evaluate_in(cells, *as_embeddings(world)), by_definition(*world), 1e-12)
+@given(worlds(), st.sampled_from(BLOCKS), st.sampled_from([0, 1, 2, 16]))
+def test_all_figures_are_those_of_the_definition(world, cells, few):
+    assert_same(evaluate_in(cells, *as_embeddings(world), few=few), by_definition(*world), 1e-12)
 
 
 @settings(max_examples=40, deadline=None)

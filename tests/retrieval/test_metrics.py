@@ -114,21 +114,34 @@ def test_constant_embeddings_are_no_better_than_chance(images):
 @pytest.mark.parametrize("cells", [1, 3000, 100_000])
 def test_more_queries_than_one_block_keep_their_owners(monkeypatch, cells):
     monkeypatch.setattr(metrics, "_CELLS", cells)
+    monkeypatch.setattr(metrics, "_LEAST", 1)
     images = unit_rows(1100, 24)
     figures = evaluate(images, images, np.arange(1100))
     assert (figures["text_to_image"]["rank"] == 1).all()
     assert (figures["image_to_text"]["rank"] == 1).all()
 
 
-@pytest.mark.parametrize("cells", [1, 9, 17, 10**6])
-def test_the_matrix_by_hand_in_blocks(monkeypatch, cells):
-    monkeypatch.setattr(metrics, "_CELLS", cells)
+@pytest.mark.parametrize("few", [0, 1, 2])
+def test_the_matrix_by_hand_with_many_positives_a_query(monkeypatch, few):
+    monkeypatch.setattr(metrics, "_FEW", few)
     figures = of_matrix(SIMILARITY, OWNER)
     assert figures["text_to_image"]["rank"].tolist() == CAPTION_RANKS
     assert figures["image_to_text"]["map@r"] == pytest.approx([1 / 2, 1 / 2, 1 / 2, (1 / 2) / 2])
 
 
-def test_memory_holds_a_block_of_similarities(monkeypatch):
+@pytest.mark.parametrize("cells", [1, 9, 17, 10**6])
+def test_the_matrix_by_hand_in_blocks(monkeypatch, cells):
+    monkeypatch.setattr(metrics, "_CELLS", cells)
+    monkeypatch.setattr(metrics, "_LEAST", 1)
+    figures = of_matrix(SIMILARITY, OWNER)
+    assert figures["text_to_image"]["rank"].tolist() == CAPTION_RANKS
+    assert figures["image_to_text"]["map@r"] == pytest.approx([1 / 2, 1 / 2, 1 / 2, (1 / 2) / 2])
+
+
+@pytest.mark.parametrize(
+    ("least", "expected"), [(1, [(4, 4), (4, 4), (2, 8), (2, 8)]), (3, [(4, 4), (4, 4), (3, 8), (1, 8)])]
+)
+def test_memory_holds_a_block_of_similarities(monkeypatch, least, expected):
     shapes = []
 
     def noted(similarity, own):
@@ -136,9 +149,10 @@ def test_memory_holds_a_block_of_similarities(monkeypatch):
         return positive_ranks(similarity, own)
 
     monkeypatch.setattr(metrics, "_CELLS", 16)
+    monkeypatch.setattr(metrics, "_LEAST", least)
     monkeypatch.setattr(metrics, "positive_ranks", noted)
     of_matrix(SIMILARITY, OWNER)
-    assert shapes == [(4, 4), (4, 4), (2, 8), (2, 8)]
+    assert shapes == expected
 
 
 @pytest.mark.parametrize("lost", [slice(None), slice(3, 4)])

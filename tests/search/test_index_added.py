@@ -280,3 +280,12 @@ def test_stale_weights_are_refused(kind, tmp_path):
 def test_a_kind_that_does_not_suit_the_vectors_is_refused():
     with pytest.raises(InputError, match="too few to learn codes"):
         of(0, 40, PQ)
+
+
+def test_saving_another_kind_in_the_same_folder_leaves_nothing_of_the_one_before(tmp_path):
+    of(0, N, Kind("ivf", lists=2)).save(tmp_path)
+    of(0, N).save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "captions.faiss", "entries.parquet", "images.faiss", "index.json",
+    ]  # fmt: skip
+    assert load(tmp_path).kind == Kind()

@@ -99,8 +99,49 @@ def test_a_text_and_enter_show_pictures_in_order(visit, site, search):
     seen.page.keyboard.press("Enter")
     assert_results(seen, wanted(search, search[0].text("a red star & <b>more</b>", SHOWN)))
     assert len(captions_shown(seen)) == SHOWN
-    assert seen.page.locator("#found b").count() == 0, "captions are text"
+    assert seen.page.locator("#found span b").count() == 0, "captions are text"
     seen.assert_clean(host(site))
+
+
+def test_an_example_is_a_query_in_one_click(visit, site, search):
+    seen = visit(site)
+    examples = seen.page.locator("#examples button")
+    assert examples.count() == 4
+    query = examples.nth(1).inner_text()
+    assert [query] in [own[:1] for own in SAMPLES.values()]
+    examples.nth(1).click()
+    assert_results(seen, wanted(search, search[0].text(query, SHOWN)))
+    assert seen.page.get_by_role("searchbox").input_value() == query
+    assert not seen.page.locator("#examples").is_visible()
+    seen.assert_clean(host(site))
+
+
+def test_more_shows_more_until_there_are_no_more(visit, site, search):
+    seen = visit(site)
+    ask(seen, "a star")
+    wait_for(seen, f"{SHOWN} pictures")
+    seen.page.get_by_role("button", name="More").click()
+    assert_results(seen, wanted(search, search[0].text("a star", 2 * SHOWN)))
+    assert len(captions_shown(seen)) == COUNT < 2 * SHOWN
+    assert not seen.page.get_by_role("button", name="More").is_visible()
+    seen.assert_clean(host(site))
+
+
+def test_more_of_a_picture_is_of_the_same_picture(visit, site, search):
+    seen = visit(site)
+    send(seen, png(picture(2)))
+    wait_for(seen, f"{SHOWN} pictures")
+    seen.page.get_by_role("button", name="More").click()
+    assert_results(seen, wanted(search, search[0].picture(png(picture(2)), COUNT)), asked=True)
+
+
+def test_a_query_can_be_passed_on_by_its_address(visit, site):
+    seen = visit(site)
+    ask(seen, "a star & é")
+    wait_for(seen, f"{SHOWN} pictures")
+    again = visit(seen.page.url)
+    wait_for(again, f"{SHOWN} pictures")
+    assert captions_shown(again) == captions_shown(seen)
 
 
 def test_the_button_asks_too_and_captions_are_alternatives(visit, site, search):

@@ -272,6 +272,11 @@ def test_a_cls_that_is_no_number_is_named(tmp_path, cls):
         find(put_webdataset(tmp_path, [{"png": png(1), "cls": cls}]), Split.TEST)
 
 
+def test_two_pictures_of_one_sample_are_named(tmp_path):
+    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000000 has two pictures"):
+        find(put_webdataset(tmp_path, [{"png": png(1), "jpg": b"another", "cls": 0}]), Split.TEST)
+
+
 @pytest.mark.parametrize("sample", [{"png": png(1)}, {"cls": 0}, {"gif": b"GIF89a", "cls": 0}])
 def test_half_a_sample_is_named(tmp_path, sample):
     with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000001 has a picture or a cls alone"):
