@@ -17,6 +17,9 @@ EXTENSIONS = {
 }  # fmt: skip
 """Formats that are read, and the extension of a shard member by the format that the bytes themselves declare."""
 
+MOST_LONG = 200
+"""Times a picture's longer side may be its shorter one."""
+
 CODE = "images 1"
 """Raised whenever the same file gives another picture, or the same picture another JPEG: the feature store's rows of
 both are computed anew then."""
@@ -136,9 +139,12 @@ def decode(data: bytes) -> Image.Image:
     """Decode image bytes to an upright RGB picture.
 
     Raises:
-        UnreadableImage: the bytes are empty, truncated, or not a picture.
+        UnreadableImage: the bytes are empty, truncated, or not a picture, or one so long and thin that to enlarge its
+            short side, as CLIP's preprocessing does, would take any amount of memory.
     """
     with opened(data) as image:
+        if max(image.size) > MOST_LONG * min(image.size):
+            raise UnreadableImage(f"{image.width} x {image.height}: more than {MOST_LONG} times as long as wide")
         picture = upright(image)
         return picture.copy() if picture is image else picture
 

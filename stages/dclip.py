@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
 from stages.compare import compare
-from stages.figures import interval, told
+from stages.figures import in_order, interval, told
 from stages.measure import evaluate
 from stages.program import store, threads
 from stages.search import search, serve
@@ -40,13 +40,15 @@ def show(data: DataOption = Path("data")) -> None:
     if not path.is_file():
         raise InputError(f"no results at {path}; run: dvc repro")
     metrics = files.read_json(path)
+    if not (data / "student/metrics.json").is_file():
+        raise InputError(f"no {data / 'student/metrics.json'}; run: dvc repro, or dvc checkout")
     recipe = files.read_json(data / "student/metrics.json")["recipe"]
     table = RichTable(title=f"student ({recipe}) against base, test data", title_justify="left")
     for heading in ("", "base", "student", "difference", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
     base, student, changes = (metrics[part] for part in ("base", "student", "difference"))
     for way in ("text_to_image", "image_to_text"):
-        for name, change in changes[way].items():
+        for name, change in in_order(changes[way]):
             row = (
                 told(name, base[way][name]),
                 told(name, student[way][name]),

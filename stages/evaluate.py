@@ -32,7 +32,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     device = params.compute.device
     models = {"base": towers.load(data / "models/clip", device), "student": towers.load(data / "student", device)}
     manifest = Manifest(data / "curate", (Split.TEST,))
-    found = index.load(data / "index/faiss", models["student"].weights)
+    found = index.load(data / "index/faiss", models["student"].weights, manifest.fingerprint)
     origin = {"manifest": manifest.fingerprint, "weights": models["base"].weights}
     base = Embedded(
         Table(data / "features/images.arrow", **origin).of(manifest.keys).astype(np.float32),
@@ -40,7 +40,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     )
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     student, zeroshot_path = models["student"], Path(params.zeroshot.path)
-    compute = Compute(device, "float32", params.features.batch, params.compute.workers)
+    compute = Compute(device, params.compute.dtype, params.features.batch, params.compute.workers)
     test = sets.read(zeroshot_path, Split.TEST)
     of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
     of_student = classifier.embed(student, test, compute)

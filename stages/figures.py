@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+ORDER = ("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r")
+"""Of figures in a table; files have them by the alphabet."""
+
+
+def in_order(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The figures of a direction that have a place in `ORDER`."""
+    return ((name, figures[name]) for name in ORDER if name in figures)
 
 
 def told(name: str, value: Any) -> str:

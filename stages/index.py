@@ -11,9 +11,12 @@ from stages.program import run, threads
 def index(params: Params, data: Path) -> dict[str, Any]:
     """Embed the test pictures and captions with the student and index them: data/index/faiss/.
 
-    With frozen text the captions' embeddings are read from the cache. The index is bound to the student's weights. It
+    They are computed and rounded as the base's cached ones are, so that the two differ by their weights alone; with
+    frozen text the captions' are read from the cache. The index is bound to the student's weights. It
     is exact; where `index.name` asks for an approximate one, that lies beside it for searches, with its recall.
     """
+    import numpy as np
+
     from pipeline.clip import encode, pictures, towers
     from pipeline.clip.encode import Compute
     from pipeline.manifest import Manifest
@@ -24,13 +27,16 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     threads(params)
     manifest = Manifest(data / "curate", (Split.TEST,))
     student = towers.load(data / "student", params.compute.device)
-    compute = Compute(params.compute.device, "float32", params.features.batch, params.compute.workers)
-    image_vectors = pictures.embed(student, manifest.pictures, compute, "embed test pictures").numpy()
+    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
+    image_vectors = (
+        pictures.embed(student, manifest.pictures, compute, "embed test pictures").numpy().astype(np.float16)
+    )
     if params.student.text == "frozen":
         origin = {"manifest": manifest.fingerprint}
         caption_vectors = Table(data / "features/captions.arrow", **origin).of(manifest.keys)
     else:
-        caption_vectors = encode.texts(student, [t for ts in manifest.captions for t in ts], compute).numpy()
+        texts = [text for own in manifest.captions for text in own]
+        caption_vectors = encode.texts(student, texts, compute).numpy().astype(np.float16)
     made = RetrievalIndex.of(
         image_vectors, caption_vectors, manifest.keys, manifest.captions, weights=student.weights,
         manifest=manifest.fingerprint, kind=Kind(**params.index.model_dump()),

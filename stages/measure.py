@@ -39,7 +39,8 @@ def evaluate(
 ) -> None:
     """Measure retrieval, zero-shot accuracy, or both, of any CLIP model on any data.
 
-    Without --data and --zeroshot it is retrieval on the pipeline's own test split, in data/curate.
+    With --zeroshot alone retrieval is left out. Without either it is retrieval on the pipeline's own test split, in
+    data/curate.
     """
     from pipeline.clip.encode import DTYPES, Compute
     from pipeline.evaluation import measurement
@@ -67,10 +68,11 @@ def evaluate(
 def _show(found: dict[str, Any]) -> None:
     names = found["models"]
     both = "against" in names
-    title = ", ".join(f"{role}: {escape(name)}" for role, name in names.items())
+    measured = found.get("retrieval", {})
+    title = f"{measured['pictures']:,} pictures, {measured['captions']:,} captions" if measured else None
     table = RichTable(title=title, title_justify="left")
-    for heading in ("", "model", *(("against", "difference", "95 % interval") if both else ())):
-        table.add_column(heading, justify="left" if not heading else "right")
+    for heading in ("", *map(escape, names.values()), *(("difference", "95 % interval") if both else ())):
+        table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
 
     def add(title: str, figures: dict[str, Any], of_other: dict[str, Any], changes: dict[str, Any]) -> None:
         for name, value in figures.items():
@@ -82,7 +84,6 @@ def _show(found: dict[str, Any]) -> None:
             table.add_row(*row)
         table.add_section()
 
-    measured = found.get("retrieval", {})
     model, other, changes = (measured.get(part, {}) for part in ("model", "against", "difference"))
     for part, figures in model.items():
         if isinstance(figures, dict):

@@ -31,7 +31,7 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
     material = Material(data, models["base"].weights, most=p.captions, seed=params.seed)
     words, near_misses = material.words(p.words), material.near_misses(p.near)
     task = measure.Task(shown, words, near_misses, material.owner, material.labels())
-    compute = Compute(params.compute.device, "float32", params.features.batch, params.compute.workers)
+    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
     found = {}
     for name, clip in models.items():
         frozen = name == "base" or params.student.text == "frozen"

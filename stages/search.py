@@ -31,21 +31,25 @@ def search(
     from pipeline.search import page
     from pipeline.search.engine import Search
 
-    if (query is None) == (image is None):
+    if query is not None and image is not None:
+        raise InputError("a text and --image were given; expected one of them")
+    if query is None and image is None:
         raise InputError("expected a text, or --image with a picture")
     if query is not None and not query.strip():
         raise InputError("the query is empty; say what the picture should show")
-    searching = Search(data / "student", data / "index/faiss")
+    manifest = Manifest(data / "curate", (Split.TEST,)) if (data / "curate/manifest.parquet").is_file() else None
+    searching = Search(data / "student", data / "index/faiss", manifest.fingerprint if manifest else None)
     if image is not None:
         if not image.is_file():
-            raise InputError(f"there is no file {image}; expected a picture")
+            raise InputError(f"{image} is {'a folder' if image.is_dir() else 'not there'}; expected a picture's file")
         hits, asked = searching.picture(image.read_bytes(), top), image.name
     else:
         assert query is not None
         hits, asked = searching.text(query, top), query
     if html:
-        manifest = Manifest(data / "curate", (Split.TEST,))
-        page.write(html, asked, hits, searching.captions, manifest)
+        if html.is_dir():
+            raise InputError(f"--html: {html} is a folder; expected a file, such as {html / 'found.html'}")
+        page.write(html, asked, hits, searching.captions, manifest or Manifest(data / "curate", (Split.TEST,)))
     if as_json:
         print(json.dumps(searching.told(hits), ensure_ascii=False))
         return
@@ -69,7 +73,8 @@ def serve(
     from pipeline.search.engine import Search
     from pipeline.search.server import server
 
-    searching, manifest = Search(data / "student", data / "index/faiss"), Manifest(data / "curate", (Split.TEST,))
+    manifest = Manifest(data / "curate", (Split.TEST,))
+    searching = Search(data / "student", data / "index/faiss", manifest.fingerprint)
     try:
         found = server(searching, manifest, port)
     except OSError as error:

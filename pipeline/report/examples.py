@@ -59,25 +59,24 @@ def choose(result: Comparison, base: Embedded, index: RetrievalIndex, count: int
     captions = [(key, text) for key, texts in zip(index.keys, index.texts, strict=True) for text in texts]
     before, after = (result.ranks[model]["text_to_image"] for model in ("base", "student"))
     gain = np.log(before) - np.log(after)
-    _, vectors = index.vectors()
+    models = {"base": base, "student": Embedded(*index.vectors())}
 
-    def of_base(row: int) -> list[Found]:
-        similarity = base.images @ base.captions[row]
+    def first(model: Embedded, row: int) -> list[Found]:
+        similarity = model.images @ model.captions[row]
         best = np.argsort(-similarity, kind="stable")[:TOP]
         return [Found(index.keys[i], float(similarity[i])) for i in best]
 
     def example(row: int) -> Example:
         key, text = captions[row]
-        of_student = [Found(hit.key, hit.similarity) for hit in index.search_images(vectors[row], TOP)]
         ranks = {"base": int(before[row]), "student": int(after[row])}
-        return Example(text, key, ranks, {"base": of_base(row), "student": of_student})
+        return Example(text, key, ranks, {name: first(model, row) for name, model in models.items()})
 
     def take(order: np.ndarray, wanted: np.ndarray) -> list[Example]:
-        first: dict[str, int] = {}
+        rows: dict[str, int] = {}
         for row in order:
-            if wanted[row] and len(first) < count:
-                first.setdefault(captions[row][0], int(row))
-        return [example(row) for row in first.values()]
+            if wanted[row] and len(rows) < count:
+                rows.setdefault(captions[row][0], int(row))
+        return [example(row) for row in rows.values()]
 
     return {
         "won": take(np.argsort(-gain, kind="stable"), (gain > 0) & (after == 1)),

@@ -81,7 +81,7 @@ def _recall_curves(ranks: Mapping[str, NDArray[np.int64]], way: str) -> str:
 
 def trade_off(interpolation: dict[str, list[float]], chosen: float) -> str:
     """Retrieval over zero-shot kept on validation data at every point of interpolation, as SVG; empty without any."""
-    parts = [name for name in ("val_zeroshot_top1", "val_zeroshot_unseen_top1") if name in interpolation]
+    parts = [name for name in ("val_zeroshot_top1", "val_zeroshot_unseen_top1") if interpolation.get(name, [0])[0] > 0]
     if not parts:
         return ""
     kept = np.min([np.array(interpolation[name]) / interpolation[name][0] for name in parts], axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,21 +97,30 @@ def _karpathy(file: Path, split: Split, locate: Callable[[Path, dict[str, Any]],
             f"{len(missing)} of {len(paths)} {split} pictures of {file} are not there, such as {missing[0]}; among "
             "fewer pictures retrieval would look better than it is"
         )
+    if twice := next((path for path, count in Counter(paths).items() if count > 1), None):
+        raise NoRetrievalData(f"{file} has {twice.name} twice; either would count as an error of the other")
     if bare := next((path for path, own in zip(paths, texts, strict=True) if not own), None):
         raise NoRetrievalData(f"{file} has no caption of {bare.name}")
     return RetrievalData([path.stem for path in paths], texts, paths)
 
 
 def _text(raw: Any) -> str:
-    if not isinstance(raw, str):
-        raise TypeError(f"raw is {raw!r:.100}")
+    if not isinstance(raw, str) or not raw.strip():
+        raise TypeError(f"found {raw!r:.100} for a text")
     return raw
 
 
+def _name(text: Any) -> str:
+    """A path below a folder."""
+    if ".." in Path(_text(text)).parts or Path(text).is_absolute():
+        raise TypeError(f"{text!r:.100} lies elsewhere")
+    return str(text)
+
+
 def _in_coco(folder: Path, entry: dict[str, Any]) -> Path:
-    return folder / _text(entry["filepath"]) / _text(entry["filename"])
+    return folder / _name(entry["filepath"]) / _name(entry["filename"])
 
 
 def _in_flickr30k(folder: Path, entry: dict[str, Any]) -> Path:
-    places = [folder / name / _text(entry["filename"]) for name in flickr30k.IMAGE_FOLDERS]
+    places = [folder / name / _name(entry["filename"]) for name in flickr30k.IMAGE_FOLDERS]
     return next((place for place in places if place.is_file()), places[0])

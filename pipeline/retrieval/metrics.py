@@ -175,6 +175,7 @@ def evaluate(images: Floats, captions: Floats, owner: Places) -> dict[str, dict[
         ValueError: an owner that is no image, or an image without a caption.
         InputError: an embedding that is not finite.
     """
+    images, captions = (np.ascontiguousarray(rows, dtype=np.float32) for rows in (images, captions))
     _check_owner(images, captions, owner)
     if len(np.unique(owner)) != len(images):
         raise ValueError("an image without a caption cannot be a query; take it out first")

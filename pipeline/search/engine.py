@@ -19,6 +19,7 @@ class Search:
     Args:
         student: an open_clip local directory.
         folder: an index that it has made.
+        manifest: fingerprint of the manifest whose pictures it finds; None to trust the index.
         device: where it runs.
 
     Raises:
@@ -27,11 +28,11 @@ class Search:
         InputError: it is empty.
     """
 
-    def __init__(self, student: Path, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, student: Path, folder: Path, manifest: str | None = None, device: str = "cpu") -> None:
         self._clip = towers.load(student, device)
         self._to_pixels = self._clip.pixels()
         self._compute = Compute(device, "float32", 1)
-        self.index = index.load(folder, self._clip.weights, gpus=True)
+        self.index = index.load(folder, self._clip.weights, manifest, gpus=True)
         if not self.index.keys:
             raise InputError(f"{folder} holds no picture; run: dvc repro index")
         self.captions = dict(zip(self.index.keys, self.index.texts, strict=True))
@@ -44,6 +45,8 @@ class Search:
         """
         if not query.strip():
             raise InputError("the query is empty; say what the picture should show")
+        if not query.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in query):
+            raise InputError("the query is no valid text; expected UTF-8")
         return self.index.search_images(encode.texts(self._clip, [query], self._compute).numpy()[0], top)
 
     def picture(self, data: bytes, top: int) -> list[Hit]:
@@ -55,7 +58,7 @@ class Search:
         try:
             pixels = self._to_pixels(images.decode(data))
         except images.UnreadableImage as error:
-            raise InputError(f"the query is no picture ({error}); expected a JPEG, PNG or other image file") from error
+            raise InputError(f"the query is no picture ({error})") from error
         return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)
 
     def told(self, hits: list[Hit]) -> list[dict[str, Any]]:

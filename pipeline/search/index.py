@@ -27,6 +27,8 @@ ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])
 PARTS = ("images", "captions")
 NEAREST = 10
 """Of how many neighbours an approximate index's recall is stated."""
+_LENGTH = 1e-2
+"""By how much a vector's length may differ from 1, such as after rounding to float16."""
 _ASKED = 1000
 """Queries by which it is measured, at most."""
 
@@ -99,6 +101,8 @@ class RetrievalIndex:
         """State the recall of the approximate indexes: captions ask for pictures, pictures for captions."""
         images, captions = self.vectors()
         for part, queries in (("images", captions), ("captions", images)):
+            if not len(queries):
+                continue
             asked = queries[:: max(1, len(queries) // _ASKED)][:_ASKED]
             self.recall[part] = vectors.recall(self.searched[part], self.exact[part], asked, NEAREST)
 
@@ -106,6 +110,10 @@ class RetrievalIndex:
         wanted = len(keys), sum(map(len, texts))
         if (len(images), len(captions)) != wanted or len(texts) != len(keys):
             raise ValueError(f"{len(images)} and {len(captions)} vectors of {wanted[0]} pictures, {wanted[1]} captions")
+        for what, rows in (("picture", images), ("caption", captions)):
+            lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
+            if len(odd := np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH))):
+                raise ValueError(f"the vector of {what} {odd[0]} has the length {lengths[odd[0]]:.4g}; expected 1")
         if images.shape[1] != captions.shape[1] or (self.exact and self.exact["images"].d != images.shape[1]):
             here = f", the index has {self.exact['images'].d}" if self.exact else ""
             raise ValueError(
@@ -129,6 +137,7 @@ class RetrievalIndex:
             InputError: one of the keys is here.
             ValueError: counts do not fit.
         """
+        keys, texts = list(keys), list(texts)
         self._check(images, captions, keys, texts)
         if known := set(keys) & set(self.keys) or {key for key, n in Counter(keys).items() if n > 1}:
             raise InputError(f"{len(known)} pictures are in the index, such as {min(known)}; expected new ones")
@@ -174,28 +183,38 @@ class RetrievalIndex:
         return hits
 
     def save(self, folder: Path) -> None:
-        """Write the exact indexes, approximate ones beside them, entries.parquet, and index.json with all hashes."""
-        names = []
+        """Write the exact indexes, approximate ones beside them, and entries; index.json names them with their hashes.
+
+        Every file is named by its hash, so that an index that was here before is whole until index.json changes.
+        """
+        hashes: dict[str, str] = {}
+
+        def keep(path: Path) -> None:
+            digest = files.sha256(path)
+            named = path.with_name(f"{path.stem}-{digest[:16]}{path.suffix}")
+            path.replace(named)
+            hashes[named.name] = digest
+
         for part in PARTS:
-            names.append(f"{part}.faiss")
-            vectors.write(self.exact[part], folder / names[-1])
+            vectors.write(self.exact[part], folder / f"{part}.faiss")
+            keep(folder / f"{part}.faiss")
             if self.kind.name != "exact":
-                names.append(f"{part}.{self.kind.name}.faiss")
-                vectors.write(self.searched[part], folder / names[-1])
-        table = pa.table({"key": self.keys, "captions": self.texts}, schema=ENTRIES)
-        names.append("entries.parquet")
-        with files.whole(folder / names[-1]) as temporary:
-            pq.write_table(table, temporary)
+                vectors.write(self.searched[part], folder / f"{part}.{self.kind.name}.faiss")
+                keep(folder / f"{part}.{self.kind.name}.faiss")
+        with files.whole(folder / "entries.parquet") as temporary:
+            pq.write_table(pa.table({"key": self.keys, "captions": self.texts}, schema=ENTRIES), temporary)
+        keep(folder / "entries.parquet")
         files.write_json(
             folder / "index.json",
             {
                 "weights": self.weights, "manifest": self.manifest, "kind": asdict(self.kind), "recall": self.recall,
-                "sha256": {name: files.sha256(folder / name) for name in names},
+                "sha256": hashes,
             },
         )  # fmt: skip
-        for path in folder.glob("*.faiss"):
-            if path.name not in names:
-                path.unlink()  # of the kind that was saved here before
+        for pattern in ("*.faiss", "entries*.parquet"):
+            for path in folder.glob(pattern):
+                if path.name not in hashes:
+                    path.unlink()  # of an index that was saved here before
 
 
 def _rows(index: Any) -> NDArray[np.float32]:
@@ -207,40 +226,49 @@ def _caption_names(keys: Sequence[str], texts: Sequence[Sequence[str]]) -> list[
     return [f"{key}#{i}" for key, own in zip(keys, texts, strict=True) for i in range(len(own))]
 
 
-def load(folder: Path, weights: str | None = None, *, gpus: bool = False) -> RetrievalIndex:
+def load(
+    folder: Path, weights: str | None = None, manifest: str | None = None, *, gpus: bool = False
+) -> RetrievalIndex:
     """Read an index.
 
     Args:
         folder: the index stage's folder, or where one was saved.
         weights: hash of the model that will ask; None to trust the index.
+        manifest: fingerprint of the manifest whose pictures are to be found; None to trust the index.
         gpus: whether to search on all GPUs that FAISS sees; such an index is not to be added to or saved.
 
     Raises:
-        ContractError: a part is missing or was changed, or another model made the vectors.
+        ContractError: a part is missing or was changed, another model made the vectors, or they are of other pictures.
     """
-    if not (folder / "index.json").is_file():
+    path = folder / "index.json"
+    if not path.is_file():
         raise ContractError(f"no index in {folder}; run: dvc repro index")
-    about = files.read_json(folder / "index.json")
-    if lacking := {"weights", "manifest", "kind", "recall", "sha256"} - set(about):
-        raise ContractError(f"{folder / 'index.json'} has no {', '.join(sorted(lacking))}; run: dvc repro -sf index")
+    about = files.read_json(path)
+    try:
+        kind, recall = Kind(**about["kind"]), dict(about["recall"])
+        origin = {"weights": str(about["weights"]), "manifest": str(about["manifest"])}
+        named = {name[: name.rindex("-")]: name for name in about["sha256"]}
+        kinds = ("", f".{kind.name}") if kind.name != "exact" else ("",)
+        lacking = {"entries", *(f"{part}{own}" for part in PARTS for own in kinds)} - set(named)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ContractError(f"{path} is of no index of this version ({error!r}); run: dvc repro -sf index") from error
+    if lacking:
+        raise ContractError(f"{path} has no {', '.join(sorted(lacking))}; run: dvc repro -sf index")
     for name, expected in about["sha256"].items():
         found = files.sha256(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
             raise ContractError(f"{folder / name}: sha256 {found}, expected {expected}; run: dvc repro -sf index")
-    if weights is not None and about["weights"] != weights:
-        raise ContractError(
-            f"{folder} was made with weights {about['weights'][:12]}, the model has {weights[:12]}; "
-            "run: dvc repro index"
-        )
-    entries = pq.read_table(folder / "entries.parquet").to_pydict()
-    kind = Kind(**about["kind"])
-    exact = {part: faiss.read_index(str(folder / f"{part}.faiss")) for part in PARTS}
+    for what, wanted in (("weights", weights), ("manifest", manifest)):
+        if wanted is not None and origin[what] != wanted:
+            raise ContractError(
+                f"{folder} was made with {what} {origin[what][:12]}, expected {wanted[:12]}; run: dvc repro index"
+            )
+    entries = pq.read_table(folder / named["entries"]).to_pydict()
+    exact = {part: faiss.read_index(str(folder / named[part])) for part in PARTS}
     searched = exact
     if kind.name != "exact":
-        searched = {part: faiss.read_index(str(folder / f"{part}.{kind.name}.faiss")) for part in PARTS}
+        searched = {part: faiss.read_index(str(folder / named[f"{part}.{kind.name}"])) for part in PARTS}
     if gpus:
         searched = {part: vectors.on_gpus(index) for part, index in searched.items()}
-    return RetrievalIndex(
-        entries["key"], entries["captions"], about["weights"], about["manifest"], kind, exact, searched,
-        about["recall"],
-    )  # fmt: skip
+    return RetrievalIndex(entries["key"], entries["captions"], **origin, kind=kind, exact=exact, searched=searched,
+                          recall=recall)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
@@ -16,8 +17,11 @@ from pipeline.search.engine import Search
 
 MOST_BYTES = 32 * 2**20
 """Of a picture that is sent."""
+_DRAINED = 4096
+"""Reads of what is thrown away, at most."""
 MOST = 100
 """Pictures that are shown."""
+_NAMES = ("127.0.0.1", "localhost")
 _EXAMPLES = 4
 """Captions that the page offers as queries."""
 _POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
@@ -41,6 +45,20 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 30  # of a client that says nothing
+
+        def parse_request(self) -> bool:
+            """Refuse what another site has a browser ask: pictures are for whoever sits at this machine."""
+            if not super().parse_request():
+                return False
+            host, own = self.headers.get("Host", ""), self.connection.getsockname()[1]
+            known = {f"{name}:{own}" for name in _NAMES}
+            origin = self.headers.get("Origin", "").removeprefix("http://")
+            if host in known and (not origin or origin in known):
+                return True
+            self._refuse(HTTPStatus.FORBIDDEN, f"asked as {origin or host}; open http://127.0.0.1:{own}")
+            return False
+
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
             if asked.path == "/":
@@ -89,8 +107,9 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
             self.close_connection = True
             self.connection.settimeout(1)
             try:
-                while self.rfile.read1(2**20):
-                    pass
+                for _ in range(_DRAINED):
+                    if not self.rfile.read1(2**20):
+                        return
             except TimeoutError:
                 return
 
@@ -130,6 +149,11 @@ def _examples(manifest: Manifest) -> list[str]:
 
 
 class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no error of ours."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     request_queue_size = 64
     daemon_threads = True
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
+from pipeline.errors import InputError
+from pipeline.retrieval.metrics import SAME
 from pipeline.zeroshot.sets import ZeroshotSet
 
 
@@ -46,10 +48,21 @@ def image_vectors(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tens
 
 
 def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
-    """Place of every picture's own class among all classes, from 1, int64 [n]; ties count against the picture."""
-    logits = 100 * vectors @ weights.T
-    own = logits.gather(1, torch.from_numpy(data.labels)[:, None])
-    return (logits >= own).sum(dim=1)
+    """Place of every picture's own class among all classes, from 1, int64 [n].
+
+    Ties count against the picture, and similarities within `metrics.SAME` of each other are ties, as in retrieval.
+
+    Raises:
+        InputError: an embedding is not finite.
+    """
+    for what, rows in (("picture", vectors), ("class", weights)):
+        if not (finite := rows.isfinite().all(dim=1)).all():
+            raise InputError(
+                f"the embedding of {what} {int((~finite).int().argmax())} is not finite: the model has diverged"
+            )
+    similarity = vectors @ weights.T
+    own = similarity.gather(1, torch.from_numpy(data.labels)[:, None])
+    return (similarity >= own - SAME).sum(dim=1)
 
 
 def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool | None) -> dict[str, float]:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from pipeline import files
 from pipeline.clip.pictures import Picture
@@ -96,8 +97,12 @@ def find(folder: Path, split: Split) -> ZeroshotSet:
     """
     if (folder / "classnames.txt").is_file():
         return _webdataset(folder, split)
-    if (folder / split).is_dir():
+    splits = [one for one in Split if (folder / one).is_dir() and any(map(Path.is_dir, (folder / one).iterdir()))]
+    if split in splits:
         return read(folder, split)
+    if splits:
+        there = ", ".join(splits)
+        raise NoZeroshotData(f"{folder} has no {split} split with class folders; it has {there}")
     if not folder.is_dir():
         raise NoZeroshotData(f"there is no folder {folder}; expected pictures as {folder}/<class>/<picture>")
     return _folders(folder, folder / "classes.json")
@@ -115,7 +120,7 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
                 f"{described}: {error!r}; expected templates, and classes with folder and name"
             ) from error
     else:
-        folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+        folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if len(folders) == len(IMAGENET_CLASSNAMES) and all(map(_SYNSET.fullmatch, folders)):
             classes = [(name, called, True) for name, called in zip(folders, IMAGENET_CLASSNAMES, strict=True)]
             templates = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -123,12 +128,16 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
             classes = [(name, name.replace("_", " "), True) for name in folders]
             templates = [template("{}") for template in SIMPLE_IMAGENET_TEMPLATES]
     _check_templates(templates, described)
+    if odd := next((c for c in classes if not all(isinstance(text, str) and text.strip() for text in c[:2])), None):
+        raise NoZeroshotData(f"{described}: folder {odd[0]!r}, name {odd[1]!r}; expected texts")
+    if outside := next((c[0] for c in classes if ".." in Path(c[0]).parts or Path(c[0]).is_absolute()), None):
+        raise NoZeroshotData(f"{described}: folder {outside!r}; expected one below {root}")
     if not classes:
         raise NoZeroshotData(f"{root} has no class folders")
     paths: list[Path] = []
     labels: list[int] = []
     for label, (name, _, _) in enumerate(classes):
-        here = sorted(p for p in (root / name).glob("*") if p.is_file() and not p.name.startswith("."))
+        here = sorted(p for p in (root / name).rglob("*") if _is_picture(p.relative_to(root)) and not p.is_dir())
         if not here:
             raise NoZeroshotData(f"{root / name} holds no pictures; every class needs some in every split")
         paths += here
@@ -137,6 +146,11 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
         [name for _, name, _ in classes], np.array([seen for _, _, seen in classes]), templates, paths,
         np.array(labels, dtype=np.int64),
     )  # fmt: skip
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether torchvision's ImageFolder would read a file of that name; hidden files and folders are left out."""
+    return path.suffix.lower() in IMG_EXTENSIONS and not any(part.startswith(".") for part in path.parts)
 
 
 def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
@@ -167,6 +181,7 @@ def _samples(shard: Path) -> list[tuple[Member, int]]:
     try:
         with tarfile.open(shard, "r:") as tar:
             members = [member for member in tar if member.isfile()]
+            _check_end(shard, tar.offset)
     except tarfile.TarError as error:
         raise NoZeroshotData(f"{shard} is no whole tar ({str(error).splitlines()[0]}); download it again") from error
     for member in members:
@@ -175,7 +190,7 @@ def _samples(shard: Path) -> list[tuple[Member, int]]:
         key, own = f"{folder}/{name}".lstrip("/"), Member(shard, member.name, member.offset_data, member.size)
         if extension == "cls":
             text = own.read_bytes().decode("ascii", "replace").strip()
-            if not text.isdecimal():
+            if not (text.isascii() and text.isdecimal() and len(text) < 10):
                 raise NoZeroshotData(f"{own} is {text!r:.50}; expected a class's number")
             classes[key] = int(text)
         elif extension.lower() in ("jpg", "jpeg", "png", "webp"):
@@ -187,6 +202,19 @@ def _samples(shard: Path) -> list[tuple[Member, int]]:
     if odd := set(pictures) ^ set(classes):
         raise NoZeroshotData(f"{shard}: {min(odd)} has a picture or a cls alone; expected both of each sample")
     return [(picture, classes[key]) for key, picture in pictures.items()]
+
+
+def _check_end(shard: Path, end: int) -> None:
+    """tarfile takes a damaged header for the end; a whole tar has nothing but zeros there, two blocks or more.
+
+    Raises:
+        tarfile.TarError: it is not whole.
+    """
+    with shard.open("rb") as stream:
+        stream.seek(end)
+        rest = stream.read()
+    if len(rest) < 1024 or any(rest):
+        raise tarfile.TarError("it ends too soon, or is damaged within")
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import open_clip
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import webdataset as wds
-from tiny_world import STAGES, execute
+from tiny_world import STAGES, execute, linked
 
 from pipeline import images
 from pipeline.concepts.names import words as words_of
@@ -115,7 +116,27 @@ def test_student_loads_in_open_clip_and_gives_our_embeddings(world):
     from pipeline.search import index
 
     ours, _ = index.load(data / "index/faiss").vectors()
-    assert np.abs(theirs - ours).max() < 1e-4
+    assert np.abs(theirs - ours).max() < 2**-12, "but for rounding to float16"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_base_beside_itself_differs_by_nothing(world, tmp_path, dtype):
+    given, params = world
+    if dtype == "bfloat16":
+        params = copy.deepcopy(params)
+        params["compute"]["dtype"] = dtype
+        data = linked(tmp_path / "data", given, set(STAGES) - {"features", "student", "index", "evaluate"})
+        execute(["features"], params, data)
+    else:
+        data = linked(tmp_path / "data", given, set(STAGES) - {"student", "index", "evaluate"})
+    shutil.copytree(given / "student", data / "student")
+    shutil.copytree(data / "models/clip", data / "student", dirs_exist_ok=True)
+    execute(["index", "evaluate"], params, data)
+    metrics = json.loads((data / "evaluate/metrics.json").read_text())
+    for way in ("text_to_image", "image_to_text"):
+        assert metrics["student"][way] == metrics["base"][way]
+        assert all(change == {"value": 0, "low": 0, "high": 0} for change in metrics["difference"][way].values())
+    assert metrics["difference"]["rsum"] == {"value": 0, "low": 0, "high": 0}
 
 
 def test_frozen_text_tower_is_the_base_one_bit_for_bit(world):

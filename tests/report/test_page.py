@@ -44,7 +44,8 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def comparison():
     images = unit_rows(6, 8, seed=1)
-    base, student = (images[OWNER] + noise * unit_rows(12, 8, seed=2) for noise in (1.5, 0.8))
+    noisy = (images[OWNER] + noise * unit_rows(12, 8, seed=2) for noise in (1.5, 0.8))
+    base, student = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in noisy)
     result = compare(Embedded(images, base), Embedded(images, student), OWNER, samples=50, seed=1)
     for model, top1 in (("base", 0.5), ("student", 0.45)):
         result.metrics[model]["zeroshot"] = {"top1": top1}

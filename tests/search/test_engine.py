@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_manifest import png
 from tiny_models import COMPUTE, picture, tiny_clip
 
@@ -90,7 +91,7 @@ def broken():
 
 @pytest.mark.parametrize("what", broken())
 def test_bytes_that_are_no_picture_are_refused(search, what):
-    with pytest.raises(InputError, match=r"the query is no picture \(.*\); expected a JPEG"):
+    with pytest.raises(InputError, match=r"the query is no picture \(.+\)"):
         search.picture(broken()[what], 3)
 
 
@@ -135,3 +136,13 @@ def test_no_student_and_no_index_are_named(folder, tmp_path):
         Search(tmp_path / "nobody", folder / "faiss")
     with pytest.raises(ContractError, match="no index in"):
         Search(folder / "student", tmp_path / "nothing")
+
+
+def test_a_text_that_is_no_unicode_is_refused(search):
+    with pytest.raises(InputError, match="the query is no valid text"):
+        search.text("caf\udce9", 3)
+
+
+def test_a_picture_too_long_and_thin_is_refused_before_it_is_enlarged(search):
+    with pytest.raises(InputError, match="20000 x 1: more than 200 times as long as wide"):
+        search.picture(png(Image.new("L", (20_000, 1))), 3)

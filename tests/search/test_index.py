@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 
 import faiss
 import numpy as np
@@ -40,7 +41,9 @@ def test_saving_twice_gives_equal_files(tmp_path):
     for name in ("a", "b"):
         made().save(tmp_path / name)
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert names == ["captions.faiss", "entries.parquet", "images.faiss", "index.json"]
+    assert [re.sub("-[0-9a-f]{16}", "", name) for name in names] == [
+        "captions.faiss", "entries.parquet", "images.faiss", "index.json",
+    ]  # fmt: skip
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
 
 
@@ -90,20 +93,28 @@ def test_an_index_of_other_weights_is_refused_by_both_names(tmp_path):
     assert load(tmp_path).weights == "w" * 64
 
 
-@pytest.mark.parametrize("name", ["images.faiss", "captions.faiss", "entries.parquet"])
-def test_one_flipped_byte_is_refused(tmp_path, name):
+def file(folder, part):
+    """The one file of a part."""
+    (found,) = folder.glob(f"{part}-*")
+    return found
+
+
+@pytest.mark.parametrize("part", ["images", "captions", "entries"])
+def test_one_flipped_byte_is_refused(tmp_path, part):
     made().save(tmp_path)
-    content = bytearray((tmp_path / name).read_bytes())
+    path = file(tmp_path, part)
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / name).write_bytes(content)
+    path.write_bytes(content)
+    name = path.name
     with pytest.raises(ContractError, match=rf"{name}: sha256 \w+, expected \w+"):
         load(tmp_path)
 
 
 def test_a_missing_part_is_refused(tmp_path):
     made().save(tmp_path)
-    (tmp_path / "captions.faiss").unlink()
-    with pytest.raises(ContractError, match=r"captions\.faiss: sha256 no file"):
+    file(tmp_path, "captions").unlink()
+    with pytest.raises(ContractError, match=r"captions-\w+\.faiss: sha256 no file"):
         load(tmp_path)
 
 
@@ -121,6 +132,54 @@ def test_half_an_index_json_is_an_error_of_the_input(tmp_path):
     (tmp_path / "index.json").write_text('{"weights": ')
     with pytest.raises(InputError, match=r"index\.json is not valid JSON"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["5", "null", "[]", '["weights", "manifest", "kind", "recall", "sha256"]'])
+def test_a_json_that_is_of_no_index_says_what_to_run(tmp_path, text):
+    made().save(tmp_path)
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(ContractError, match=r"index\.json is of no index of this version .*dvc repro -sf index"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sha256", []), ("sha256", {}), ("kind", "exact"), ("kind", {"speed": 1}), ("recall", None)]
+)
+def test_a_field_of_another_type_says_what_to_run(tmp_path, name, value):
+    made().save(tmp_path)
+    about = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps(about | {name: value}))
+    with pytest.raises(ContractError, match="dvc repro -sf index"):
+        load(tmp_path)
+
+
+def test_an_index_of_other_pictures_is_refused_by_both_names(tmp_path):
+    made().save(tmp_path)
+    assert load(tmp_path, manifest="m" * 32).manifest == "m" * 32
+    with pytest.raises(ContractError, match=r"manifest mmmmmmmmmmmm, expected nnnnnnnnnnnn.*dvc repro"):
+        load(tmp_path, manifest="n" * 32)
+
+
+def test_a_save_that_is_interrupted_leaves_the_index_that_was_here(tmp_path, monkeypatch):
+    made().save(tmp_path)
+    index = load(tmp_path)
+    index.add(unit_rows(1, 8, seed=9), unit_rows(1, 8, seed=10), ["cc-9"], [["another"]])
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.files.write_json", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            index.save(tmp_path)
+    assert load(tmp_path).keys == KEYS
+    index.save(tmp_path)
+    assert load(tmp_path).keys == [*KEYS, "cc-9"]
+    assert len(list(tmp_path.iterdir())) == 4, "nothing is left of the one before"
+
+
+@pytest.mark.parametrize("length", [0, 0.5, 50, np.nan])
+def test_vectors_of_another_length_are_refused(length):
+    rows = unit_rows(3, 8)
+    rows[1] *= np.float32(length)
+    with pytest.raises(ValueError, match=r"the vector of picture 1 has the length .*; expected 1"):
+        made(images=rows)
 
 
 def test_two_pictures_of_one_key_are_refused():
@@ -165,7 +224,7 @@ def test_ids_stand_in_the_files_of_faiss(tmp_path):
     made().save(tmp_path)
     names = [f"{key}#{i}" for key, texts in zip(KEYS, TEXTS, strict=True) for i in range(len(texts))]
     for part, own in (("images", KEYS), ("captions", names)):
-        stored = faiss.read_index(str(tmp_path / f"{part}.faiss"))
+        stored = faiss.read_index(str(file(tmp_path, part)))
         assert faiss.vector_to_array(stored.id_map).tolist() == ids_of(own).tolist()
 
 

@@ -1,6 +1,7 @@
 """An index that is added to, and indexes that are approximate."""
 
 import json
+import re
 
 import faiss
 import numpy as np
@@ -49,6 +50,11 @@ def grown(kind=EXACT):
 
 def found(index, queries=IMAGES, top=5):
     return [(index.search_images(query, top), index.search_captions(query, top)) for query in queries]
+
+
+def plain(names):
+    """Names without the hashes in them."""
+    return sorted(re.sub("-[0-9a-f]{16}", "", name) for name in names)
 
 
 def about(folder):
@@ -207,8 +213,8 @@ def test_an_approximate_index_lies_beside_the_exact_one(kind, tmp_path):
     index = of(0, N, kind)
     index.save(tmp_path)
     parts = [f"{name}.faiss" for name in PARTS] + [f"{name}.{kind.name}.faiss" for name in PARTS]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*parts, "entries.parquet", "index.json"])
-    assert set(about(tmp_path)["sha256"]) == {*parts, "entries.parquet"}
+    assert plain(path.name for path in tmp_path.iterdir()) == sorted([*parts, "entries.parquet", "index.json"])
+    assert plain(about(tmp_path)["sha256"]) == sorted([*parts, "entries.parquet"])
     after = load(tmp_path, "w" * 64)
     assert after.kind == kind
     assert after.recall == index.recall == about(tmp_path)["recall"]
@@ -285,7 +291,7 @@ def test_a_kind_that_does_not_suit_the_vectors_is_refused():
 def test_saving_another_kind_in_the_same_folder_leaves_nothing_of_the_one_before(tmp_path):
     of(0, N, Kind("ivf", lists=2)).save(tmp_path)
     of(0, N).save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert plain(path.name for path in tmp_path.iterdir()) == [
         "captions.faiss", "entries.parquet", "images.faiss", "index.json",
     ]  # fmt: skip
     assert load(tmp_path).kind == Kind()

@@ -318,3 +318,20 @@ def test_it_says_nothing_of_requests(site, capfd):
     ask(site.url + "/search?q=secret")
     ask(site.url + "/nothing")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}])
+def test_other_sites_are_refused(site, headers):
+    given = {"Host": f"127.0.0.1:{site.port}", **headers}
+    connection = HTTPConnection("127.0.0.1", site.port, timeout=30)
+    connection.request("GET", "/search?q=a", headers=given)
+    answer = connection.getresponse()
+    assert_refused((answer.status, answer.headers["Content-Type"], answer.read()), 403, "open http://127.0.0.1:")
+    connection.close()
+    assert site.search.asked == []
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_this_site_is_answered_by_both_its_names(site, name):
+    own = f"{name}:{site.port}"
+    assert ask(site.url + "/search?q=a", Host=own, Origin=f"http://{own}")[0] == 200

@@ -165,7 +165,19 @@ def test_search_by_picture_writes_a_page_too(program, seen, moon, tmp_path):
 
 
 def test_a_text_and_a_picture_are_refused(program, seen, moon):
-    assert_one_error(program("search", "a star", "--image", moon, "--data", seen), "a text, or --image")
+    assert_one_error(program("search", "a star", "--image", moon, "--data", seen), "a text and --image were given")
+
+
+def test_an_index_of_other_pictures_is_refused(program, world, tmp_path):
+    (tmp_path / "student").symlink_to(world / "student")
+    (tmp_path / "index").symlink_to(world / "index")
+    write_manifest(tmp_path / "curate", {Split.TEST: {"cc-1": ["of another curation"]}})
+    for command in (("search", "a star"), ("serve", "--port", 0)):
+        assert_one_error(program(*command, "--data", tmp_path), "was made with manifest", "run: dvc repro index")
+
+
+def test_a_page_that_would_be_a_folder_is_refused(program, world, tmp_path):
+    assert_one_error(program("search", "a star", "--html", tmp_path, "--data", world), "is a folder; expected a file")
 
 
 def test_neither_is_refused(program, tmp_path):
@@ -174,7 +186,8 @@ def test_neither_is_refused(program, tmp_path):
 
 @pytest.mark.parametrize("name", ["nowhere.png", "."])
 def test_a_picture_that_is_not_there_is_named(program, seen, tmp_path, name):
-    assert_one_error(program("search", "--image", tmp_path / name, "--data", seen), f"no file {tmp_path / name}")
+    what = "is a folder" if (tmp_path / name).is_dir() else "is not there"
+    assert_one_error(program("search", "--image", tmp_path / name, "--data", seen), f"{tmp_path / name} {what}")
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", png(picture(0))[:300]])
@@ -233,6 +246,7 @@ def test_serve_says_where_it_is_until_it_is_interrupted(program, seen, monkeypat
 
 def test_serve_without_an_index_says_what_to_run(program, tmp_path):
     tiny_clip().save(tmp_path / "student")
+    write_manifest(tmp_path / "curate", {Split.TEST: {"cc-1": ["a"]}})
     assert_one_error(program("serve", "--port", 0, "--data", tmp_path), "no index in", "dvc repro index")
 
 

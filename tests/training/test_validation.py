@@ -107,7 +107,7 @@ def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip
 
 def test_trained_text_is_embedded_anew_by_the_model_that_is_given(clip, monkeypatch):
     validate = validator(clip, train_text=True, vectors=np.full((4, 16), np.nan, np.float32),
-                         weights=torch.full((3, 16), torch.nan))  # fmt: skip
+                         weights=torch.zeros((3, 16)))  # fmt: skip
     read = []
 
     def texts(model, strings, compute, own=encode.texts):

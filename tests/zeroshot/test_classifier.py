@@ -29,9 +29,28 @@ def test_pictures_are_decoded_for_the_tower(tmp_path):
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     folder = put(tmp_path, {"a": 1})
-    (folder / "test/a/notes.txt").write_text("not a picture")
-    with pytest.raises(InputError, match=r"notes\.txt"):
+    (folder / "test/a/notes.png").write_text("not a picture")
+    with pytest.raises(InputError, match=r"notes\.png"):
         pixels(tiny_clip(), read(folder, Split.TEST))
+
+
+@pytest.mark.parametrize("which", ["picture", "class"])
+def test_embeddings_that_are_not_finite_are_refused(which):
+    data = ZeroshotSet(["cat", "dog"], np.array([True, True]), ["a {}"], [], np.array([0, 1]))
+    rows = {"picture": torch.eye(2), "class": torch.eye(2)}
+    rows[which][1, 0] = torch.nan
+    with pytest.raises(InputError, match=f"the embedding of {which} 1 is not finite"):
+        accuracy(rows["picture"], rows["class"], data, seen=None)
+
+
+@pytest.mark.parametrize("dimension", [3, 31, 512])
+def test_equal_classes_are_ties_and_lost_however_products_are_rounded(dimension):
+    generator = torch.Generator().manual_seed(0)
+    direction, vectors = (
+        torch.nn.functional.normalize(torch.randn(n, dimension, generator=generator), dim=1) for n in (1, 50)
+    )
+    data = ZeroshotSet(list("abcde"), np.ones(5, bool), ["a {}"], [], np.arange(50) % 5)
+    assert accuracy(vectors, direction.expand(5, -1), data, seen=None)["top1"] == 0
 
 
 def test_class_weights_average_normalised_templates_and_normalise_again():

@@ -118,8 +118,57 @@ def test_the_own_layout_is_found_too(tmp_path):
     ]  # fmt: skip
 
 
+def test_folders_are_read_as_torchvision_reads_them(tmp_path):
+    for name in ("cat/a.JPG", "cat/nested/b.jpeg", "cat/.hidden.png", "cat/.cache/c.png", "cat/readme.txt", "dog/x.png",
+                 ".ipynb_checkpoints/y.png"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(1))
+    found = find(tmp_path, Split.TEST)
+    assert found.names == ["cat", "dog"]
+    assert [p.relative_to(tmp_path).as_posix() for p in found.paths] == ["cat/a.JPG", "cat/nested/b.jpeg", "dog/x.png"]
+    assert found.labels.tolist() == [0, 0, 1]
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    put(tmp_path, {"cat": 1, "test": 2}, split="")
+    found = find(tmp_path, Split.TEST)
+    assert (found.names, found.labels.tolist()) == (["cat", "test"], [0, 1, 1])
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "/etc"])
+def test_a_class_lies_below_its_folder(tmp_path, folder):
+    described = {"templates": ["a {}"], "classes": [{"folder": folder, "name": "cat"}]}
+    with pytest.raises(NoZeroshotData, match="expected one below"):
+        find(put(tmp_path, {"cat": 1}, described), Split.TEST)
+
+
+@pytest.mark.parametrize("wrong", [{"folder": 5}, {"folder": None}, {"name": None}, {"name": " "}])
+def test_a_class_whose_names_are_no_texts_is_named(tmp_path, wrong):
+    described = {"templates": ["a {}"], "classes": [{"folder": "cat", "name": "cat", **wrong}]}
+    with pytest.raises(NoZeroshotData, match="expected texts"):
+        find(put(tmp_path, {"cat": 1}, described), Split.TEST)
+
+
+def cut(content, where):
+    """A tar of 30 samples, damaged at the header of the 21st."""
+    at = content.index(b"s0000020.")
+    return {
+        "boundary": content[:at], "header": content[: at + 100], "zeros": content[:at] + bytes(len(content) - at - 512),
+        "noise": content[:at] + b"\xff" * 512 + content[at + 512 :], "end": content.rstrip(b"\0") + bytes(512),
+    }[where]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["boundary", "header", "noise", "end"])
+def test_a_tar_that_is_not_whole_is_refused(tmp_path, where):
+    put_webdataset(tmp_path, [{"png": png(1), "cls": i % 2} for i in range(30)])
+    path = tmp_path / "test/0.tar"
+    path.write_bytes(cut(path.read_bytes(), where))
+    with pytest.raises(NoZeroshotData, match=r"0\.tar is no whole tar .*download it again"):
+        find(tmp_path, Split.TEST)
+
+
 def test_another_split_than_is_there_is_no_image_folder(tmp_path):
-    with pytest.raises(NoZeroshotData, match="val holds no pictures"):
+    with pytest.raises(NoZeroshotData, match="has no test split with class folders; it has val"):
         find(put(tmp_path, {"cat": 1, "dog": 1}, split="val"), Split.TEST)
 
 
