@@ -65,10 +65,12 @@ def show(data: DataOption = Path("data")) -> None:
     table.add_row("rsum", told("", base["rsum"]), told("", student["rsum"]), f"{rsum['value']:+.3f}", interval(rsum))
     table.add_section()
     for part, title in (("zeroshot", "zero-shot"), ("zeroshot_unseen", "zero-shot, unseen classes")):
-        if part in metrics["student"]:
-            before, after = metrics["base"][part]["top1"], metrics["student"][part]["top1"]
-            retained = f"{metrics['student'][part]['retained']:.3f} retained"
-            table.add_row(f"{title} top-1", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}", retained)
+        if part in student:
+            before, after, change = base[part]["top1"], student[part]["top1"], changes[part]
+            top1 = change["top1"]
+            table.add_row(f"{title} top-1", told("", before), told("", after), f"{top1['value']:+.3f}", interval(top1))
+            share = interval(change["retained"], sign="") if "retained" in change else ""
+            table.add_row(f"{title} retained", "", told("", student[part]["retained"]), "", share)
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
     console.print(f"report: {data / 'evaluate/report/index.html'}", highlight=False)

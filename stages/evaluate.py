@@ -46,7 +46,8 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     of_student = classifier.embed(student, test, compute)
     frozen = params.student.text == "frozen"
     weights = of_base[1] if frozen else classifier.class_weights(student, test, compute)
-    add_zeroshot(result.metrics, {"base": of_base, "student": (of_student, weights)}, test)
+    embedded = {"base": of_base, "student": (of_student, weights)}
+    add_zeroshot(result.metrics, embedded, test, samples=params.evaluate.bootstrap, seed=params.seed)
 
     out = data / "evaluate"
     plots.write_recall(out / "recall.csv", result.metrics)

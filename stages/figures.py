@@ -21,6 +21,6 @@ def told(name: str, value: Any) -> str:
     return f"{value:.1f}".removesuffix(".0") if name.endswith("_rank") else f"{value:.3f}"
 
 
-def interval(change: Mapping[str, float]) -> str:
-    """`low` to `high`."""
-    return f"{change['low']:+.3f} to {change['high']:+.3f}"
+def interval(change: Mapping[str, float], *, sign: str = "+") -> str:
+    """`low` to `high` of a difference; with `sign` "" of a share."""
+    return f"{change['low']:{sign}.3f} to {change['high']:{sign}.3f}"

@@ -59,7 +59,7 @@ def evaluate(
     if data is not None:
         found["retrieval"] = measurement.retrieval(models, data, Split(split), compute, samples=samples)
     if zeroshot is not None:
-        found["zeroshot"] = measurement.classification(models, zeroshot, Split(split), compute)
+        found["zeroshot"] = measurement.classification(models, zeroshot, Split(split), compute, samples=samples)
     if out:
         files.write_json(out, found)
     _show(found)
@@ -78,9 +78,10 @@ def _show(found: dict[str, Any]) -> None:
         for name, value in figures.items():
             row = [f"{title} {name}".replace("_", " ").strip(), told(name, value)]
             if both:
-                change = changes.get(name)
-                row += [told(name, of_other[name])] if name in of_other else [""]
-                row += [f"{change['value']:+.3f}", interval(change)] if change else ["", ""]
+                of_both, change = name in of_other, changes.get(name)
+                row += [told(name, of_other[name]) if of_both else ""]
+                row += [f"{change['value']:+.3f}" if change and of_both else ""]
+                row += [interval(change, sign="+" if of_both else "") if change else ""]
             table.add_row(*row)
         table.add_section()
 
@@ -91,5 +92,5 @@ def _show(found: dict[str, Any]) -> None:
     if model:
         add("", {"rsum": model["rsum"]}, other, changes)
     if zeroshot := found.get("zeroshot"):
-        add("zero-shot", zeroshot["model"], zeroshot.get("against", {}), {})
+        add("zero-shot", zeroshot["model"], zeroshot.get("against", {}), zeroshot.get("difference", {}))
     Console(width=None if sys.stdout.isatty() else 120).print(table)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.retrieval.bootstrap import drawn_means, interval
+from pipeline.retrieval.bootstrap import Interval, drawn_means, interval
 from pipeline.retrieval.metrics import KS, evaluate, summarise
 from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import ZeroshotSet
@@ -91,19 +91,50 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
     return Comparison(metrics, ranks)
 
 
-def add_zeroshot(metrics: dict[str, Any], embedded: Mapping[str, tuple[Tensor, Tensor]], classes: ZeroshotSet) -> None:
-    """Add `zeroshot` and `zeroshot_unseen` of the models `base` and `student`, and what the student `retained`.
+Hits = Mapping[str, NDArray[np.float64]]
+"""Of every picture, as from `classifier.hits`."""
+
+
+def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> dict[str, Interval]:
+    """What `other` has more of `top1` and `top5`, and the share of top1 that it `retained`, each as of `interval`.
+
+    A share has no interval, and is left out, where the base has nothing, or nothing in some of the draws.
+    """
+    rows = {name: other[name] - own for name, own in base.items()}
+    given = {**rows, "base": base["top1"], "other": other["top1"]}
+    means = drawn_means(given, np.arange(len(base["top1"])), samples=samples, seed=seed)
+    found = {name: interval(own.mean(), means[name]) for name, own in rows.items()}
+    if (means["base"] > 0).all() and base["top1"].any():
+        share = float(other["top1"].mean() / base["top1"].mean())
+        found["retained"] = interval(share, means["other"] / means["base"])
+    return found
+
+
+def add_zeroshot(
+    metrics: dict[str, Any],
+    embedded: Mapping[str, tuple[Tensor, Tensor]],
+    classes: ZeroshotSet,
+    *,
+    samples: int,
+    seed: int,
+) -> None:
+    """Add `zeroshot` and `zeroshot_unseen` of `base`, of `student` with what it `retained`, and of their `difference`.
 
     Args:
         metrics: of `compare`.
         embedded: for each model its vectors of the pictures, [n, d], and its class weights, [classes, d].
         classes: the zero-shot set.
+        samples: bootstrap samples, of pictures.
+        seed: of the bootstrap.
     """
-    for name, (vectors, weights) in embedded.items():
-        for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
-            if found := classifier.accuracy(vectors, weights, classes, seen=seen):
-                metrics[name][part] = found
-    for part in ("zeroshot", "zeroshot_unseen"):
-        if part in metrics["student"]:
-            before = metrics["base"][part]["top1"]
-            metrics["student"][part]["retained"] = metrics["student"][part]["top1"] / before if before else 0.0
+    found = {name: classifier.hits(vectors, weights, classes) for name, (vectors, weights) in embedded.items()}
+    for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
+        own = classes.seen[classes.labels] == seen
+        if not own.any():
+            continue
+        for name, (vectors, weights) in embedded.items():
+            metrics[name][part] = classifier.accuracy(vectors, weights, classes, seen=seen)
+        base, student = ({name: rows[own] for name, rows in found[model].items()} for model in ("base", "student"))
+        metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
+        before = metrics["base"][part]["top1"]
+        metrics["student"][part]["retained"] = metrics["student"][part]["top1"] / before if before else 0.0

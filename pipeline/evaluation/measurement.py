@@ -14,7 +14,7 @@ from pipeline.clip import encode, pictures, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-from pipeline.evaluation.comparison import difference, summary
+from pipeline.evaluation.comparison import difference, summary, zeroshot_difference
 from pipeline.retrieval import datasets
 from pipeline.retrieval.datasets import FOLD, RetrievalData
 from pipeline.retrieval.metrics import evaluate, folds
@@ -92,7 +92,7 @@ def _embedded(clip: Clip, data: RetrievalData, compute: Compute) -> tuple[NDArra
     return shown, encode.texts(clip, data.captions, compute).numpy()
 
 
-def classification(models: Models, path: Path, split: Split, compute: Compute) -> dict[str, Any]:
+def classification(models: Models, path: Path, split: Split, compute: Compute, *, samples: int) -> dict[str, Any]:
     """Zero-shot accuracy of every model.
 
     Args:
@@ -100,15 +100,21 @@ def classification(models: Models, path: Path, split: Split, compute: Compute) -
         path: as `sets.find` takes it.
         split: val or test.
         compute: where and how models run.
+        samples: of the bootstrap.
 
     Returns:
-        by model `top1`, `top5`, `mean_per_class`, `classes`; beside another one `retained`, the share of its top1.
+        by model `top1`, `top5`, `mean_per_class`, `classes`; beside another one `retained`, the share of its top1, and
+        under `difference` what `comparison.zeroshot_difference` has.
     """
     data = sets.find(path, split)
     found: dict[str, Any] = {}
+    hits = {}
     for role, clip in models.items():
         vectors, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
         found[role] = classifier.accuracy(vectors, weights, data, seen=None)
+        hits[role] = classifier.hits(vectors, weights, data)
     if "against" in found and found["against"]["top1"]:
         found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]
+    if "against" in models:
+        found["difference"] = zeroshot_difference(hits["against"], hits["model"], samples=samples, seed=0)
     return found

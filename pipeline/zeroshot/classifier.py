@@ -65,6 +65,12 @@ def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
     return (similarity >= own - SAME).sum(dim=1)
 
 
+def hits(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> dict[str, NDArray[np.float64]]:
+    """`top1` and `top5` of every picture, 0 or 1, float64 [n]."""
+    rank = ranks(vectors, weights, data).numpy()
+    return {f"top{k}": (rank <= k).astype(np.float64) for k in (1, 5)}
+
+
 def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool | None) -> dict[str, float]:
     """Top-1, top-5 and mean per class over the pictures of seen, unseen or (None) all classes; all are candidates.
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare, difference
+from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare, difference, zeroshot_difference
 from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import ZeroshotSet
 
@@ -100,8 +100,8 @@ def embedded(classes):
 
 def test_zero_shot_figures_are_those_of_each_model(classes):
     models = embedded(classes)
-    metrics = {"base": {}, "student": {}}
-    add_zeroshot(metrics, models, classes)
+    metrics = {"base": {}, "student": {}, "difference": {}}
+    add_zeroshot(metrics, models, classes, samples=50, seed=0)
     for name, (vectors, weights) in models.items():
         for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
             wanted = classifier.accuracy(vectors, weights, classes, seen=seen)
@@ -113,16 +113,44 @@ def test_zero_shot_figures_are_those_of_each_model(classes):
     ("base", "student", "retained"), [(0.5, 0.45, 0.9), (0.5, 0.6, 1.2), (0.4, 0.0, 0.0), (0.0, 0.3, 0.0)]
 )
 def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypatch, base, student, retained):
-    given = iter([{"top1": base}, {"top1": base / 2}, {"top1": student}, {"top1": student / 2}])
+    given = iter([{"top1": base}, {"top1": student}, {"top1": base / 2}, {"top1": student / 2}])
     monkeypatch.setattr(classifier, "accuracy", lambda *_, **__: next(given))
-    metrics = {"base": {}, "student": {}}
-    add_zeroshot(metrics, embedded(classes), classes)
+    metrics = {"base": {}, "student": {}, "difference": {}}
+    add_zeroshot(metrics, embedded(classes), classes, samples=50, seed=0)
     assert metrics["student"]["zeroshot"]["retained"] == pytest.approx(retained)
     assert metrics["student"]["zeroshot_unseen"]["retained"] == pytest.approx(retained)
 
 
 def test_without_unseen_classes_nothing_is_said_of_them(classes):
-    metrics = {"base": {}, "student": {}}
+    metrics = {"base": {}, "student": {}, "difference": {}}
     everything = ZeroshotSet(classes.names, np.array([True] * 3), classes.templates, classes.paths, classes.labels)
-    add_zeroshot(metrics, embedded(everything), everything)
+    add_zeroshot(metrics, embedded(everything), everything, samples=50, seed=0)
     assert set(metrics["student"]) == {"zeroshot"}
+
+
+def hits(*top1):
+    rows = np.array(top1, np.float64)
+    return {"top1": rows, "top5": np.ones(len(rows))}
+
+
+def test_zero_shot_differences_by_hand():
+    # The base is right of two pictures of four, the other of one of those and of a third one.
+    found = zeroshot_difference(hits(1, 1, 0, 0), hits(1, 0, 1, 0), samples=400, seed=0)
+    assert found["top1"]["value"] == 0
+    assert found["top1"]["low"] < 0 < found["top1"]["high"]
+    assert found["top5"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_the_share_retained_has_an_interval_of_the_same_draws():
+    base = hits(*[1] * 60, *[0] * 20)
+    assert zeroshot_difference(base, base, samples=200, seed=0)["retained"] == {"value": 1, "low": 1, "high": 1}
+    other = hits(*[1] * 45, *[0] * 35)
+    share = zeroshot_difference(base, other, samples=2000, seed=0)["retained"]
+    assert share["value"] == 0.75
+    # Of the base's 60 right ones a quarter is lost, whatever is drawn: sqrt(.75 * .25 / 60) = .056 around .75.
+    assert share["low"] == pytest.approx(0.75 - 1.96 * 0.056, abs=0.02)
+    assert share["high"] == pytest.approx(0.75 + 1.96 * 0.056, abs=0.02)
+
+
+def test_nothing_is_retained_of_nothing():
+    assert "retained" not in zeroshot_difference(hits(0, 0, 0), hits(1, 0, 1), samples=50, seed=0)

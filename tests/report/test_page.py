@@ -50,6 +50,9 @@ def comparison():
     for model, top1 in (("base", 0.5), ("student", 0.45)):
         result.metrics[model]["zeroshot"] = {"top1": top1}
     result.metrics["student"]["zeroshot"]["retained"] = 0.9
+    result.metrics["difference"]["zeroshot"] = {
+        "top1": {"value": -0.05, "low": -0.125, "high": 0.031}, "retained": {"value": 0.9, "low": 0.75, "high": 1.0625},
+    }  # fmt: skip
     return result, images, base, student
 
 
@@ -111,7 +114,8 @@ def test_the_page_shows_the_results(written, comparison):
             row = f"{name} {metrics['base'][way][name]:.3f} {metrics['student'][way][name]:.3f} "
             assert f"{row}{change['value']:+.3f} {change['low']:+.3f} to {change['high']:+.3f}" in text
     assert f"rsum {metrics['base']['rsum']:.3f} {metrics['student']['rsum']:.3f}" in text
-    assert "90.0 % retained" in text
+    assert "zero-shot kept 90.0 % (75.0 to 106.2)" in text
+    assert "0.500 0.450 -0.050 -0.125 to +0.031" in text
     assert "dclip_clean" in text and "1,234" in text
     assert "unseen" not in text.lower(), "there are no such classes here"
 

@@ -77,7 +77,13 @@ def results(folder, **student):
         "student": {way: {**figures, "recall@1": 0.375, "median_rank": 4.0, "mean_rank": 7.0} for way in ways}
         | {"rsum": 3.25, **student},
         "difference": {way: dict.fromkeys(figures, change) for way in ways}
-        | {"rsum": {"value": 0.25, "low": 0.125, "high": 0.5}},
+        | {"rsum": {"value": 0.25, "low": 0.125, "high": 0.5}}
+        | {
+            "zeroshot": {
+                "top1": {"value": -0.05, "low": -0.125, "high": 0.03125},
+                "retained": {"value": 0.9, "low": 0.75, "high": 1.0625},
+            }
+        },
     }
     for stage, content in (("evaluate", metrics), ("student", {"recipe": "dclip_clean"})):
         (folder / stage).mkdir(parents=True)
@@ -99,7 +105,8 @@ def test_show_prints_both_models_the_difference_and_its_interval(program, tmp_pa
         assert f"{way} median rank 7 4 -3.0" in lines
         assert f"{way} mean rank 9.2 7 -2.2" in lines
     assert "rsum 3.000 3.250 +0.250 +0.125 to +0.500" in lines
-    assert "zero-shot top-1 0.500 0.450 -0.050 0.900 retained" in lines
+    assert "zero-shot top-1 0.500 0.450 -0.050 -0.125 to +0.031" in lines
+    assert "zero-shot retained 0.900 0.750 to 1.062" in lines
     assert "unseen" not in out
 
 

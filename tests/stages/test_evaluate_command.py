@@ -124,7 +124,7 @@ def test_zeroshot_alone_measures_no_retrieval(program, world, tmp_path):
         "--zeroshot", world / "classes", "--stages", world / "data", "--out", tmp_path / "figures.json"
     )
     found = json.loads((tmp_path / "figures.json").read_text())
-    expected = measurement.classification(models(world, "student"), world / "classes", Split.TEST, COMPUTE)
+    expected = measurement.classification(models(world, "student"), world / "classes", Split.TEST, COMPUTE, samples=1)
     assert code == 0
     assert set(found) == {"models", "zeroshot"}
     assert found["zeroshot"] == expected
@@ -183,14 +183,21 @@ def test_against_another_model_every_figure_has_its_difference_and_interval(prog
 
 
 def test_against_another_model_zeroshot_has_what_is_retained(program, world):
-    code, out, _ = program("--zeroshot", world / "classes", "--against", "base", "--stages", world / "data")
-    found = measurement.classification(models(world, "student", "base"), world / "classes", Split.TEST, COMPUTE)
+    options = ("--zeroshot", world / "classes", "--against", "base", "--samples", 5)
+    code, out, _ = program(*options, "--stages", world / "data")
+    found = measurement.classification(
+        models(world, "student", "base"), world / "classes", Split.TEST, COMPUTE, samples=5
+    )
     assert code == 0
     lines = rows(out)
     for name in ("top1", "top5", "mean_per_class", "classes"):
         own, other = (shown(found[role][name]) for role in ("model", "against"))
-        assert f"zero-shot {name} {own} {other}".replace("_", " ") in lines
-    assert f"zero-shot retained {found['model']['retained']:.3f}" in lines
+        line = f"zero-shot {name} {own} {other}".replace("_", " ")
+        if change := found["difference"].get(name):
+            line += f" {change['value']:+.3f} {change['low']:+.3f} to {change['high']:+.3f}"
+        assert line in lines
+    share = found["difference"]["retained"]
+    assert f"zero-shot retained {found['model']['retained']:.3f} {share['low']:.3f} to {share['high']:.3f}" in lines
 
 
 def test_a_model_against_itself_differs_by_nothing(program, world):
@@ -227,7 +234,7 @@ def test_the_file_is_whole_json_with_all_that_was_measured(program, world, tmp_p
     assert json.loads(path.read_text(), parse_constant=refuse) == {
         "models": {"model": "student", "against": "base"},
         "retrieval": measurement.retrieval(both, world / "data/curate", Split.TEST, COMPUTE, samples=20),
-        "zeroshot": measurement.classification(both, world / "classes", Split.TEST, COMPUTE),
+        "zeroshot": measurement.classification(both, world / "classes", Split.TEST, COMPUTE, samples=20),
     }
     assert [p.name for p in path.parent.iterdir()] == ["figures.json"]
     assert "text to image" in out and "zero-shot" in out
