@@ -50,7 +50,7 @@ def compare(
     against = against or p.student.recipe
     names = _possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
     try:
-        numbers = [int(seed) for seed in seeds.split(",")]
+        numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
     except ValueError as error:
         raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
     plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
@@ -73,7 +73,8 @@ def compare(
     base = {way: sum(hits) / len(hits) for way, hits in test.base.hits.items()}
     files.write_json(out / "comparison.json", {"against": against, "base": base, "top1": test.base.top1, "rows": rows})
     files.write_text(out / "map.svg", pareto.plot(rows, base["text_to_image"], {n: w for n, w in ways.items() if w}))
-    _show(rows, base, against)
+    Console(width=None if sys.stdout.isatty() else 150).print(results(rows, base, against))
+    print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")
     print(f"{out / 'comparison.json'}, {out / 'map.svg'}")
 
 
@@ -100,7 +101,9 @@ def _way(path: Path) -> list[tuple[float, float]]:
     return [(retained(point, points[0]), point["val_text_to_image_recall@1"]) for point in points]
 
 
-def _show(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> None:
+def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> RichTable:
+    """The table of `pipeline.evaluation.recipes.compare`, the best on validation data first."""
+    from pipeline.evaluation import recipes as comparison
     from pipeline.training.interpolation import retrieval
 
     title = f"recipes; on test data the base has {base['text_to_image']:.3f} / {base['image_to_text']:.3f}"
@@ -110,12 +113,12 @@ def _show(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> N
         table.add_column(heading, no_wrap=heading == "recipe")
     for row in sorted(rows, key=lambda row: -retrieval(row["validation"])):
         way, lead = row["text_to_image"], row["text_to_image"]["lead"]
-        kept = [f"{share['mean']:.3f} ± {share['spread']:.3f}" for share in row["retained"].values()]
+        shares = (row["retained"].get(part) for part in comparison.PARTS)
+        kept = [f"{share['mean']:.3f} ± {share['spread']:.3f}" if share else "" for share in shares]
         table.add_row(
             row["recipe"] + (" *" if row["front"] else ""), f"{retrieval(row['validation']):.3f}",
             f"{way['mean']:.3f} ± {way['spread']:.3f}",
             f"{row['image_to_text']['mean']:.3f} ± {row['image_to_text']['spread']:.3f}",
             f"{lead['value']:+.3f} ({lead['low']:+.3f} to {lead['high']:+.3f})", *kept,
         )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
-    print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")
+    return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,9 +17,9 @@ from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
 from stages.compare import compare
-from stages.figures import in_order, interval, told
+from stages.figures import SELDOM, in_order, interval, told
 from stages.measure import evaluate
-from stages.program import store, threads
+from stages.program import OF_THE_DISK, store, threads
 from stages.search import search, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -43,6 +43,16 @@ def show(data: DataOption = Path("data")) -> None:
     if not (data / "student/metrics.json").is_file():
         raise InputError(f"no {data / 'student/metrics.json'}; run: dvc repro, or dvc checkout")
     recipe = files.read_json(data / "student/metrics.json")["recipe"]
+    try:
+        table = _results(metrics, recipe)
+    except KeyError as error:
+        raise InputError(f"{path} has no {error}; it is of another version: run: dvc repro evaluate") from error
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    console.print(f"report: {data / 'evaluate/report/index.html'}", highlight=False)
+
+
+def _results(metrics: dict[str, Any], recipe: str) -> RichTable:
     table = RichTable(title=f"student ({recipe}) against base, test data", title_justify="left")
     for heading in ("", "base", "student", "difference", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -69,11 +79,10 @@ def show(data: DataOption = Path("data")) -> None:
             before, after, change = base[part]["top1"], student[part]["top1"], changes[part]
             top1 = change["top1"]
             table.add_row(f"{title} top-1", told("", before), told("", after), f"{top1['value']:+.3f}", interval(top1))
-            share = interval(change["retained"], sign="") if "retained" in change else ""
-            table.add_row(f"{title} retained", "", told("", student[part]["retained"]), "", share)
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(table)
-    console.print(f"report: {data / 'evaluate/report/index.html'}", highlight=False)
+            if "retained" in student[part]:
+                share = interval(change["retained"], sign="") if "retained" in change else SELDOM
+                table.add_row(f"{title} retained", "", told("", student[part]["retained"]), "", share)
+    return table
 
 
 @app.command()
@@ -132,6 +141,11 @@ def main() -> None:
         app()
     except InputError as error:
         print(f"dclip: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        print(f"dclip: {OF_THE_DISK[error.errno]} ({error})", file=sys.stderr)
         sys.exit(1)
 
 

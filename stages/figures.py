@@ -8,6 +8,9 @@ from typing import Any
 ORDER = ("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r")
 """Of figures in a table; files have them by the alphabet."""
 
+SELDOM = "base too seldom right"
+"""Instead of the interval of a share, of which some draws have nothing."""
+
 
 def in_order(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The figures of a direction that have a place in `ORDER`."""

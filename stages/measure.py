@@ -13,7 +13,8 @@ from rich.table import Table as RichTable
 
 from pipeline import files
 from pipeline.errors import InputError
-from stages.figures import interval, told
+from stages.figures import SELDOM, interval, told
+from stages.program import allow_downloads, check_writable
 
 
 def evaluate(
@@ -42,6 +43,9 @@ def evaluate(
     With --zeroshot alone retrieval is left out. Without either it is retrieval on the pipeline's own test split, in
     data/curate.
     """
+    names = {"model": model} | ({} if against is None else {"against": against})
+    if any(map(_is_tag, names.values())):
+        allow_downloads()
     from pipeline.clip.encode import DTYPES, Compute
     from pipeline.evaluation import measurement
     from pipeline.schema import Split
@@ -50,19 +54,26 @@ def evaluate(
         raise InputError(f"--split is {split!r}; expected val or test")
     if dtype not in DTYPES:
         raise InputError(f"--dtype is {dtype!r}; expected {', '.join(DTYPES)}")
+    if out:
+        check_writable("--out", out)
     compute = Compute(device, dtype, batch, workers)
     if data is None and zeroshot is None:
         data = stages / "curate"
-    names = {"model": model} | ({} if against is None else {"against": against})
     models = {role: measurement.load(name, stages, device) for role, name in names.items()}
     found: dict[str, Any] = {"models": names}
     if data is not None:
         found["retrieval"] = measurement.retrieval(models, data, Split(split), compute, samples=samples)
     if zeroshot is not None:
         found["zeroshot"] = measurement.classification(models, zeroshot, Split(split), compute, samples=samples)
+    _show(found)
     if out:
         files.write_json(out, found)
-    _show(found)
+
+
+def _is_tag(name: str) -> bool:
+    """Whether a model is NAME:PRETRAINED with weights that open_clip may have to download."""
+    _, colon, pretrained = name.partition(":")
+    return bool(colon) and not Path(name).is_dir() and not Path(pretrained).is_file()
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -82,6 +93,8 @@ def _show(found: dict[str, Any]) -> None:
                 row += [told(name, of_other[name]) if of_both else ""]
                 row += [f"{change['value']:+.3f}" if change and of_both else ""]
                 row += [interval(change, sign="+" if of_both else "") if change else ""]
+                if name == "retained" and not change:
+                    row[-1] = SELDOM
             table.add_row(*row)
         table.add_section()
 

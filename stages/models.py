@@ -1,13 +1,12 @@
 """Stage `models`: the base CLIP and the detector, as files with hashes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.params import Params
 from pipeline.params.models import ClipFromOpenClip
-from stages.program import run, threads
+from stages.program import allow_downloads, run, threads
 
 
 def models(params: Params, data: Path) -> dict[str, Any]:
@@ -18,7 +17,7 @@ def models(params: Params, data: Path) -> dict[str, Any]:
     tag reaches the network.
     """
     if isinstance(params.models.clip, ClipFromOpenClip) and not Path(params.models.clip.pretrained).is_file():
-        os.environ["HF_HUB_OFFLINE"] = "0"
+        allow_downloads()
     from pipeline import base_models
 
     threads(params)

@@ -32,13 +32,31 @@ def store() -> Path:
     return home() / "store"
 
 
-_OF_THE_DISK = {
+OF_THE_DISK = {
     errno.ENOSPC: "the disk is full: make room, then run it again",
     errno.EDQUOT: "the disk quota is used up: make room, then run it again",
     errno.EFBIG: "a file became larger than is allowed here: raise the limit, then run it again",
     errno.EACCES: "a file or folder may not be written or read: change its permissions, then run it again",
     errno.EROFS: "the disk is read-only: choose another folder (--data, DCLIP_HOME), then run it again",
 }
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Before the work is done: a file can be written to `path`.
+
+    Raises:
+        InputError: it is a folder, or lies below a file.
+    """
+    if path.is_dir():
+        raise InputError(f"{option}: {path} is a folder; expected a file in it")
+    if below := next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None):
+        raise InputError(f"{option}: {below} is no folder, so {path} cannot be written")
+
+
+def allow_downloads() -> None:
+    """Let open_clip fetch pretrained weights; to be called before it is imported."""
+    os.environ["HF_HUB_OFFLINE"] = "0"
+
 
 Stage = Callable[[Params, Path], dict[str, Any]]
 """Takes the parameters and the data folder, writes data/<its name>/, and returns its summary."""
@@ -87,9 +105,9 @@ def run(stage: Stage, *, in_processes: bool = False) -> None:
             print(f"{name}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
         except OSError as error:
-            if error.errno not in _OF_THE_DISK:
+            if error.errno not in OF_THE_DISK:
                 raise
-            print(f"{name}: {_OF_THE_DISK[error.errno]} ({error}). What was written before is whole", file=sys.stderr)
+            print(f"{name}: {OF_THE_DISK[error.errno]} ({error}). What was written before is whole", file=sys.stderr)
             raise typer.Exit(1) from error
 
     program.__doc__ = stage.__doc__

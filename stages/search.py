@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline.errors import InputError
+from stages.program import check_writable
 
 DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
 
@@ -37,6 +38,8 @@ def search(
         raise InputError("expected a text, or --image with a picture")
     if query is not None and not query.strip():
         raise InputError("the query is empty; say what the picture should show")
+    if html:
+        check_writable("--html", html)
     manifest = Manifest(data / "curate", (Split.TEST,)) if (data / "curate/manifest.parquet").is_file() else None
     searching = Search(data / "student", data / "index/faiss", manifest.fingerprint if manifest else None)
     if image is not None:
@@ -47,8 +50,6 @@ def search(
         assert query is not None
         hits, asked = searching.text(query, top), query
     if html:
-        if html.is_dir():
-            raise InputError(f"--html: {html} is a folder; expected a file, such as {html / 'found.html'}")
         page.write(html, asked, hits, searching.captions, manifest or Manifest(data / "curate", (Split.TEST,)))
     if as_json:
         print(json.dumps(searching.told(hits), ensure_ascii=False))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.clip.towers import Clip
+from pipeline.errors import InputError
 
 T = TypeVar("T")
 
@@ -91,17 +92,23 @@ def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> t
     """Text embeddings and, in the same forward, every token's last hidden state through the text projection.
 
     Args:
-        clip: a CLIP whose text tower is open_clip's transformer.
+        clip: a CLIP whose text tower is open_clip's transformer, and reads CLIP's tokens.
         strings: at most `compute.batch` captions.
         compute: where and how.
 
     Returns:
         unit float32 [n, d] and unit float32 [n, context_length, d]; position 0 is the start token.
+
+    Raises:
+        InputError: it is another one.
     """
     model: Any = clip.model
     tower = getattr(model, "text", model)
-    if not hasattr(tower, "ln_final") or not isinstance(tower.text_projection, torch.nn.Parameter):
-        raise TypeError("token features need open_clip's own text transformer; take tokens out of features.spans")
+    transformer = hasattr(tower, "ln_final") and isinstance(tower.text_projection, torch.nn.Parameter)
+    if not (transformer and clip.reads_bpe):
+        raise InputError(
+            "token features need open_clip's own text transformer and CLIP's tokens; take tokens out of features.spans"
+        )
     hidden: list[Tensor] = []
     hook = tower.ln_final.register_forward_hook(lambda module, inputs, output: hidden.append(output))
     try:

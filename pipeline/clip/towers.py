@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
@@ -21,12 +23,14 @@ from torchvision.transforms import Compose, ToTensor
 from pipeline import files
 from pipeline.weights import WrongWeights, weights_hash
 
-CODE = "towers 1"
+CODE = "towers 2"
 """Raised whenever the same picture or text becomes another input of a tower (size, crop, normalisation, tokens): the
 feature store's rows are computed anew then."""
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
+
+Tokenizer = Callable[[list[str]], Tensor]
 
 
 @dataclass
@@ -36,14 +40,15 @@ class Clip:
     Attributes:
         model: open_clip's CLIP, in eval mode.
         config: what stands in open_clip_config.json: `model_cfg` and `preprocess_cfg`.
+        tokenize: texts to token ids, int64 [n, context_length], cut to the context length: open_clip's for the model.
     """
 
     model: nn.Module
     config: dict[str, Any]
+    tokenize: Tokenizer = field(repr=False)
 
     def __post_init__(self) -> None:
         self.model.eval()
-        self._tokenizer = open_clip.SimpleTokenizer(context_length=self.context_length)
 
     @property
     def dimension(self) -> int:
@@ -71,10 +76,11 @@ class Clip:
         """`weights_hash` of the model."""
         return weights_hash(self.model.state_dict())
 
-    def tokenize(self, texts: list[str]) -> Tensor:
-        """Token ids, int64 [n, context_length], cut to the context length."""
-        tokens: Tensor = self._tokenizer(texts)
-        return tokens
+    @property
+    def reads_bpe(self) -> bool:
+        """Whether its tokens are CLIP's own byte pairs, which the stage `spans` finds in captions."""
+        text = self.config["model_cfg"]["text_cfg"]
+        return isinstance(self.tokenize, open_clip.SimpleTokenizer) and not text.get("tokenizer_kwargs")
 
     def pixels(self) -> Callable[[Image.Image], NDArray[np.uint8]]:
         """A function from an RGB picture to the tower's input before normalisation, uint8 [3, side, side].
@@ -106,10 +112,12 @@ class Clip:
         return normalised(pixels, mean.to(pixels.device), std.to(pixels.device))
 
     def save(self, folder: Path) -> None:
-        """Write an open_clip local directory: its weights, then its configuration, each whole or not at all."""
+        """Write an open_clip local directory; weights and configuration are whole or not there at all."""
         state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
         with files.whole(folder / WEIGHTS) as temporary:
             save_file(state, temporary)
+        if isinstance(self.tokenize, HFTokenizer):
+            self.tokenize.save_pretrained(folder)
         files.write_json(folder / CONFIG, self.config)
 
 
@@ -119,11 +127,23 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def create(config: dict[str, Any]) -> Clip:
-    """A CLIP of the given configuration with fresh random weights (from torch's global generator)."""
+    """A CLIP of the given configuration with fresh random weights (from torch's global generator).
+
+    Raises:
+        WrongWeights: it reads texts by another tokenizer than CLIP's own.
+    """
     cfg = config["model_cfg"]
+    text = cfg["text_cfg"]
+    if other := text.get("hf_tokenizer_name") or text.get("hf_model_name"):
+        raise WrongWeights(
+            f"this architecture reads texts as {other} does; a new model is made only with CLIP's tokens"
+        )
     kind = open_clip.CustomTextCLIP if cfg.get("custom_text") else open_clip.CLIP
     model = kind(**{k: v for k, v in cfg.items() if k != "custom_text"})
-    return Clip(model.to(memory_format=torch.channels_last), config)
+    tokenizer = open_clip.SimpleTokenizer(
+        context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
+    )
+    return Clip(model.to(memory_format=torch.channels_last), config, tokenizer)
 
 
 def architecture(name: str) -> dict[str, Any]:
@@ -151,32 +171,46 @@ def load(folder: Path, device: str = "cpu") -> Clip:
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise WrongWeights(f"{folder} has no {name}; expected an open_clip local directory (dvc repro models)")
+            raise WrongWeights(
+                f"{folder} has no {name}; expected an open_clip local directory (dvc repro makes its own)"
+            )
     try:
         model = open_clip.create_model(f"local-dir:{folder}", device=device, precision="fp32")
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise WrongWeights(f"{folder}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
-    return Clip(model.to(memory_format=torch.channels_last), files.read_json(folder / CONFIG))
+    tokenizer = _tokenizer(f"local-dir:{folder}")
+    return Clip(model.to(memory_format=torch.channels_last), files.read_json(folder / CONFIG), tokenizer)
+
+
+def _tokenizer(name: str) -> Tokenizer:
+    """open_clip's tokenizer for a model, which for some is one of transformers."""
+    try:
+        tokenizer: Tokenizer = open_clip.get_tokenizer(name)
+    except (OSError, ValueError) as error:
+        raise WrongWeights(f"{name} has no tokenizer that can be read: {error}") from error
+    return tokenizer
 
 
 def fetch(name: str, pretrained: str) -> Clip:
     """An open_clip architecture with pretrained weights: a tag (open_clip downloads it) or a weights file.
 
     Raises:
-        WrongWeights: unknown architecture or tag, or weights that do not fit.
+        WrongWeights: unknown architecture or tag, or weights that cannot be read or do not fit.
     """
+    if open_clip.get_model_config(name) is None:
+        raise WrongWeights(f"open_clip has no architecture {name!r}; see open_clip.list_models()")
     config = architecture(name)
     if not Path(pretrained).is_file() and pretrained not in open_clip.list_pretrained_tags_by_model(name):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
         raise WrongWeights(f"{pretrained!r} is neither a file nor a pretrained tag of {name}; tags: {tags}")
     try:
         model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained, precision="fp32")
-    except (RuntimeError, ValueError) as error:
-        raise WrongWeights(f"{name} with {pretrained}: {error}") from error
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise WrongWeights(f"{name} with {pretrained}: {str(error) or 'the file ends too soon'}") from error
     if pretrained == "openai" and "quickgelu" not in name:
         config["model_cfg"]["quick_gelu"] = True  # open_clip switches it on for these weights; say so in the file
     preprocess = open_clip.get_model_preprocess_cfg(model)
     config["preprocess_cfg"] = {
         k: list(v) if isinstance(v, tuple) else v for k, v in preprocess.items() if k not in ("size", "mode")
     }
-    return Clip(model, config)
+    return Clip(model, config, _tokenizer(name))

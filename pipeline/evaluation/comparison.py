@@ -98,13 +98,13 @@ Hits = Mapping[str, NDArray[np.float64]]
 def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> dict[str, Interval]:
     """What `other` has more of `top1` and `top5`, and the share of top1 that it `retained`, each as of `interval`.
 
-    A share has no interval, and is left out, where the base has nothing, or nothing in some of the draws.
+    A share is left out where the base has nothing right in some of the draws.
     """
     rows = {name: other[name] - own for name, own in base.items()}
     given = {**rows, "base": base["top1"], "other": other["top1"]}
     means = drawn_means(given, np.arange(len(base["top1"])), samples=samples, seed=seed)
     found = {name: interval(own.mean(), means[name]) for name, own in rows.items()}
-    if (means["base"] > 0).all() and base["top1"].any():
+    if (means["base"] > 0).all():
         share = float(other["top1"].mean() / base["top1"].mean())
         found["retained"] = interval(share, means["other"] / means["base"])
     return found
@@ -121,7 +121,7 @@ def add_zeroshot(
     """Add `zeroshot` and `zeroshot_unseen` of `base`, of `student` with what it `retained`, and of their `difference`.
 
     Args:
-        metrics: of `compare`.
+        metrics: of `compare`. A share of nothing is not added.
         embedded: for each model its vectors of the pictures, [n, d], and its class weights, [classes, d].
         classes: the zero-shot set.
         samples: bootstrap samples, of pictures.
@@ -136,5 +136,5 @@ def add_zeroshot(
             metrics[name][part] = classifier.accuracy(vectors, weights, classes, seen=seen)
         base, student = ({name: rows[own] for name, rows in found[model].items()} for model in ("base", "student"))
         metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
-        before = metrics["base"][part]["top1"]
-        metrics["student"][part]["retained"] = metrics["student"][part]["top1"] / before if before else 0.0
+        if before := metrics["base"][part]["top1"]:
+            metrics["student"][part]["retained"] = metrics["student"][part]["top1"] / before

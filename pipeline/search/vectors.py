@@ -58,11 +58,13 @@ def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
         raise ValueError(f"{len(ids)} ids of {n} vectors, {len(np.unique(ids))} of them distinct")
     lists = kind.lists or max(1, min(n, round(4 * n**0.5)))
     if kind.name in ("ivf", "pq") and lists > n:
-        raise InputError(f"index.lists is {lists}, and there are {n} vectors; expected fewer lists, or kind: exact")
+        raise InputError(
+            f"index.lists is {lists}, and there are {n} vectors; expected fewer lists, or index.name: exact"
+        )
     if kind.name == "pq" and d % kind.bytes:
         raise InputError(f"index.bytes is {kind.bytes}, which does not divide the dimension, {d}")
     if kind.name == "pq" and n < 2**_CODES:
-        raise InputError(f"{n} vectors are too few to learn codes from; expected {2**_CODES}, or kind: exact")
+        raise InputError(f"{n} vectors are too few to learn codes from; expected {2**_CODES}, or index.name: exact")
     how = {
         "exact": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{kind.links},Flat",
         "pq": f"IVF{lists},PQ{kind.bytes}x{_CODES}",

@@ -142,6 +142,6 @@ def start(init: str, base: Clip, seed: int) -> Clip:
         seed: of fresh weights.
     """
     if init == BASE:
-        return Clip(copy.deepcopy(base.model), copy.deepcopy(base.config))
+        return Clip(copy.deepcopy(base.model), copy.deepcopy(base.config), base.tokenize)
     torch.manual_seed(seed)
     return create(architecture(init))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
     if described.is_file():
         content = files.read_json(described)
         try:
-            classes = [(c["folder"], c["name"], bool(c.get("seen", True))) for c in content["classes"]]
+            classes = [(c["folder"], c["name"], c.get("seen", True)) for c in content["classes"]]
             templates = content["templates"]
         except (KeyError, TypeError) as error:
             raise NoZeroshotData(
@@ -130,6 +131,10 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
     _check_templates(templates, described)
     if odd := next((c for c in classes if not all(isinstance(text, str) and text.strip() for text in c[:2])), None):
         raise NoZeroshotData(f"{described}: folder {odd[0]!r}, name {odd[1]!r}; expected texts")
+    if odd := next((c for c in classes if not isinstance(c[2], bool)), None):
+        raise NoZeroshotData(f"{described}: class {odd[1]!r} has seen {odd[2]!r}; expected true or false")
+    if twice := [name for name, n in Counter(Path(c[0]).as_posix() for c in classes).items() if n > 1]:
+        raise NoZeroshotData(f"{described}: folder {twice[0]!r} stands there twice; expected one class a folder")
     if outside := next((c[0] for c in classes if ".." in Path(c[0]).parts or Path(c[0]).is_absolute()), None):
         raise NoZeroshotData(f"{described}: folder {outside!r}; expected one below {root}")
     if not classes:

@@ -237,7 +237,7 @@ def other_architecture():
 def other_preprocessing(clip):
     made = copy.deepcopy(clip.config)
     made["preprocess_cfg"]["mean"] = [0.1, 0.1, 0.1]
-    return Clip(clip.model, made)
+    return Clip(clip.model, made, clip.tokenize)
 
 
 OTHERS = {

@@ -5,6 +5,7 @@ from tiny_models import COMPUTE, random_pixels, tiny_clip
 
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
+from pipeline.errors import InputError
 
 CAPTIONS = ["a cat", "a dog", "a red star on a blue sky", "two moons", "a cat on a mat", "nothing at all", "a cow"]
 
@@ -119,7 +120,7 @@ def test_tokens_leave_no_hook_behind(clip):
 def test_tokens_need_open_clips_own_text_tower(clip):
     other = tiny_clip()
     del other.model.ln_final
-    with pytest.raises(TypeError, match=r"take tokens out of features\.spans"):
+    with pytest.raises(InputError, match=r"take tokens out of features\.spans"):
         encode.texts_with_tokens(other, ["a"], COMPUTE)
 
 

@@ -149,3 +149,19 @@ def test_an_unknown_architecture_is_refused():
 def test_an_unknown_pretrained_tag_is_refused_with_the_known_ones():
     with pytest.raises(WrongWeights, match=r"'nobody' is neither a file nor a pretrained tag.*openai"):
         fetch("ViT-B-32", "nobody")
+
+
+def test_an_architecture_to_fetch_is_one_of_open_clips(tmp_path):
+    (tmp_path / "narrow.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(WrongWeights, match=r"no architecture '.*narrow\.json'; see open_clip\.list_models"):
+        fetch(str(tmp_path / "narrow.json"), "openai")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("w.pt", b""), ("w.pt", b"\x89PNG\r\n"), ("w.safetensors", b"version https://git-lfs"), ("w.safetensors", b"")],
+)
+def test_what_is_no_weights_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WrongWeights, match=rf"ViT-B-32 with .*{name}: ."):
+        fetch("ViT-B-32", str(tmp_path / name))

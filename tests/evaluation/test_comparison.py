@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare, difference, zeroshot_difference
@@ -109,16 +110,30 @@ def test_zero_shot_figures_are_those_of_each_model(classes):
     assert "retained" not in metrics["base"]["zeroshot"]
 
 
+def test_zero_shot_differences_are_of_the_student_over_the_base_and_of_their_own_classes(classes):
+    # Unit axes as class weights: the base is right of all cats and no dog or moon, the student of all but one cat.
+    weights = torch.eye(3)
+    pictures = {"base": weights[[0, 0, 0, 0, 0, 0]], "student": weights[[0, 1, 1, 1, 2, 2]]}
+    metrics = {"base": {}, "student": {}, "difference": {}}
+    add_zeroshot(metrics, {name: (rows, weights) for name, rows in pictures.items()}, classes, samples=400, seed=0)
+    seen, unseen = (metrics["difference"][part] for part in ("zeroshot", "zeroshot_unseen"))
+    assert (metrics["base"]["zeroshot"]["top1"], metrics["student"]["zeroshot"]["top1"]) == (0.5, 0.75)
+    assert (seen["top1"]["value"], seen["top1"]["low"], seen["top1"]["high"]) == (0.25, -0.5, 1)
+    assert unseen["top1"] == {"value": 1, "low": 1, "high": 1}
+    assert metrics["student"]["zeroshot"]["retained"] == 1.5
+    assert "retained" not in metrics["student"]["zeroshot_unseen"]
+
+
 @pytest.mark.parametrize(
-    ("base", "student", "retained"), [(0.5, 0.45, 0.9), (0.5, 0.6, 1.2), (0.4, 0.0, 0.0), (0.0, 0.3, 0.0)]
+    ("base", "student", "retained"), [(0.5, 0.45, 0.9), (0.5, 0.6, 1.2), (0.4, 0.0, 0.0), (0.0, 0.3, None)]
 )
 def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypatch, base, student, retained):
     given = iter([{"top1": base}, {"top1": student}, {"top1": base / 2}, {"top1": student / 2}])
     monkeypatch.setattr(classifier, "accuracy", lambda *_, **__: next(given))
     metrics = {"base": {}, "student": {}, "difference": {}}
     add_zeroshot(metrics, embedded(classes), classes, samples=50, seed=0)
-    assert metrics["student"]["zeroshot"]["retained"] == pytest.approx(retained)
-    assert metrics["student"]["zeroshot_unseen"]["retained"] == pytest.approx(retained)
+    for part in ("zeroshot", "zeroshot_unseen"):
+        assert metrics["student"][part].get("retained") == (None if retained is None else pytest.approx(retained))
 
 
 def test_without_unseen_classes_nothing_is_said_of_them(classes):

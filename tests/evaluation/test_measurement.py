@@ -263,6 +263,9 @@ def test_what_is_retained_is_the_share_of_top1(clips, classes):
     assert 0 < found["against"]["top1"] != found["model"]["top1"]
     assert found["model"]["retained"] == found["model"]["top1"] / found["against"]["top1"]
     assert "retained" not in found["against"]
+    for name in ("top1", "top5"):
+        own = found["model"][name] - found["against"][name]
+        assert found["difference"][name]["value"] == pytest.approx(own)
 
 
 def test_a_model_retains_all_of_itself(clips, classes):

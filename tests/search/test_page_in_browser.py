@@ -95,6 +95,7 @@ def test_the_page_opens_without_errors_and_waits_for_a_query(visit, site):
 
 def test_a_text_and_enter_show_pictures_in_order(visit, site, search):
     seen = visit(site)
+    seen.page.locator("#query:focus").wait_for()
     seen.page.keyboard.type("a red star & <b>more</b>")
     seen.page.keyboard.press("Enter")
     assert_results(seen, wanted(search, search[0].text("a red star & <b>more</b>", SHOWN)))

@@ -218,7 +218,7 @@ def test_longer_codes_never_find_less():
 
 @pytest.mark.parametrize("name", ["ivf", "pq"])
 def test_more_lists_than_vectors_are_refused(name):
-    with pytest.raises(InputError, match=r"index\.lists is 601, and there are 600 vectors.*kind: exact"):
+    with pytest.raises(InputError, match=r"index\.lists is 601, and there are 600 vectors.*index\.name: exact"):
         vectors.build(ROWS, IDS, Kind(name, lists=601))
 
 
@@ -233,7 +233,7 @@ def test_bytes_that_do_not_divide_the_dimension_are_refused():
 
 
 def test_too_few_vectors_for_codes_are_refused():
-    with pytest.raises(InputError, match=r"255 vectors are too few.*expected 256, or kind: exact"):
+    with pytest.raises(InputError, match=r"255 vectors are too few.*expected 256, or index\.name: exact"):
         vectors.build(ROWS[:255], IDS[:255], Kind("pq", lists=4, bytes=8))
     assert inner(Kind("pq", lists=4, bytes=8), 256).ntotal == 256
 

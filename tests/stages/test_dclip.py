@@ -1,8 +1,10 @@
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from pipeline import files
 from stages import dclip
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +110,42 @@ def test_show_prints_both_models_the_difference_and_its_interval(program, tmp_pa
     assert "zero-shot top-1 0.500 0.450 -0.050 -0.125 to +0.031" in lines
     assert "zero-shot retained 0.900 0.750 to 1.062" in lines
     assert "unseen" not in out
+
+
+def test_show_without_a_share_says_nothing_of_it(program, tmp_path):
+    results(tmp_path, zeroshot={"top1": 0.45})  # the base has nothing right
+    code, out, _ = program("show", "--data", tmp_path)
+    assert code == 0
+    assert "zero-shot top-1" in out and "retained" not in out
+
+
+def test_show_of_a_share_without_an_interval_says_why(program, tmp_path):
+    results(tmp_path, zeroshot={"top1": 0.45, "retained": 0.9})
+    path = tmp_path / "evaluate/metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["difference"]["zeroshot"]["retained"]
+    path.write_text(json.dumps(metrics))
+    _, out, _ = program("show", "--data", tmp_path)
+    assert "zero-shot retained 0.900 base too seldom right" in " ".join(out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("lacking", ["rsum", "zeroshot"])
+def test_show_of_results_of_another_version_says_what_to_run(program, tmp_path, lacking):
+    results(tmp_path, zeroshot={"top1": 0.45, "retained": 0.9})
+    path = tmp_path / "evaluate/metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["difference"][lacking]
+    path.write_text(json.dumps(metrics))
+    assert_one_error(program("show", "--data", tmp_path), f"has no '{lacking}'", "run: dvc repro evaluate")
+
+
+def test_a_full_disk_is_a_sentence_that_says_what_to_do(program, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "read_json", full)
+    results(tmp_path)
+    assert_one_error(program("show", "--data", tmp_path), "the disk is full")
 
 
 def test_show_of_half_a_file_is_an_error_of_the_input(program, tmp_path):

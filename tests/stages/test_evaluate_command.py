@@ -1,5 +1,10 @@
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tiny_manifest import write_manifest
@@ -22,6 +27,8 @@ CLASSES = {"cat": 4, "red_star": 5, "moon": 3}
 @pytest.fixture
 def program(monkeypatch, capsys):
     """Runs `dclip evaluate` and gives its exit code, output and errors."""
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def execute(*arguments):
         monkeypatch.setattr("sys.argv", ["dclip", "evaluate", *map(str, arguments)])
@@ -48,6 +55,31 @@ def models(world, *names):
     """As `measurement` takes them."""
     roles = ("model", "against")
     return {role: measurement.load(name, world / "data", "cpu") for role, name in zip(roles, names, strict=False)}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Has nothing, and keeps what it was asked for."""
+
+    def do_HEAD(self):
+        self.server.asked.append(self.path)
+        self.send_error(404)
+
+    do_GET = do_HEAD  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 def rows(out):
@@ -331,3 +363,36 @@ def test_brackets_in_a_models_name_are_shown_as_written(program, world, tmp_path
     code, out, _ = program("--model", name, "--stages", world / "data")
     assert code == 0
     assert out.count(name) == 1
+
+
+# Where it is written
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(program, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(measurement, "load", lambda *_: pytest.fail("it has been loaded"))
+    (tmp_path / "file").write_text("")
+    for out, what in ((tmp_path, "is a folder"), (tmp_path / "file/figures.json", "is no folder")):
+        assert_one_error(program("--stages", world / "data", "--out", out), "--out: ", what)
+
+
+# Pretrained weights
+
+
+def run_with(hub, *arguments, home):
+    hosts = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(home)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | hosts
+    command = [sys.executable, "-m", "stages.dclip", "evaluate", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_weights_of_a_tag_are_asked_of_the_hub(hub, world, tmp_path):
+    done = run_with(hub, "--model", "ViT-B-32-quickgelu:openai", "--stages", world / "data", home=tmp_path)
+    assert done.returncode == 1
+    assert "dclip: ViT-B-32-quickgelu with openai" in done.stderr and "Traceback" not in done.stderr
+    assert any("/resolve/" in path and "openai" in path for path in hub.asked)
+
+
+def test_a_model_that_is_here_asks_no_hub(hub, world, tmp_path):
+    done = run_with(hub, "--stages", world / "data", home=tmp_path)
+    assert done.returncode == 0
+    assert hub.asked == []

@@ -180,6 +180,11 @@ def test_a_page_that_would_be_a_folder_is_refused(program, world, tmp_path):
     assert_one_error(program("search", "a star", "--html", tmp_path, "--data", world), "is a folder; expected a file")
 
 
+def test_a_page_below_a_file_is_refused(program, world, moon):
+    result = program("search", "a star", "--html", moon / "found.html", "--data", world)
+    assert_one_error(result, f"--html: {moon} is no folder")
+
+
 def test_neither_is_refused(program, tmp_path):
     assert_one_error(program("search", "--data", tmp_path), "a text, or --image")
 

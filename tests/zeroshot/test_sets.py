@@ -149,6 +149,21 @@ def test_a_class_whose_names_are_no_texts_is_named(tmp_path, wrong):
         find(put(tmp_path, {"cat": 1}, described), Split.TEST)
 
 
+@pytest.mark.parametrize("seen", ["false", 0, None])
+def test_seen_is_true_or_false(tmp_path, seen):
+    described = {"templates": ["a {}"], "classes": [{"folder": "cat", "name": "cat", "seen": seen}]}
+    with pytest.raises(NoZeroshotData, match=r"class 'cat' has seen .*; expected true or false"):
+        find(put(tmp_path, {"cat": 1}, described), Split.TEST)
+
+
+@pytest.mark.parametrize("again", ["cat", "./cat", "cat/"])
+def test_a_folder_is_one_class(tmp_path, again):
+    classes = [{"folder": "cat", "name": "cat"}, {"folder": again, "name": "tom"}]
+    described = {"templates": ["a {}"], "classes": classes}
+    with pytest.raises(NoZeroshotData, match="folder 'cat' stands there twice"):
+        find(put(tmp_path, {"cat": 1}, described), Split.TEST)
+
+
 def cut(content, where):
     """A tar of 30 samples, damaged at the header of the 21st."""
     at = content.index(b"s0000020.")
