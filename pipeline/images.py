@@ -20,7 +20,7 @@ EXTENSIONS = {
 MOST_LONG = 200
 """Times a picture's longer side may be its shorter one."""
 
-CODE = "images 1"
+CODE = "images 2"
 """Raised whenever the same file gives another picture, or the same picture another JPEG: the feature store's rows of
 both are computed anew then."""
 
@@ -123,7 +123,7 @@ def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
         turn = _TURNS.get(_orientation(image))
         if turn is not None:
             image = image.transpose(turn)
-        if image.mode == "RGB":
+        if image.mode == "RGB" and not image.has_transparency_data:
             return image
         if image.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
             shades = np.asarray(image).astype(np.float32) / 256

@@ -34,6 +34,12 @@ class ContractError(InputError):
     """An artefact is not what its reader needs: another schema, another origin, other rows."""
 
 
+def stage(path: Path) -> str:
+    """The stage that writes a table: data/<stage>/<table>, or data/features/<folder>/<table>."""
+    folder = path.parent
+    return "features" if folder.parent.name == "features" else folder.name
+
+
 def _with_metadata(schema: pa.Schema, metadata: Mapping[str, Any], rows: int) -> pa.Schema:
     return schema.with_metadata({k: _text(v) for k, v in {**metadata, "rows": rows}.items()})
 
@@ -151,12 +157,12 @@ class Table:
 
     def __init__(self, path: Path, schema: pa.Schema | None = None, **expected: Any) -> None:
         if not path.is_file():
-            raise ContractError(f"{path} does not exist; run the stage that writes it: dvc repro {path.parent.name}")
+            raise ContractError(f"{path} does not exist; run the stage that writes it: dvc repro {stage(path)}")
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ContractError(
-                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -sf {path.parent.name}"
+                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -sf {stage(path)}"
             ) from error
         self.path = path
         self.metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
@@ -166,7 +172,7 @@ class Table:
             if self.metadata.get(name) != str(value):
                 raise ContractError(
                     f"{path}: {name} is {self.metadata.get(name)!r}, expected {str(value)!r}; "
-                    f"it was made from something else. Run: dvc repro {path.parent.name}"
+                    f"it was made from something else. Run: dvc repro {stage(path)}"
                 )
         self.columns = table
 
@@ -189,7 +195,7 @@ class Table:
         except (KeyError, json.JSONDecodeError) as error:
             raise ContractError(
                 f"{self.path} does not say its {name}: it was made by an older version; "
-                f"run: dvc repro -sf {self.path.parent.name}"
+                f"run: dvc repro -sf {stage(self.path)}"
             ) from error
 
     def strings(self, name: str) -> list[str]:
@@ -222,7 +228,7 @@ class Table:
         own = self.strings("key")
         inside = np.flatnonzero(np.fromiter((key in wanted for key in own), dtype=bool, count=len(own)))
         if len(inside) == 0:
-            raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {self.path.parent.name}")
+            raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {stage(self.path)}")
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
         check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
         return rows
@@ -239,7 +245,7 @@ class Table:
         """
         row = {key: i for i, key in enumerate(self.strings("key"))}
         if (lacking := next((key for key in keys if key not in row), None)) is not None:
-            raise ContractError(f"{self.path} has no row of {lacking!r}; run: dvc repro {self.path.parent.name}")
+            raise ContractError(f"{self.path} has no row of {lacking!r}; run: dvc repro {stage(self.path)}")
         return self.vectors(name)[[row[key] for key in keys]]
 
 
@@ -277,7 +283,7 @@ def check_unit(table: Table, name: str = "vector") -> None:
             key = f" ({table.strings('key')[row]})" if "key" in table.columns.schema.names else ""
             raise ContractError(
                 f"{table.path}: row {row}{key} has length {norms[row - start]}, expected 1; "
-                f"run: dvc repro -sf {table.path.parent.name}"
+                f"run: dvc repro -sf {stage(table.path)}"
             )
 
 

@@ -21,8 +21,9 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.report import data_card
 
     wanted = params.curate
+    quota = params.sources.quota
     rules = Rules(
-        quota=params.sources.quota,
+        quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
         test=wanted.test,
         validation=wanted.validation,
         images=ImageLimits(**wanted.images.model_dump()),

@@ -15,6 +15,7 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     In batches of one fixed shape; float16 unit vectors. Every embedding is kept in the feature store as it is made: a
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
+    from pipeline import images
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
@@ -29,14 +30,16 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     regions = Table(data / "regions/regions.arrow", REGIONS, **origin)
     spans = Table(data / "spans/spans.arrow", SPANS, **origin)
     model = towers.load(data / "models/clip", compute.device)
+    if SpanKind.TOKENS in p.spans:
+        encode.check_tokens(model)
     clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch, compute.workers), store())
     made_with = {"batch": p.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     facts: dict[str, Any] = {
-        "code": encode.CODE, "model": "data/models/clip", "weights": clip.weights, "dimension": model.dimension,
-        "normalised": True, "dtype": compute.dtype, "device": compute.device, "parameters": made_with,
-        "collections": [collection.folder.name for collection in used],
+        "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}", "model": "data/models/clip", "weights": clip.weights,
+        "dimension": model.dimension, "normalised": True, "dtype": compute.dtype, "device": compute.device,
+        "parameters": made_with, "collections": [collection.folder.name for collection in used],
     }  # fmt: skip
     made_from = {table.metadata["kind"]: table.metadata["fingerprint"] for table in (regions, spans)}
     metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **of_weights}, **facts)

@@ -16,6 +16,7 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
     opened only after its hash has been checked. Boxes and crops are kept in the feature store as they are made: a
     killed run goes on where it stopped, and only pictures never seen are looked at.
     """
+    from pipeline import images
     from pipeline import regions as library
     from pipeline.detector import weights
     from pipeline.detector.cached import CachedDetector, Cropping, Detection
@@ -32,7 +33,7 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
         params.compute.device, store(), params.compute.workers,
     )  # fmt: skip
     metadata = provenance(
-        "regions", code=CODE, manifest=manifest.fingerprint, model="ultralytics", weights=sha256,
+        "regions", code=f"{CODE}, {images.CODE}", manifest=manifest.fingerprint, model="ultralytics", weights=sha256,
         inputs={"weights": sha256}, parameters=p.model_dump(), device=params.compute.device,
         collections=detector.folders,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.params import Params
 from pipeline.tables import Table
 from pipeline.training.recipes import RECIPES
+from stages import student, targets, teacher
 from stages.program import LIBRARY, perform
 
 _READ = ("curate", "models", "regions", "features")
@@ -72,33 +73,28 @@ def train(own: Params, p: Params, data: Path, out: Path) -> Path:
     folder = out / f"{own.student.recipe}{text}-{own.seed}"
     _link(folder, data, (*_READ, "concepts") if RECIPES[own.student.recipe].knowledge else _READ)
     _link(folder, upstream, ("targets",))
-    targets = Table(folder / "targets/targets.arrow")
-    if targets.json("parameters") != own.teacher.model_dump():
-        raise InputError(f"{targets.path} was made with other parameters of the teacher; run: dvc repro targets")
-    made_from = {"targets": targets.metadata["fingerprint"]}
+    table = Table(folder / "targets/targets.arrow")
+    if table.json("parameters") != own.teacher.model_dump():
+        raise InputError(f"{table.path} was made with other parameters of the teacher; run: dvc repro targets")
+    made_from = {"targets": table.metadata["fingerprint"]}
     if RECIPES[own.student.recipe].knowledge:
         made_from["concepts"] = Table(folder / "concepts/labels.arrow").metadata["fingerprint"]
     identity = _identity(own, folder, ("teacher", "student", "zeroshot"), **made_from)
     if not _is(folder, identity):
-        from stages.student import student
-
         print(f"{own.student.recipe}, seed {own.seed}", file=sys.stderr)
         shutil.rmtree(folder / "student", ignore_errors=True)
-        perform(student, own, folder)
+        perform(student.student, own, folder)
         files.write_text(folder / "finished", identity)
     return folder / "student"
 
 
 def _teach(own: Params, data: Path, folder: Path) -> Path:
     """Train another teacher and write its targets."""
-    from stages.targets import targets
-    from stages.teacher import teacher
-
     _link(folder, data, _READ)
     identity = _identity(own, folder, ("teacher",))
     if not _is(folder, identity):
-        perform(teacher, own, folder)
-        perform(targets, own, folder)
+        perform(teacher.teacher, own, folder)
+        perform(targets.targets, own, folder)
         files.write_text(folder / "finished", identity)
     return folder
 
@@ -118,7 +114,7 @@ def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_fr
     return files.fingerprint(
         seed=params.seed, features={path.name: Table(path).metadata["fingerprint"] for path in tables}, **made_from,
         device=params.compute.device, batch=params.features.batch, parser=params.spans.parser,
-        code=files.code(LIBRARY / "training", LIBRARY / "teacher", LIBRARY / "objectives.py"),
+        code=files.code(*(LIBRARY / part for part in dict.fromkeys((*teacher.CODE, *student.CODE)))),
         **{section: getattr(params, section).model_dump() for section in sections},
     )  # fmt: skip
 

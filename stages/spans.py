@@ -23,7 +23,7 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
     context = files.read_json(data / "models/clip/open_clip_config.json")["model_cfg"]["text_cfg"]
     tokens = int(context.get("context_length", 77)) - 2
     metadata = provenance(
-        "spans", code="spans 1", manifest=manifest.fingerprint, model=parser.name, inputs={},
+        "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
         parser=params.spans.parser,
         parameters={"model": parser.name, "cap": params.spans.cap, "tokens": tokens},
     )  # fmt: skip

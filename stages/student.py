@@ -8,6 +8,12 @@ from pipeline import files
 from pipeline.params import Params
 from stages.program import LIBRARY, home, run, threads
 
+CODE = (
+    "training", "objectives.py", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py", "spans/phrases.py",
+    "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
+)  # fmt: skip
+"""What a checkpoint depends on, and dvc.yaml names."""
+
 _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
 """Parameters that change nothing in the training itself."""
 
@@ -76,7 +82,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         concepts=None if known is None else known.count,
     ).to(device)
     fingerprint = files.fingerprint(
-        code=files.code(LIBRARY / "training", LIBRARY / "objectives.py", Path(__file__)), weights=inputs.weights,
+        code=files.code(*(LIBRARY / part for part in CODE), Path(__file__)), weights=inputs.weights,
         manifest=inputs.training.fingerprint, made_from=inputs.made_from, seed=seed,
         params=p.model_dump(exclude=_TRAINED_ALIKE), device=params.compute.device, processes=group.size,
         threads=params.compute.threads, batch=params.features.batch,

@@ -8,6 +8,9 @@ from pipeline.params import Params
 from pipeline.schema import Split
 from stages.program import LIBRARY, home, run, threads
 
+CODE = ("teacher", "training/loop.py", "training/schedule.py", "objectives.py", "retrieval/metrics.py")
+"""What a checkpoint depends on, and dvc.yaml names."""
+
 
 def teacher(params: Params, data: Path) -> dict[str, Any]:
     """Train DCLIP's bidirectional cross-attention teacher on cached features: data/teacher/teacher.safetensors.
@@ -33,7 +36,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     torch.manual_seed(seed)
     model = MetaTeacher.of(training.dimension, p.model_dump()).to(params.compute.device)
     fingerprint = files.fingerprint(
-        code=files.code(LIBRARY / "teacher", LIBRARY / "training/loop.py", LIBRARY / "objectives.py", Path(__file__)),
+        code=files.code(*(LIBRARY / part for part in CODE), Path(__file__)),
         features=training.fingerprint,
         params=p.model_dump(),
         seed=seed,

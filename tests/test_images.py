@@ -83,6 +83,18 @@ def test_damage_is_always_called_unreadable(junk, at, form):
         assert decode(data).mode == "RGB"
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_shade_that_a_png_calls_transparent_becomes_white(mode):
+    image = Image.new(mode, (4, 2), "black")
+    image.putpixel((0, 0), (200, 10, 10) if mode == "RGB" else 200)
+    data = io.BytesIO()
+    image.save(data, "PNG", transparency=(0, 0, 0) if mode == "RGB" else 0)
+    picture = decode(data.getvalue())
+    assert picture.mode == "RGB"
+    assert picture.getpixel((3, 1)) == (255, 255, 255)
+    assert picture.getpixel((0, 0)) == ((200, 10, 10) if mode == "RGB" else (200, 200, 200))
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_becomes_white(mode):
     image = Image.new("RGBA", (6, 6), (0, 0, 0, 0))

@@ -25,7 +25,7 @@ curate:
   samples_per_shard: 100
   images: {min_side: 32, max_pixels: 80000000, max_aspect: 4}
   captions: {min_words: 2, max_words: 100}
-  duplicates: {radius: 12, captions: merge}
+  duplicates: {radius: 12, prefer: [mscoco, flickr30k], captions: merge}
 models:
   path: base
   clip: {kind: sample, epochs: 1, batch: 8, lr: 0.001, weight_decay: 0}
@@ -165,6 +165,8 @@ def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
         ({"compute__dtype": "float8"}, "compute.dtype", "'float32'"),
         ({"features__spans": ["words"]}, "features.spans.0", "'phrases'"),
         ({"features__spans": []}, "features.spans", "at least 1"),
+        ({"curate__images__max_aspect": 1000}, "curate.images.max_aspect", "less than or equal to 200, found 1000"),
+        ({"curate__duplicates__prefer": ["laion"]}, "curate.duplicates.prefer.0", "'mscoco'"),
         ({"sources__quota": {"mscocoo": 1}}, "sources.quota.mscocoo", "'mscoco'"),
         ({"teacher__batch": 1}, "teacher.batch", "2"),
         ({"teacher": GONE}, "teacher", "required"),
@@ -244,6 +246,8 @@ def test_all_that_is_wrong_is_named_at_once(changed):
         ({"sample": GONE}, "there is no section sample"),
         ({"teacher__spans": "tokens"}, "teacher.spans is tokens, which features.spans does not embed"),
         ({"curate__test": {"laion": 0.1}}, "names laion, which sources.quota does not read"),
+        ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k in it once"),
+        ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco in it once"),
         ({"curate__test": {}}, "there would be no test split"),
         ({"student__init": "ViT-S-32"}, "set student.text to trainable"),
         ({"student__unfreeze": 1}, "set it to how many train from the start"),

@@ -86,6 +86,18 @@ def test_other_metadata_is_refused_with_both_sides(path):
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "writes"),
+    [
+        ("regions/regions.arrow", "regions"), ("features/images.arrow", "features"), ("spans/spans.arrow", "spans"),
+        ("features/spans/tokens.arrow", "features"), ("features/zeroshot/images.arrow", "features"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_stage_that_writes_the_table(tmp_path, place, writes):
+    with pytest.raises(ContractError, match=f"dvc repro {writes}$"):
+        Table(tmp_path / "data" / place)
+
+
 def test_metadata_that_is_not_there_is_refused(path):
     with pytest.raises(ContractError, match="fingerprint is None, expected 'f'"):
         Table(path, fingerprint="f")

@@ -88,6 +88,21 @@ def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Tensor:
     return distinct[torch.tensor([place[s] for s in strings], dtype=torch.long)]
 
 
+def check_tokens(clip: Clip) -> None:
+    """Whether the tokens of a text have embeddings of their own.
+
+    Raises:
+        InputError: its text tower is not open_clip's transformer, ends in a class token, or reads other tokens.
+    """
+    tower: Any = getattr(clip.model, "text", clip.model)
+    transformer = hasattr(tower, "ln_final") and isinstance(tower.text_projection, torch.nn.Parameter)
+    if not transformer or getattr(tower, "cls_emb", None) is not None or not clip.reads_bpe:
+        raise InputError(
+            "token features need open_clip's own text transformer without a class token, and CLIP's tokens; take "
+            "tokens out of features.spans, and set teacher.spans to phrases"
+        )
+
+
 def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> tuple[Tensor, Tensor]:
     """Text embeddings and, in the same forward, every token's last hidden state through the text projection.
 
@@ -100,15 +115,11 @@ def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> t
         unit float32 [n, d] and unit float32 [n, context_length, d]; position 0 is the start token.
 
     Raises:
-        InputError: it is another one.
+        InputError: it is another one, as `check_tokens` says.
     """
     model: Any = clip.model
+    check_tokens(clip)
     tower = getattr(model, "text", model)
-    transformer = hasattr(tower, "ln_final") and isinstance(tower.text_projection, torch.nn.Parameter)
-    if not (transformer and clip.reads_bpe):
-        raise InputError(
-            "token features need open_clip's own text transformer and CLIP's tokens; take tokens out of features.spans"
-        )
     hidden: list[Tensor] = []
     hook = tower.ln_final.register_forward_hook(lambda module, inputs, output: hidden.append(output))
     try:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline import objectives
 from pipeline.clip.towers import Clip, create
+from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.training.schedule import warmup_cosine
 
@@ -57,7 +58,12 @@ def pretrain(
 
     Returns:
         the model, and `epoch` and mean `loss` of every epoch.
+
+    Raises:
+        InputError: fewer pictures than a batch.
     """
+    if len(pixels) < batch:
+        raise InputError(f"{len(pixels)} base pairs, and a batch is {batch}: lower models.clip.batch")
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     clip = create(config)

@@ -56,6 +56,11 @@ class Params(Section):
         for source in self.curate.test:
             if source not in self.sources.quota:
                 raise ValueError(f"curate.test names {source}, which sources.quota does not read")
+        prefer = self.curate.duplicates.prefer
+        if lacking := [source for source in self.sources.quota if prefer.count(source) != 1]:
+            raise ValueError(
+                f"curate.duplicates.prefer is {prefer}; expected {lacking[0]} in it once, as in sources.quota"
+            )
         if not self.curate.test:
             raise ValueError("curate.test names no corpus, so there would be no test split")
         return self

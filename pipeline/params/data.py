@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline import sources
+from pipeline import images, sources
 from pipeline.params.section import Count, Number, Section
 
 
@@ -16,12 +16,15 @@ def _known_corpus(name: str) -> str:
     return name
 
 
+Corpus = Annotated[str, AfterValidator(_known_corpus)]
+
+
 class Sources(Section):
     """Which corpora, and from where."""
 
     sample: list[Literal["world"]] = Field(description="[world] to generate the sample world, [] for real corpora")
     path: str = Field(description="folder that holds a folder for every corpus named in quota")
-    quota: dict[Annotated[str, AfterValidator(_known_corpus)], Count] = Field(
+    quota: dict[Corpus, Count] = Field(
         description="images of train and val together, by corpus; a corpus that is not named is not read"
     )
 
@@ -45,7 +48,9 @@ class CurateImages(Section):
 
     min_side: Count = Field(description="pixels of the shorter side")
     max_pixels: Count = Field(description="width times height in the header; more is not decoded")
-    max_aspect: Annotated[float, Number, Field(ge=1)] = Field(description="longer side over shorter side")
+    max_aspect: Annotated[float, Number, Field(ge=1, le=images.MOST_LONG)] = Field(
+        description="longer side over shorter side"
+    )
 
 
 class CurateCaptions(Section):
@@ -67,6 +72,7 @@ class CurateDuplicates(Section):
     radius: Annotated[int, Number, Field(ge=0, le=20)] = Field(
         description="bits of 64 that two perceptual hashes may differ in before the pictures are compared in colour"
     )
+    prefer: list[Corpus] = Field(description="of copies the one in the first of these corpora stays")
     captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")
 
 

@@ -4,15 +4,19 @@
     <crc32(url)>, <row>_<crc32(url)>    downloads, with any extension, anywhere below the folder
     00000.tar, 00000.parquet            img2dataset's shards, anywhere below the folder
 
-The rows are those of the TSV files, or without one those of img2dataset.
+The rows are those of the TSV files, or without one those of img2dataset. Among millions of urls some thousand have
+another one's CRC-32: of those only a download with its row, counted from 0, in its name is taken.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from array import array
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from pipeline.schema import Reason
 from pipeline.sources import folders, img2dataset
@@ -24,7 +28,7 @@ SOURCE = "conceptual_captions"
 LICENCE = "as the page it is from"
 
 _HEADER = b"caption\turl"
-_NO_IMAGES = ("tsv", "json", "txt", "tar", "parquet")
+_NO_IMAGES = (".tsv", ".json", ".txt", ".tar", ".parquet")
 
 Find = Callable[[str], tuple[File | None, str]]
 """Takes a url to its file, or to why there is none."""
@@ -49,7 +53,7 @@ def read(folder: Path) -> Iterator[Row]:
     tables = sorted(folder.glob("[!.]*.tsv"))
     shards = img2dataset.shards(folder)
     if tables:
-        find = yield from _finder(folder, shards)
+        find = yield from _finder(folder, shards, tables)
         for path in tables:
             yield from _table(path, find)
     elif shards:
@@ -72,17 +76,44 @@ def _table(path: Path, find: Find) -> Iterator[Row]:
             continue
         place = f"{path.name}:{number}"
         text, _, address = line.partition(b"\t")
-        try:
-            url = address.decode().strip()
-        except UnicodeDecodeError:
-            url = ""
-        if not url or "\t" in url:
+        url = _url(address)
+        if not url:
             yield Rejected("caption", "", place, Reason.MALFORMED_ROW, "expected caption<TAB>url")
             continue
         identity = source_id(url)
         file, note = find(url)
         yield Image(identity, file, licence=LICENCE, url=url, note=note)
         yield Caption(identity, text, place)
+
+
+def _url(address: bytes) -> str:
+    """The second column of a row; empty if there is none, or more columns."""
+    try:
+        url = address.decode().strip()
+    except UnicodeDecodeError:
+        return ""
+    return "" if "\t" in url else url
+
+
+def _rows_of_shared_crcs(tables: list[Path]) -> dict[int, list[int]]:
+    """Of urls that have a CRC-32 in common with another one, by `_number`: their rows, from 0, in any table."""
+    crcs, numbers, rows = array("Q"), array("Q"), array("Q")
+    for path in tables:
+        for line_number, line in lines(path):
+            if url := _url(line.partition(b"\t")[2]):
+                crcs.append(zlib.crc32(url.encode()))
+                numbers.append(_number(url))
+                rows.append(line_number - 1)
+    if not rows:
+        return {}
+    crc, number, row = (np.frombuffer(own, np.uint64) for own in (crcs, numbers, rows))
+    order = np.lexsort((number, crc))
+    crc, number, row = crc[order], number[order], row[order]
+    shared = np.isin(crc, crc[1:][(crc[1:] == crc[:-1]) & (number[1:] != number[:-1])])
+    found: dict[int, list[int]] = {}
+    for own, place in zip(number[shared].tolist(), row[shared].tolist(), strict=True):
+        found.setdefault(own, []).append(place)
+    return found
 
 
 def _shard(folder: Path, shard: str) -> Iterator[Row]:
@@ -101,7 +132,7 @@ def _shard(folder: Path, shard: str) -> Iterator[Row]:
                 yield Caption(identity, text, record.place)
 
 
-def _finder(folder: Path, shards: list[str]) -> Generator[Rejected, None, Find]:
+def _finder(folder: Path, shards: list[str], tables: list[Path]) -> Generator[Rejected, None, Find]:
     """Yield what cannot be read of the shards; return a `Find`, which asks downloads by name before the shards."""
     named, recorded = Lookup(), Lookup()
     for name in folders.below(folder):
@@ -119,11 +150,17 @@ def _finder(folder: Path, shards: list[str]) -> Generator[Rejected, None, Find]:
                 length = "" if record.file.length is None else record.file.length
                 recorded.add(_number(record.url), f"{path}\0{record.file.offset}\0{length}\0")
 
+    shared = _rows_of_shared_crcs(tables) if len(named) else {}
+
     def find(url: str) -> tuple[File | None, str]:
         crc = zlib.crc32(url.encode())
-        if names := named.find(crc):
+        names, note = named.find(crc), f"no download is named {crc}"
+        if rows := shared.get(_number(url)):
+            own = {f"{row}_{crc}" for row in rows}
+            names = [name for name in names if _stem(name) in own]
+            note = f"another url has this one's CRC-32, and no download is named {min(own)}"
+        if names:
             return File(f"{folder}/{min(names)}"), ""
-        note = f"no download is named {crc}"
         for entry in recorded.find(_number(url)):
             path, offset, length, why = entry.split("\0", maxsplit=3)
             if path:
@@ -136,13 +173,18 @@ def _finder(folder: Path, shards: list[str]) -> Generator[Rejected, None, Find]:
 
 def _crc_of(name: str) -> int | None:
     """The CRC-32 in a download's name, if it is one."""
-    stem, dot, extension = name.rpartition("/")[2].rpartition(".")
-    digits = (stem if dot else extension).rpartition("_")[2]
-    if not (digits.isascii() and digits.isdecimal()) or (dot and extension in _NO_IMAGES):
+    digits = _stem(name).rpartition("_")[2]
+    if not (digits.isascii() and digits.isdecimal()) or name.endswith(_NO_IMAGES):
         return None
     crc = int(digits) if len(digits) <= 10 else -1
     # A number with leading zeros is no CRC but a KEY of img2dataset.
     return crc if str(crc) == digits and crc < 2**32 else None
+
+
+def _stem(name: str) -> str:
+    """A file's name without folder and extension."""
+    stem, dot, rest = name.rpartition("/")[2].rpartition(".")
+    return stem if dot else rest
 
 
 CORPUS = Corpus(

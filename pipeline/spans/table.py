@@ -15,6 +15,9 @@ from pipeline.spans.phrases import Parser
 from pipeline.spans.tokens import token_spans
 from pipeline.tables import TableWriter
 
+CODE = "spans 1"
+"""Raised whenever the same caption has other spans."""
+
 ROWS_A_BATCH = 100_000
 
 

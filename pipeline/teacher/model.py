@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.teacher.packing import Packing
 
 
@@ -97,7 +98,13 @@ class MetaTeacher(nn.Module):
 
     @classmethod
     def of(cls, dimension: int, parameters: Mapping[str, Any]) -> MetaTeacher:
-        """The teacher that the section `teacher` of the parameters describes."""
+        """The teacher that the section `teacher` of the parameters describes.
+
+        Raises:
+            InputError: its heads do not divide the dimension.
+        """
+        if dimension % parameters["heads"]:
+            raise InputError(f"teacher.heads is {parameters['heads']}, expected a divisor of {dimension}")
         names = ("heads", "depth", "feed_forward", "pool_temperature")
         return cls(dimension, **{name: parameters[name] for name in names})
 

@@ -17,7 +17,7 @@ from pipeline.clip.towers import Clip
 from pipeline.concepts.tables import read_labels
 from pipeline.manifest import Manifest
 from pipeline.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
-from pipeline.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets
+from pipeline.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets, stage
 from pipeline.teacher.targets import Targets
 from pipeline.verification.findings import Finding, checked
 from pipeline.weights import weights_hash
@@ -142,8 +142,8 @@ def _images(split: Split, artefacts: Artefacts) -> None:
 
 
 def _fault(table: Table, row: int, what: str) -> ContractError:
-    stage = table.path.parent.name
-    return ContractError(f"{table.path}: row {row} ({table.strings('key')[row]}): {what}; run: dvc repro -sf {stage}")
+    key = table.strings("key")[row]
+    return ContractError(f"{table.path}: row {row} ({key}): {what}; run: dvc repro -sf {stage(table.path)}")
 
 
 def _regions(artefacts: Artefacts) -> None:

@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from tiny_models import COMPUTE, CONFIG, random_pixels
 
 from pipeline import objectives
 from pipeline.clip import encode
 from pipeline.clip.pretrain import SHIFT, pretrain, shifted
+from pipeline.errors import InputError
 from pipeline.objectives import contrastive
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 30), "blue": (20, 30, 230), "white": (250, 250, 250)}
@@ -82,3 +84,8 @@ def test_a_shift_moves_a_picture_by_whole_pixels_and_repeats_its_border():
         assert torch.equal(moved[0, 0, 0], (torch.arange(32) + by).clamp(0, 31).to(torch.uint8))
         seen.add(by)
     assert len(seen) >= 7
+
+
+def test_fewer_pairs_than_a_batch_are_refused():
+    with pytest.raises(InputError, match=r"32 base pairs, and a batch is 33: lower models\.clip\.batch"):
+        trained(batch=33)

@@ -76,3 +76,11 @@ def test_a_new_model_has_clips_tokens():
         create(named(config()))
     with pytest.raises(WrongWeights, match="as timm/ViT-B-16-SigLIP2 does"):
         create(architecture("ViT-B-16-SigLIP2"))
+
+
+def test_a_text_tower_with_a_class_token_has_no_token_features():
+    cfg = config()
+    cfg["model_cfg"] |= {"custom_text": True}
+    cfg["model_cfg"]["text_cfg"] |= {"embed_cls": True, "pad_id": 0}
+    with pytest.raises(InputError, match="without a class token"):
+        encode.check_tokens(create(cfg))

@@ -11,6 +11,8 @@ from counting import Forwards
 from test_stages import digests
 from tiny_world import execute
 
+from pipeline import images
+from pipeline.clip import encode, towers
 from pipeline.schema import REGIONS
 from pipeline.store.inventory import collections
 from pipeline.tables import Table
@@ -83,6 +85,21 @@ def test_another_size_of_crop_embeds_every_crop_anew_and_detects_nothing(frozen)
     after, _ = forwards.taken()
     assert after == {"pictures": len(set(crops))}, "every crop, and nothing that did not change"
     assert before["pictures"] > after["pictures"] > 0
+
+
+@pytest.mark.parametrize("module", [images, towers, encode])
+def test_rows_of_other_code_make_tables_of_another_origin(frozen, module, monkeypatch):
+    data, params, forwards = frozen
+    execute(FROZEN, params, data)
+    before, _ = forwards.taken()
+    tables = sorted([*(data / "features").rglob("*.arrow"), data / "regions/regions.arrow"])
+    origins = {path: Table(path).metadata["fingerprint"] for path in tables}
+    monkeypatch.setattr(module, "CODE", "raised")
+    execute(FROZEN, params, data)
+    after, _ = forwards.taken()
+    assert after["pictures"] == before["pictures"]
+    same = {path.parent.name for path in tables if Table(path).metadata["fingerprint"] == origins[path]}
+    assert same == (set() if module is images else {"regions"})
 
 
 @pytest.mark.parametrize("model", ["detector", "clip"])

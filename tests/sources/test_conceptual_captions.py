@@ -57,6 +57,37 @@ def test_of_several_downloads_of_a_url_it_is_always_the_same(tmp_path):
     assert images[ID].file.path == str(tmp_path / f"a/2_{CRC}.jpg")
 
 
+ALIKE = "http://example.org/655648829745.jpg", "http://example.org/503259193545.jpg"
+"""Two urls of one CRC-32, as some thousand of the three million are."""
+
+
+def of_alike(folder, *lines):
+    """The file, or why there is none, of both."""
+    images, _, _ = rows("conceptual_captions", corpus(folder, *lines))
+    found = (images[conceptual_captions.source_id(url)] for url in ALIKE)
+    return [image.file.path.removeprefix(f"{folder}/") if image.file else image.note for image in found]
+
+
+def test_urls_of_one_crc32_have_the_downloads_of_their_rows(tmp_path):
+    one, other = ALIKE
+    crc = conceptual_captions.crc32(one)
+    assert conceptual_captions.crc32(other) == crc
+    for name in (f"1_{crc}.jpg", f"2_{crc}.jpg"):
+        write(tmp_path / name, png(1))
+    lines = (row(b"no twin"), row(b"one", one), row(b"other", other), row(b"one again", one))
+    assert of_alike(tmp_path, *lines) == [f"1_{crc}.jpg", f"2_{crc}.jpg"]
+
+
+def test_a_url_never_has_the_download_of_another_one(tmp_path):
+    one, other = ALIKE
+    crc = conceptual_captions.crc32(one)
+    why = "another url has this one's CRC-32, and no download is named "
+    write(tmp_path / f"0_{crc}.jpg", png(1))
+    assert of_alike(tmp_path, row(b"one", one), row(b"other", other)) == [f"0_{crc}.jpg", f"{why}1_{crc}"]
+    (tmp_path / f"0_{crc}.jpg").rename(tmp_path / f"{crc}.jpg")
+    assert of_alike(tmp_path, row(b"one", one), row(b"other", other)) == [f"{why}0_{crc}", f"{why}1_{crc}"]
+
+
 def test_rows_of_one_url_are_captions_of_one_image(tmp_path):
     corpus(tmp_path, row(b"a dog"), row(b"a cat", "http://x/2"), row(b"a hound"))
     corpus(tmp_path, row(b"a pet"), name="Validation_GCC-1.1.0-Validation.tsv")

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.errors import InputError
 from pipeline.teacher import model
 from pipeline.teacher.model import CrossAttention, MetaTeacher
 from pipeline.teacher.packing import Packing
@@ -230,3 +231,9 @@ def test_a_high_temperature_pools_to_the_mean_and_a_low_one_to_the_most_typical(
     every = torch.ones(1, 3, dtype=torch.bool)
     torch.testing.assert_close(cosine_pool(x, every, 1e6), torch.tensor([[1 / 3, 2 / 3]]))
     torch.testing.assert_close(cosine_pool(x, every, 1e-3), torch.tensor([[0.0, 1.0]]))
+
+
+def test_heads_divide_the_dimension():
+    parameters = {"heads": 3, "depth": 1, "feed_forward": 0, "pool_temperature": 1.0}
+    with pytest.raises(InputError, match=r"teacher\.heads is 3, expected a divisor of 16"):
+        MetaTeacher.of(16, parameters)
