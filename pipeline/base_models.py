@@ -43,17 +43,29 @@ def clip(
         source: where it comes from.
         path: shards of pictures with one caption each, for one that is trained here.
         seed: of its training.
+
+    Raises:
+        WrongWeights: it cannot be read, or is one of which no student is trained here.
     """
     match source:
         case ClipFromOpenClip():
-            return towers.fetch(source.name, source.pretrained), []
+            return _suited(towers.fetch(source.name, source.pretrained)), []
         case ClipFromDirectory():
-            return towers.load(Path(source.path)), []
+            return _suited(towers.load(Path(source.path))), []
     pixels, captions = base_pairs(path, towers.create(SAMPLE_CLIP))
     return pretrain(
         SAMPLE_CLIP, pixels, captions, epochs=source.epochs, batch=source.batch, lr=source.lr,
         weight_decay=source.weight_decay, seed=seed,
     )  # fmt: skip
+
+
+def _suited(clip: Clip) -> Clip:
+    if not clip.reads_bpe or "multimodal_cfg" in clip.config["model_cfg"]:
+        raise WrongWeights(
+            "a base has to read texts by CLIP's own tokens and have no decoder of them; others can be measured, by "
+            "dclip evaluate --model"
+        )
+    return clip
 
 
 def base_pairs(path: Path, clip: Clip) -> tuple[np.ndarray, list[str]]:

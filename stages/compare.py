@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from pipeline import files
 from pipeline.errors import InputError
 from pipeline.params import Params, load
-from pipeline.params.student import KNOWLEDGE, Student
+from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
 from stages.program import home, threads
 from stages.runs import planned, train
 
@@ -85,6 +85,8 @@ def _possible(p: Params) -> list[str]:
         without.add("continue_base")  # it needs the base's own training pairs
     if p.student.init != "base" or p.student.text == "trainable":
         without |= {"procrustes", "labclip"}  # they map the base's cached features
+    if p.teacher.caption_dropout == 0:
+        without |= set(OF_IMAGES)
     if not p.concepts.enabled:
         without |= set(KNOWLEDGE)
     if without:

@@ -110,10 +110,14 @@ def _link(folder: Path, data: Path, stages: tuple[str, ...]) -> None:
 
 def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_from: str) -> str:
     """Stands for all that a run depends on: parameters, tables, and the library's code."""
+    from pipeline.clip.towers import architecture
+    from pipeline.training.student import BASE
+
     tables = sorted((folder / "features").rglob("*.arrow"))
     return files.fingerprint(
         seed=params.seed, features={path.name: Table(path).metadata["fingerprint"] for path in tables}, **made_from,
         device=params.compute.device, batch=params.features.batch, parser=params.spans.parser,
+        architecture="" if params.student.init == BASE else architecture(params.student.init),
         code=files.code(*(LIBRARY / part for part in dict.fromkeys((*teacher.CODE, *student.CODE)))),
         **{section: getattr(params, section).model_dump() for section in sections},
     )  # fmt: skip

@@ -26,8 +26,8 @@ def _left_to_the_first(clip: object) -> dict[str, float]:
 def student(params: Params, data: Path) -> dict[str, Any]:
     """Train a CLIP student by student.recipe: data/student is an open_clip local directory.
 
-    With frozen text the text tower never runs: its embeddings are read from the cache. The epoch that retrieves best
-    on val is taken (data/student/end_point); then, on the way from the base's weights to its own, the point that
+    With frozen text the text tower is not trained: its embeddings are read from the cache. The epoch that retrieves
+    best on val is taken (data/student/end_point); then, on the way from the base's weights to its own, the point that
     retrieves best on val among those that keep student.keep of the zero-shot accuracy, at the lower end of its 95 %
     interval. A killed run resumes where its last checkpoint was. With compute.processes above 1 it starts itself again
     under torchrun.
@@ -83,7 +83,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     ).to(device)
     fingerprint = files.fingerprint(
         code=files.code(*(LIBRARY / part for part in CODE), Path(__file__)), weights=inputs.weights,
-        manifest=inputs.training.fingerprint, made_from=inputs.made_from, seed=seed,
+        manifest=inputs.training.fingerprint, architecture=model.config, made_from=inputs.made_from, seed=seed,
         params=p.model_dump(exclude=_TRAINED_ALIKE), device=params.compute.device, processes=group.size,
         threads=params.compute.threads, batch=params.features.batch,
     )  # fmt: skip

@@ -15,7 +15,8 @@ CODE = ("teacher", "training/loop.py", "training/schedule.py", "objectives.py", 
 def teacher(params: Params, data: Path) -> dict[str, Any]:
     """Train DCLIP's bidirectional cross-attention teacher on cached features: data/teacher/teacher.safetensors.
 
-    Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val. A killed run
+    Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val; the last one
+    is taken if teacher.caption_dropout is 0. A killed run
     resumes at its last checkpoint.
     """
     import torch

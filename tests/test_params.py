@@ -36,7 +36,7 @@ spans: {parser: rules, cap: 4}
 features: {batch: 8, spans: [phrases]}
 teacher:
   {spans: phrases, inputs: regions, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1, temperature: 0.1,
-   caption_dropout: 0, epochs: 1, batch: 2, lr: 0.001}
+   caption_dropout: 0.5, epochs: 1, batch: 2, lr: 0.001}
 concepts:
   enabled: true
   model:
@@ -248,6 +248,10 @@ def test_all_that_is_wrong_is_named_at_once(changed):
         ({"curate__test": {"laion": 0.1}}, "names laion, which sources.quota does not read"),
         ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k in it once"),
         ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco in it once"),
+        (
+            {"student__recipe": "dclip_clean", "teacher__caption_dropout": 0},
+            "which is not trained where teacher.caption_dropout is 0",
+        ),
         ({"curate__test": {}}, "there would be no test split"),
         ({"student__init": "ViT-S-32"}, "set student.text to trainable"),
         ({"student__unfreeze": 1}, "set it to how many train from the start"),

@@ -130,10 +130,12 @@ def create(config: dict[str, Any]) -> Clip:
     """A CLIP of the given configuration with fresh random weights (from torch's global generator).
 
     Raises:
-        WrongWeights: it reads texts by another tokenizer than CLIP's own.
+        WrongWeights: it reads texts by another tokenizer than CLIP's own, or has a decoder of texts.
     """
     cfg = config["model_cfg"]
     text = cfg["text_cfg"]
+    if "multimodal_cfg" in cfg:
+        raise WrongWeights("this architecture has a decoder of texts, which is not trained here; expected a CLIP")
     if other := text.get("hf_tokenizer_name") or text.get("hf_model_name"):
         raise WrongWeights(
             f"this architecture reads texts as {other} does; a new model is made only with CLIP's tokens"
@@ -203,12 +205,15 @@ def fetch(name: str, pretrained: str) -> Clip:
     if not Path(pretrained).is_file() and pretrained not in open_clip.list_pretrained_tags_by_model(name):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
         raise WrongWeights(f"{pretrained!r} is neither a file nor a pretrained tag of {name}; tags: {tags}")
+    if open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu"):
+        config["model_cfg"]["quick_gelu"] = True  # weights of this tag were trained with it, whatever the name says
+    quick = bool(config["model_cfg"].get("quick_gelu"))
     try:
-        model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained, precision="fp32")
+        model, _, _ = open_clip.create_model_and_transforms(
+            name, pretrained=pretrained, precision="fp32", force_quick_gelu=quick
+        )
     except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise WrongWeights(f"{name} with {pretrained}: {str(error) or 'the file ends too soon'}") from error
-    if pretrained == "openai" and "quickgelu" not in name:
-        config["model_cfg"]["quick_gelu"] = True  # open_clip switches it on for these weights; say so in the file
     preprocess = open_clip.get_model_preprocess_cfg(model)
     config["preprocess_cfg"] = {
         k: list(v) if isinstance(v, tuple) else v for k, v in preprocess.items() if k not in ("size", "mode")

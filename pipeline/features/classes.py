@@ -32,7 +32,7 @@ class Contents:
         names: their places below `path`.
         prompts: each once.
         keys: of the pictures, uint64 [n, 2].
-        fingerprint: of names, pictures and prompts.
+        fingerprint: of names, pictures, prompts, and which classes count as seen.
 
     Raises:
         NoZeroshotData: there is no such set.
@@ -46,7 +46,10 @@ class Contents:
         read = track(self.pictures, "read zero-shot pictures", unit="images")
         self.keys = keys.pack(keys.of(picture.read_bytes()) for picture in read)
         self.fingerprint = files.fingerprint(
-            names=self.names, prompts=self.prompts, pictures=keys.of(self.keys.tobytes()).hex()
+            names=self.names,
+            prompts=self.prompts,
+            pictures=keys.of(self.keys.tobytes()).hex(),
+            seen=[found.seen.tolist() for found in both],
         )
 
 

@@ -15,7 +15,7 @@ from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models
 from pipeline.params.section import Section
-from pipeline.params.student import KNOWLEDGE, TEACHERS, Student
+from pipeline.params.student import KNOWLEDGE, OF_IMAGES, TEACHERS, Student
 
 
 class ParamsError(InputError):
@@ -51,6 +51,11 @@ class Params(Section):
         needed = TEACHERS.get(self.student.recipe, self.teacher.inputs)
         if needed != self.teacher.inputs:
             raise ValueError(f"student.recipe {self.student.recipe} needs teacher.inputs to be {needed}")
+        if self.student.recipe in OF_IMAGES and self.teacher.inputs != "text" and self.teacher.caption_dropout == 0:
+            raise ValueError(
+                f"student.recipe {self.student.recipe} takes the teacher's embedding of a picture alone, which is not "
+                "trained where teacher.caption_dropout is 0; expected more, such as 0.5"
+            )
         if self.student.recipe in KNOWLEDGE and not self.concepts.enabled:
             raise ValueError(f"student.recipe {self.student.recipe} needs concepts.enabled to be true")
         for source in self.curate.test:

@@ -38,7 +38,10 @@ class Student(Section):
         "dclip+knowledge", "procrustes", "labclip",
         "continue_base", "shuffled_targets", "text_only_teacher", "no_regions",
     ]  # fmt: skip
-    init: str = Field(description="base, or an open_clip architecture (name or .json) for a lightweight student")
+    init: str = Field(
+        description="base, or an open_clip architecture for a lightweight student; after a change of a .json file run "
+        "dvc repro -sf student"
+    )
     text: Literal["frozen", "trainable"]
     layers: Count | Literal["all"] = Field(
         description="how many groups of the image tower are trained, from its output"
@@ -86,6 +89,12 @@ class Student(Section):
             raise ValueError("unfreeze adds to student.layers, which is all: set it to how many train from the start")
         return self
 
+
+OF_IMAGES = (
+    "dclip_clean", "dclip_regions", "similarity", "feature_distillation", "shuffled_targets", "no_regions",
+    "dclip+knowledge",
+)  # fmt: skip
+"""Recipes that take the teacher's embedding of the picture alone."""
 
 TEACHERS = {
     "text_only_teacher": "text", "no_regions": "picture",

@@ -27,13 +27,13 @@ _WORD = re.compile(r"\w+")
 
 
 def vocabulary(training: Sequence[str], test: Sequence[str], count: int) -> list[str]:
-    """The words that occur in most training captions, but not in half of them, and in some test captions."""
+    """The words that occur in most training captions, but not in half of them, and in some test captions, not all."""
     counts: Counter[str] = Counter()
     for caption in training:
         counts.update(words(caption))
-    in_test = {word for caption in test for word in words(caption)}
+    in_test = Counter(word for caption in test for word in set(words(caption)))
     lowest, highest = RARE * len(training), COMMON * len(training)
-    probed = (word for word, n in counts.items() if lowest <= n <= highest and word in in_test)
+    probed = (word for word, n in counts.items() if lowest <= n <= highest and 0 < in_test[word] < len(test))
     return sorted(probed, key=lambda word: (-counts[word], word))[:count]
 
 

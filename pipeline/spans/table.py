@@ -12,13 +12,18 @@ from pipeline.manifest import Manifest
 from pipeline.progress import track
 from pipeline.schema import SPANS, SpanKind
 from pipeline.spans.phrases import Parser
-from pipeline.spans.tokens import token_spans
+from pipeline.spans.tokens import Span, token_spans
 from pipeline.tables import TableWriter
 
-CODE = "spans 1"
+CODE = "spans 2"
 """Raised whenever the same caption has other spans."""
 
 ROWS_A_BATCH = 100_000
+
+
+def phrases_of(text: str, found: list[Span], cap: int) -> list[Span]:
+    """The first `cap` of a caption's phrases; a caption in which none was found is one."""
+    return found[:cap] or [Span(0, len(text))]
 
 
 def write(
@@ -39,18 +44,19 @@ def write(
     """
     tokenizer = SimpleTokenizer()
     distinct = list(dict.fromkeys(chain.from_iterable(manifest.captions)))
-    parsed = track(parser(distinct), "parse captions", len(distinct), "captions")
+    phrases = list(track(parser(distinct), "parse captions", len(distinct), "captions"))
     found = {
-        text: {SpanKind.PHRASES: phrases[:cap], SpanKind.TOKENS: token_spans(tokenizer, text, tokens)}
-        for text, phrases in zip(distinct, parsed, strict=True)
+        text: {SpanKind.PHRASES: phrases_of(text, own, cap), SpanKind.TOKENS: token_spans(tokenizer, text, tokens)}
+        for text, own in zip(distinct, phrases, strict=True)
     }
+    bare = {text for text, own in zip(distinct, phrases, strict=True) if not own}
     counts = {"captions": 0, "phrases": 0, "tokens": 0, "captions_without_phrases": 0}
     with TableWriter(path, SPANS, metadata) as writer:
         rows: dict[str, list[Any]] = {name: [] for name in SPANS.names}
         for key, texts in zip(manifest.keys, manifest.captions, strict=True):
             for index, text in enumerate(texts):
                 counts["captions"] += 1
-                counts["captions_without_phrases"] += not found[text][SpanKind.PHRASES]
+                counts["captions_without_phrases"] += text in bare
                 for kind, spans in found[text].items():
                     counts[kind] += len(spans)
                     rows["key"] += [key] * len(spans)

@@ -104,7 +104,8 @@ def train(
     """Train by symmetric InfoNCE(z, frozen CLIP embedding of the caption); equal captions are positives.
 
     z has read the caption that it is scored against (the published leak). `caption_dropout` makes a share of the rows
-    do without, and the best epoch is chosen by what image-only targets retrieve on validation data.
+    do without, and the best epoch is chosen by what image-only targets retrieve on validation data; with none, as
+    published, those are not trained, and the last epoch is taken.
     """
 
     device = next(teacher.parameters()).device
@@ -130,6 +131,7 @@ def train(
     def score(figures: dict[str, float]) -> float:
         return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
 
+    blind = training.caption_dropout == 0 and features.reads_pictures
     optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr, fused=True)
     total = training.epochs * steps
     loop = Loop(
@@ -137,7 +139,7 @@ def train(
         schedule=warmup_cosine(optimizer, warmup=max(1, total // 20), steps=total),
         epochs=training.epochs, seed=training.seed, steps=steps, batches=batches, backward=differentiate(losses),
         validate=validate,
-        better=lambda new, old: score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
+        better=lambda new, old: blind or score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
     )  # fmt: skip
     trained = loop.run()
     teacher.eval()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import files, images
 from pipeline.ahead import ahead
+from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 
 
@@ -42,7 +43,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     """
     name = files.fingerprint(
         manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
-        preprocess=clip.config["preprocess_cfg"],
+        preprocess=clip.config["preprocess_cfg"], code=[images.CODE, towers.CODE],
     )  # fmt: skip
     path = folder / f"{name}.npy"
     if not path.is_file():

@@ -26,6 +26,7 @@ from pipeline.features.classes import Contents
 from pipeline.progress import track
 from pipeline.schema import SpanKind
 from pipeline.spans.phrases import load_parser
+from pipeline.spans.table import phrases_of
 from pipeline.spans.tokens import token_spans
 from pipeline.tables import ContractError, Table, offsets
 from pipeline.teacher.data import FeatureSet
@@ -163,7 +164,7 @@ class Recomputation:
             texts = manifest.captions[row]
             for index, (text, phrases) in enumerate(zip(texts, parser(texts), strict=True)):
                 tokens = token_spans(tokenizer, text, p["tokens"])
-                for kind, spans in ((SpanKind.PHRASES, phrases[: p["cap"]]), (SpanKind.TOKENS, tokens)):
+                for kind, spans in ((SpanKind.PHRASES, phrases_of(text, phrases, p["cap"])), (SpanKind.TOKENS, tokens)):
                     own = [r for r in held if r["caption_index"] == index and r["kind"] == kind]
                     if [(s.start, s.end) for s in spans] != [(r["start"], r["end"]) for r in own]:
                         raise ContractError(

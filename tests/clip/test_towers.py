@@ -165,3 +165,28 @@ def test_what_is_no_weights_file_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WrongWeights, match=rf"ViT-B-32 with .*{name}: ."):
         fetch("ViT-B-32", str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "quick"),
+    [
+        ("ViT-B-32", "openai", True), ("ViT-B-32", "metaclip_400m", True), ("ViT-B-32-quickgelu", "openai", True),
+        ("ViT-B-32", "laion2b_s34b_b79k", False),
+    ],
+)  # fmt: skip
+def test_weights_run_with_the_activation_that_they_were_trained_with(monkeypatch, name, tag, quick):
+    asked = {}
+
+    def made(name, **options):
+        asked.update(options)
+        return tiny_clip().model, None, None
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", made)
+    monkeypatch.setattr(open_clip, "get_model_preprocess_cfg", lambda model: CONFIG["preprocess_cfg"])
+    config = fetch(name, tag).config["model_cfg"]
+    assert (asked["force_quick_gelu"], bool(config.get("quick_gelu"))) == (quick, quick)
+
+
+def test_a_decoder_of_texts_is_not_trained():
+    with pytest.raises(WrongWeights, match="a decoder of texts"):
+        create(architecture("coca_ViT-B-32"))

@@ -389,7 +389,7 @@ def test_weights_of_a_tag_are_asked_of_the_hub(hub, world, tmp_path):
     done = run_with(hub, "--model", "ViT-B-32-quickgelu:openai", "--stages", world / "data", home=tmp_path)
     assert done.returncode == 1
     assert "dclip: ViT-B-32-quickgelu with openai" in done.stderr and "Traceback" not in done.stderr
-    assert any("/resolve/" in path and "openai" in path for path in hub.asked)
+    assert any("/resolve/" in path and "openai" in path for path in hub.asked), (hub.asked, done.stderr)
 
 
 def test_a_model_that_is_here_asks_no_hub(hub, world, tmp_path):

@@ -79,6 +79,12 @@ def test_the_best_epoch_is_that_of_its_image_only_targets(sets):
     assert now["text_to_image"] + now["image_to_text"] == max(scores)
 
 
+def test_without_caption_dropout_the_last_epoch_is_taken(sets):
+    """Image-only targets are not trained then, so there is nothing to choose by."""
+    trained = train(teacher(), *sets, how(caption_dropout=0.0))
+    assert trained.best["epoch"] == 6
+
+
 def test_embedding_does_not_depend_on_the_batch(sets):
     made = teacher().eval()
     for embed, count in ((embed_images, 48), (embed_pairs, 96)):

@@ -8,8 +8,9 @@ from PIL import Image
 from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
-from pipeline import shards
+from pipeline import images, shards
 from pipeline.ahead import ahead
+from pipeline.clip import towers
 from pipeline.manifest import Manifest
 from pipeline.schema import Split
 from pipeline.tables import ContractError
@@ -72,6 +73,14 @@ def test_another_manifest_or_split_or_preprocessing_is_another_file(clip, manife
     rows = cached(squashed, manifest, folder)
     assert len(list(folder.iterdir())) == 4
     assert not np.array_equal(rows, cached(clip, manifest, folder))
+
+
+@pytest.mark.parametrize("module", [images, towers])
+def test_another_code_is_another_file(clip, manifest, tmp_path, monkeypatch, module):
+    cached(clip, manifest, tmp_path / "cache")
+    monkeypatch.setattr(module, "CODE", "raised")
+    cached(clip, manifest, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_a_kill_while_decoding_leaves_no_file(clip, manifest, tmp_path, monkeypatch):

@@ -241,6 +241,7 @@ def test_what_else_recipes_need():
     assert {name for name, r in RECIPES.items() if r.regions} == {"preserving_regions", "dclip_regions"}
     assert {name for name, r in RECIPES.items() if r.linear} == {"procrustes", "labclip"}
     assert {name for name, r in RECIPES.items() if r.knowledge} == {"knowledge_clip", "dclip+knowledge"}
+    assert set(params.OF_IMAGES) == {name for name, r in RECIPES.items() if r.target == "image"}
     assert set(params.KNOWLEDGE) == {"knowledge_clip", "dclip+knowledge"}
 
 
