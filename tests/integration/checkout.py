@@ -42,9 +42,11 @@ class Checkout:
         return self.run(sys.executable, "-m", "stages.dclip", *arguments)
 
     def repro(self, *arguments: str) -> list[str]:
-        """The stages that `dvc repro` runs."""
+        """The stages that `dvc repro` runs, in the order of dvc.yaml; its own varies."""
         self.printed = self.run("dvc", "repro", *arguments)
-        return re.findall(r"Running stage '([\w@]+)'", self.printed)
+        known = list(yaml.safe_load((self.root / "dvc.yaml").read_text())["stages"])
+        ran = re.findall(r"Running stage '([\w@]+)'", self.printed)
+        return sorted(ran, key=lambda name: known.index(name.partition("@")[0]))
 
     def new(self) -> dict[str, tuple[int, int]]:
         """What the last `repro` said of everything frozen: how much of it was new, and how much there is."""
