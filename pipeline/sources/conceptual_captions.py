@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.progress import track
 from pipeline.schema import Reason
 from pipeline.sources import folders, img2dataset
 from pipeline.sources.lines import lines
@@ -99,7 +100,7 @@ def _rows_of_shared_crcs(tables: list[Path]) -> dict[int, list[int]]:
     """Of urls that have a CRC-32 in common with another one, by `_number`: their rows, from 0, in any table."""
     crcs, numbers, rows = array("Q"), array("Q"), array("Q")
     for path in tables:
-        for line_number, line in lines(path):
+        for line_number, line in track(lines(path), "read urls", unit="rows"):
             if url := _url(line.partition(b"\t")[2]):
                 crcs.append(zlib.crc32(url.encode()))
                 numbers.append(_number(url))
