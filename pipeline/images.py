@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from pipeline import shades
+from pipeline.bounds import MOST_BYTES, MOST_PIXELS, excess, excess_of_work
+from pipeline.errors import InputError
 
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "GIF": "gif", "BMP": "bmp",
@@ -20,9 +25,13 @@ EXTENSIONS = {
 MOST_LONG = 200
 """Times a picture's longer side may be its shorter one."""
 
-CODE = "images 2"
+CODE = "images 3"
 """Raised whenever the same file gives another picture, or the same picture another JPEG: the feature store's rows of
 both are computed anew then."""
+
+# Pillow warns, once for each of thousands of broken tags, of what leaves the pixels whole; and of sizes, which have
+# bounds of their own here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _OPENERS = tuple(form for form in EXTENSIONS if form != "MPO")  # a JPEG that turns out to hold several pictures
 _ORIENTATION = 0x0112
@@ -38,7 +47,7 @@ _TURNS = {
 """How a picture with this EXIF orientation is turned upright."""
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(InputError):
     """The bytes are not a complete picture of a known format."""
 
 
@@ -47,7 +56,11 @@ class NotAnImage(UnreadableImage):
 
 
 class OversizedImage(UnreadableImage):
-    """The header declares so many pixels that decoding them would exhaust the memory."""
+    """So many bytes, or so many pixels in the header, that reading or decoding them would exhaust the memory."""
+
+
+class CostlyImage(UnreadableImage):
+    """Built so that decoding it takes far more work than its size: thousands of scans, chunks or strips."""
 
 
 @contextmanager
@@ -55,33 +68,81 @@ def _explained(what: str) -> Iterator[None]:
     """Whatever a decoder raises on bytes that it does not understand says that they are unreadable, and why."""
     try:
         yield
-    except Image.DecompressionBombError as error:
+    except UnreadableImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OversizedImage(f"{what}: {error}") from error
     except Exception as error:
         raise UnreadableImage(f"{what}: {type(error).__name__}: {error}") from error
 
 
+def read(path: Path) -> bytes:
+    """The bytes of a picture file, of which no more are read than any picture may have.
+
+    Raises:
+        OversizedImage: it has more.
+        UnreadableImage: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            data = stream.read(size or MOST_BYTES + 1) if size <= MOST_BYTES else b""
+    except OSError as error:
+        raise UnreadableImage(str(error)) from error
+    check_bytes(max(size, len(data)))
+    return data
+
+
+def check_bytes(size: int) -> None:
+    """Before a picture file is read: whether it may have so many bytes.
+
+    Raises:
+        OversizedImage: it may not.
+    """
+    if size > MOST_BYTES:
+        raise OversizedImage(f"{size:,} bytes, at most {MOST_BYTES:,}")
+
+
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
-    """The picture in `data` with its header read and nothing decoded yet.
+    """The picture in `data` with its header read and nothing decoded yet, within the bounds of `pipeline.bounds`.
 
     Raises:
         NotAnImage: none of `EXTENSIONS`.
-        OversizedImage: more pixels than twice Pillow's limit.
-        UnreadableImage: truncated or damaged.
+        OversizedImage: too many bytes or pixels.
+        CostlyImage: too much work.
+        UnreadableImage: truncated, damaged, or of a kind that is not read.
     """
+    check_bytes(len(data))
+    if found := excess(data):
+        raise CostlyImage(found)
     try:
-        with _explained(f"{len(data)} bytes"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # callers have limits of their own
+        with _explained(f"{len(data)} bytes"):
             image = Image.open(io.BytesIO(data), formats=_OPENERS)
     except UnreadableImage as error:
         if not isinstance(error.__cause__, UnidentifiedImageError):
             raise
-        start = data[:12].decode("latin-1").strip()
-        known = ", ".join(EXTENSIONS)
-        raise NotAnImage(f"{len(data)} bytes that begin with {start!r}; expected one of {known}") from error
+        raise _unidentified(data) from error
     with image:
+        pixels = image.width * image.height
+        if pixels > MOST_PIXELS:
+            raise OversizedImage(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,}")
+        if found := excess_of_work(data, image.format or "", pixels):
+            raise CostlyImage(found)
         yield image
+
+
+def _unidentified(data: bytes) -> UnreadableImage:
+    """What to say of bytes that no format takes: whose they begin as and what that one misses, or how they begin."""
+    for form in _OPENERS:
+        factory, accept = Image.OPEN[form]
+        if accept is not None and accept(data[:16]) is True:
+            try:
+                factory(io.BytesIO(data), "")
+            except Exception as error:
+                return UnreadableImage(f"{form} of {len(data)} bytes: {error}")
+    known = ", ".join(EXTENSIONS)
+    return NotAnImage(f"{len(data)} bytes that begin with {data[:12]!r}; expected one of {known}")
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -106,7 +167,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
-    """Decode an opened picture: RGB, EXIF rotation applied, transparent parts white, 16-bit grey scaled to 8.
+    """Decode an opened picture: RGB, EXIF rotation applied, transparent parts white, other depths scaled to 8 bits.
 
     Args:
         image: as `opened` gives it.
@@ -114,25 +175,35 @@ def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
             of its data is read and checked as ever, and only the inverse transform, which cannot fail, is smaller.
 
     Raises:
-        UnreadableImage: truncated or damaged.
+        UnreadableImage: truncated or damaged, or of a depth that cannot be scaled.
     """
     with _explained(f"{image.format} of {image.width} x {image.height}"):
         if at_least is not None:
             image.draft(image.mode, (at_least, at_least))
+        if image.format == "TIFF":
+            shades.correct(image)
+        deep = shades.is_deep(image)
         image.load()
+        picture = shades.eight_bits(image, deep)
         turn = _TURNS.get(_orientation(image))
         if turn is not None:
-            image = image.transpose(turn)
-        if image.mode == "RGB" and not image.has_transparency_data:
-            return image
-        if image.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
-            shades = np.asarray(image).astype(np.float32) / 256
-            image = Image.fromarray(shades.clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            image = Image.new("RGBA", layer.size, "white")
-            image.alpha_composite(layer)
-        return image.convert("RGB")
+            picture = picture.transpose(turn)
+        if picture.has_transparency_data:
+            return _on_white(picture)
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """A picture with transparent parts over white, in strips: it is large as it is."""
+    if image.mode == "La":  # which converts to nothing else
+        image = image.convert("LA")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    out = Image.new("RGB", layer.size)
+    for box in shades.strips(layer):
+        strip = Image.new("RGBA", (box[2] - box[0], box[3] - box[1]), "white")
+        strip.alpha_composite(layer.crop(box))
+        out.paste(strip.convert("RGB"), box[:2])
+    return out
 
 
 def decode(data: bytes) -> Image.Image:

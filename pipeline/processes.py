@@ -9,11 +9,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Self, TypeVar
 
+from pipeline.errors import InputError
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class WorkerKilled(InputError):
+    """A process that worked for this one was ended by something else."""
 
 
 class Processes:
@@ -36,17 +43,27 @@ class Processes:
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-        """`function` of every task, in order; at most three tasks a worker are under way."""
+        """`function` of every task, in order; at most three tasks a worker are under way.
+
+        Raises:
+            WorkerKilled: one of the processes was killed.
+        """
         if not self._pool:
             yield from map(function, tasks)
             return
         ahead: deque[Future[R]] = deque()
-        for task in tasks:
-            ahead.append(self._pool.submit(function, task))
-            if len(ahead) >= 3 * self.workers:
+        try:
+            for task in tasks:
+                ahead.append(self._pool.submit(function, task))
+                if len(ahead) >= 3 * self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
                 yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        except BrokenProcessPool as error:
+            raise WorkerKilled(
+                f"one of {self.workers} worker processes was killed, most likely by the system because memory ran out; "
+                "lower compute.workers (1 starts none), or give it more memory, and run it again"
+            ) from error
 
 
 def _end_with_parent() -> None:

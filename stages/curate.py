@@ -31,16 +31,19 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
         merge=wanted.duplicates.captions == "merge",
         seed=params.seed,
     )
-    counts = library.curate(
-        Path(params.sources.path),
-        data / "curate",
-        rules,
-        CaptionLimits(**wanted.captions.model_dump()),
-        samples_per_shard=wanted.samples_per_shard,
-        workers=params.compute.workers,
-    )
-    data_card.write(data / "curate/card")
-    return counts
+    card = data / "curate/card"
+    try:
+        return library.curate(
+            Path(params.sources.path),
+            data / "curate",
+            rules,
+            CaptionLimits(**wanted.captions.model_dump()),
+            samples_per_shard=wanted.samples_per_shard,
+            workers=params.compute.workers,
+        )
+    finally:  # a curation that came to nothing has a card, too
+        if (card / "facts.json").is_file():
+            data_card.write(card)
 
 
 if __name__ == "__main__":

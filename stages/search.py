@@ -27,6 +27,7 @@ def search(
     data: DataOption = Path("data"),
 ) -> None:
     """Show the test pictures that fit a text or a picture best, e.g. dclip search "a small red star on sand"."""
+    from pipeline.clip.pictures import bytes_of
     from pipeline.manifest import Manifest
     from pipeline.schema import Split
     from pipeline.search import page
@@ -45,7 +46,7 @@ def search(
     if image is not None:
         if not image.is_file():
             raise InputError(f"{image} is {'a folder' if image.is_dir() else 'not there'}; expected a picture's file")
-        hits, asked = searching.picture(image.read_bytes(), top), image.name
+        hits, asked = searching.picture(bytes_of(image), top), image.name
     else:
         assert query is not None
         hits, asked = searching.text(query, top), query

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,18 @@ class Picture(Protocol):
         """Its bytes."""
 
 
+def bytes_of(picture: Picture) -> bytes:
+    """The bytes of a picture's file, of which no more are read than any picture may have.
+
+    Raises:
+        InputError: it has more, or cannot be read.
+    """
+    try:
+        return images.read(picture) if isinstance(picture, Path) else picture.read_bytes()
+    except images.UnreadableImage as error:
+        raise InputError(f"{picture} is no picture ({error}); take it out or replace it") from error
+
+
 def pixels(clip: Clip, pictures: Sequence[Picture], what: str, workers: int = 1) -> Iterator[NDArray[np.uint8]]:
     """Decode every picture for the tower, uint8 [3, side, side] each.
 
@@ -45,7 +58,7 @@ def pixels(clip: Clip, pictures: Sequence[Picture], what: str, workers: int = 1)
 
     def decoded(picture: Picture) -> NDArray[np.uint8]:
         try:
-            return to_pixels(images.decode(picture.read_bytes()))
+            return to_pixels(images.decode(bytes_of(picture)))
         except images.UnreadableImage as error:
             raise InputError(f"{picture} is no picture ({error}); take it out or replace it") from error
 

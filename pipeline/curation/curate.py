@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import shutil
 from collections import deque
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ from pipeline.errors import InputError
 from pipeline.processes import Processes
 from pipeline.progress import track
 from pipeline.schema import MANIFEST, REJECTED, Split
+
+log = logging.getLogger(__name__)
+
+_REASONS = 4
+"""Of a corpus that yields nothing, the commonest so many are named."""
 
 
 class EmptySplit(InputError):
@@ -62,22 +68,26 @@ def curate(
         sources.SourceError: a corpus is missing or malformed.
         EmptySplit: no sample was kept for a split.
         ImageChanged: a file was changed or removed while curate ran.
+        WorkerKilled: the system ended a process.
+
+    Whatever it raises, rejected.parquet then holds what was rejected until then; and once everything is decided, card/
+    holds what there is to say.
     """
     shutil.rmtree(out / "card", ignore_errors=True)
     for stale in (out / "manifest.parquet", out / "rejected.parquet", *out.rglob(".*.part")):  # of an earlier run
         stale.unlink(missing_ok=True)
     with Ledger(out / ".ledger.sqlite", path) as ledger:
-        for source in rules.quota:
-            rows = sources.read(source, path / source)
-            take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
-        select(ledger, rules, workers)
+        try:
+            for source in rules.quota:
+                rows = sources.read(source, path / source)
+                take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
+            select(ledger, rules, workers)
+        finally:
+            ledger.flush()
+            tables.write_parquet(out / "rejected.parquet", ledger.rejected(), REJECTED)
         counts, by_split = ledger.balance(), ledger.kept_by_split()
-        for split, kept in by_split.items():
-            if not kept:
-                raise EmptySplit(
-                    f"no sample was kept for the {split} split; rows by source: {counts['image']}. "
-                    "Look at the reasons, then change sources.quota, curate.validation or curate.test"
-                )
+        files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card"))
+        _check_yield(ledger, rules, counts, by_split, out)
         importlib.import_module("webdataset")  # once, before the writing processes branch off
         with Processes(workers) as processes:
             manifest = (
@@ -86,9 +96,38 @@ def curate(
                 for row in _write_split(ledger, Split(split), list(_sizes(kept, samples_per_shard)), out, processes)
             )
             tables.write_parquet(out / "manifest.parquet", manifest, MANIFEST)
-        tables.write_parquet(out / "rejected.parquet", ledger.rejected(), REJECTED)
-        files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card"))
     return {"kept": by_split, **counts}
+
+
+def _check_yield(
+    ledger: Ledger, rules: Rules, counts: dict[str, dict[str, dict[str, int]]], by_split: dict[str, int], out: Path
+) -> None:
+    """Stop if a split is empty, and say so if a corpus yields nothing to train on; either way say why."""
+
+    def told(source: str) -> str:
+        kinds = [f"{kind}s: {_told(counts[kind].get(source, {'read': 0, 'kept': 0}))}" for kind in counts]
+        return f"{source} ({'; '.join(kinds)})"
+
+    look = f"Every one stands in {out / 'rejected.parquet'} with its reason"
+    for split, kept in by_split.items():
+        if not kept:
+            raise EmptySplit(
+                f"no sample was kept for the {split} split of {', '.join(map(told, rules.quota))}. {look}; then change "
+                "the corpus, sources.quota, curate.validation or curate.test"
+            )
+    training = ledger.kept_for_training()
+    for source, quota in rules.quota.items():
+        if not training.get(source):
+            log.warning(
+                "of %s nothing is kept for training, where sources.quota asks for %d. %s", told(source), quota, look
+            )
+
+
+def _told(numbers: dict[str, int]) -> str:
+    """How many were read and kept, and the commonest reasons."""
+    reasons = sorted(numbers.keys() - {"read", "kept"}, key=lambda reason: (-numbers[reason], reason))
+    why = ", ".join(f"{numbers[reason]} {reason}" for reason in reasons[:_REASONS])
+    return f"{numbers['read']} read, {numbers['kept']} kept" + (f", {why}" if why else "")
 
 
 def _sizes(images: int, most: int) -> Iterator[int]:

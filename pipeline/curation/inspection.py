@@ -12,9 +12,6 @@ from pipeline.errors import InputError
 from pipeline.schema import Reason
 from pipeline.sources import File
 
-MAX_BYTES = 1 << 29
-"""Of an image file that is read at all."""
-
 
 class ImageChanged(InputError):
     """An image file is not what it was when it was inspected."""
@@ -75,9 +72,10 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
     """Read an image, check its header, then decode all of its data, at a reduced size where the format allows it."""
     name = Path(file.path).name
     try:
-        if file.size() > MAX_BYTES:
-            return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {file.size():,} bytes, at most {MAX_BYTES:,}")
+        images.check_bytes(file.size())
         data = file.read()
+    except images.OversizedImage as error:
+        return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {error}")
     except FileNotFoundError:
         return ImageFault(Reason.MISSING_IMAGE, f"{name} does not exist")
     except OSError as error:
@@ -102,5 +100,7 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
     except images.OversizedImage as error:
         return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {error}")
+    except images.CostlyImage as error:
+        return ImageFault(Reason.COSTLY_IMAGE, f"{name}: {error}")
     except images.UnreadableImage as error:
         return ImageFault(Reason.UNREADABLE_IMAGE, f"{name}: {error}")

@@ -302,3 +302,8 @@ class Ledger:
         """Kept images, 0 where a split has none."""
         found = dict(self.db.execute("SELECT split, count(*) FROM images WHERE split IS NOT NULL GROUP BY split"))
         return {split: found.get(split, 0) for split in Split}
+
+    def kept_for_training(self) -> dict[str, int]:
+        """Images kept for train and val, by the corpora that have some."""
+        query = "SELECT source, count(*) FROM images WHERE split IN (?, ?) GROUP BY source"
+        return dict(self.db.execute(query, (Split.TRAIN, Split.VAL)))

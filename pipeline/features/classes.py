@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline import files
 from pipeline.clip.cached import CachedClip
+from pipeline.clip.pictures import bytes_of
 from pipeline.progress import track
 from pipeline.schema import Split, vectors
 from pipeline.store import keys
@@ -44,7 +45,7 @@ class Contents:
         self.names = [Path(str(picture)).relative_to(path).as_posix() for picture in self.pictures]
         self.prompts = list(dict.fromkeys(prompt for found in both for prompt in classifier.prompts(found)))
         read = track(self.pictures, "read zero-shot pictures", unit="images")
-        self.keys = keys.pack(keys.of(picture.read_bytes()) for picture in read)
+        self.keys = keys.pack(keys.of(bytes_of(picture)) for picture in read)
         self.fingerprint = files.fingerprint(
             names=self.names,
             prompts=self.prompts,
@@ -61,12 +62,12 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
     Returns:
         how many pictures and prompts were embedded.
     """
-    pictures, prompts, wanted = contents.pictures, contents.prompts, contents.keys
+    prompts, wanted = contents.prompts, contents.keys
 
     def read(rows: NDArray[np.int64]) -> list[bytes]:
-        return [pictures[i].read_bytes() for i in rows]
+        return [bytes_of(contents.pictures[i]) for i in rows]
 
-    computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures", lambda i: str(pictures[i]))
+    computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures", lambda i: str(contents.pictures[i]))
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
     schema = vectors(dimension=clip.clip.dimension)
     with VectorWriter(folder / "images.arrow", schema, metadata) as writer:

@@ -47,7 +47,9 @@ class CurateImages(Section):
     """Which images are kept; sides after EXIF rotation."""
 
     min_side: Count = Field(description="pixels of the shorter side")
-    max_pixels: Count = Field(description="width times height in the header; more is not decoded")
+    max_pixels: Annotated[Count, Field(le=images.MOST_PIXELS)] = Field(
+        description="width times height in the header; more is not decoded, and nothing decodes more than the default"
+    )
     max_aspect: Annotated[float, Number, Field(ge=1, le=images.MOST_LONG)] = Field(
         description="longer side over shorter side"
     )

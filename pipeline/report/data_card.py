@@ -13,10 +13,13 @@ from pipeline.schema import Split
 
 MEANINGS = {
     "missing_image": "no file was found", "empty_file": "the file has no bytes",
-    "not_an_image": "the file is something else", "unreadable_image": "truncated or damaged",
-    "oversized_image": "more pixels than are decoded", "small_image": "too small", "extreme_shape": "too long and thin",
-    "animated_image": "several frames", "duplicate_image": "the same bytes, or id, as another",
-    "near_duplicate": "the same picture as another", "evaluation_image": "in a published val or test split",
+    "not_an_image": "the file is something else",
+    "unreadable_image": "truncated, damaged, or of a kind that is not read",
+    "oversized_image": "more bytes or pixels than are decoded",
+    "costly_image": "built so that it takes too long to decode", "small_image": "too small",
+    "extreme_shape": "too long and thin", "animated_image": "several frames",
+    "duplicate_image": "the same bytes, or id, as another", "near_duplicate": "the same picture as another",
+    "evaluation_image": "in a published val or test split",
     "evaluation_copy": "the same picture as an evaluation image", "over_quota": "the quota was full",
     "no_caption": "no caption is left", "empty_caption": "nothing but white space",
     "no_words": "only addresses, digits and punctuation", "short_caption": "too few words",

@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline import images
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute, batches
+from pipeline.clip.pictures import bytes_of
 from pipeline.concepts.clusters import soft_labels
 from pipeline.concepts.language import LanguageModel, Source
 from pipeline.concepts.tables import read_labels
@@ -226,7 +227,7 @@ class Recomputation:
                 f"{table.path} was made from the zero-shot set {made_from}, {self.zeroshot} is {found}; "
                 "run: dvc repro features"
             )
-        pictures = [images.decode((self.zeroshot / names[i]).read_bytes()) for i in rows]
+        pictures = [images.decode(bytes_of(self.zeroshot / names[i])) for i in rows]
         return _distance(self._embedded(table, pictures), table.vectors()[rows])
 
     def _zeroshot_prompts(self) -> tuple[int, float]:

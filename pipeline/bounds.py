@@ -1,0 +1,241 @@
+"""What a picture file may hold before it is decoded: bytes, pixels, and the parts that a decoder walks one by one.
+
+A few kilobytes can ask for minutes of work (a thousand scans over the same pixels) or for gigabytes (a blank PNG, a
+TIFF with a million strips). Whatever these bounds let through is decoded in seconds and in well under a gigabyte. They
+are far above what cameras, editors and optimisers write, and looking costs microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+MOST_BYTES = 1 << 29
+"""Of a picture file that is read at all."""
+MOST_PIXELS = 80_000_000
+"""Width times height of a picture that is decoded."""
+MOST_SCANS = 100
+"""Of a JPEG: one where it is baseline, about ten where it is progressive, a few more where an optimiser chose them."""
+MOST_SCANNED = 20 * MOST_PIXELS
+"""Pixels times scans: each scan passes over all coefficients of the picture, whether or not it changes any."""
+MOST_RUN_LENGTH_PIXELS = 2_000_000
+"""Of a BMP compressed by run length, which Pillow unpacks in Python."""
+MOST_SEGMENTS = 4096
+"""Before the pixels of a JPEG; a profile has 255 at most, and depth maps of telephones a few hundred."""
+MOST_HEADER, MOST_JUNK = 1 << 24, 1 << 20
+"""Bytes before the pixels of a JPEG, and of these in no segment, over which Pillow steps one by one."""
+MOST_DATA_CHUNKS, MOST_OTHER_CHUNKS = 200_000, 1000
+"""Of a PNG; others than data can each be a compressed text or profile."""
+MOST_BLOCKS = 1_000_000
+"""Of up to 255 bytes, in a GIF up to its second frame."""
+MOST_TAGS, MOST_STRIPS = 1 << 16, 1 << 17
+"""Of a TIFF: entries of its directory, and strips or tiles of its pixels."""
+
+_SMALL = 1 << 18
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
+"""JPEG markers that no length follows."""
+_START_OF_SCAN, _END = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What ends the data of a scan."""
+_TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
+_PLACES = {273: "strips", 324: "tiles"}
+_DAMAGE = (IndexError, OverflowError, struct.error)
+"""What reading behind the end of a file, or at a place that no file has, raises."""
+
+
+def excess(data: bytes) -> str | None:
+    """Which bound a file of these bytes breaks by its structure, and by how much; None where it breaks none.
+
+    Nothing is said of what is damaged: it ends where the damage begins, and the decoder reports it. Nor of small files,
+    over whose parts a decoder is within a second, whatever they are.
+    """
+    if len(data) < _SMALL:
+        return None
+    try:
+        if data.startswith(b"\xff\xd8"):
+            return _jpeg_header(data)
+        if data.startswith(b"\x89PNG"):
+            return _png(data)
+        if data.startswith(b"GIF8"):
+            return _gif(data)
+        if data[:4] in _TIFF:
+            return _tiff(data)
+    except _DAMAGE:
+        return None
+    return None
+
+
+def excess_of_work(data: bytes, form: str, pixels: int) -> str | None:
+    """The same for what depends on the number of pixels, of a file of this format."""
+    if form in ("JPEG", "MPO"):
+        return _too_many_scans(scans(data, _most_scans(pixels)), pixels)
+    if form == "TIFF" and b"\xff\xd8\xff" in data:  # pixels compressed as JPEG, in one strip or many
+        try:
+            counts = [data.count(b"\xff\xda", start, end) for start, end in _strips(data)]
+        except _DAMAGE:
+            return None
+        return _too_many_scans(max(counts, default=0), pixels)
+    if form == "BMP" and data[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):
+        if pixels > MOST_RUN_LENGTH_PIXELS:
+            return f"{pixels:,} pixels compressed by run length, at most {MOST_RUN_LENGTH_PIXELS:,}"
+        if len(data) > (most := 4 * pixels + MOST_JUNK):
+            return f"{len(data):,} bytes of {pixels:,} pixels compressed by run length, at most {most:,}"
+    return None
+
+
+def _most_scans(pixels: int) -> int:
+    return min(MOST_SCANS, MOST_SCANNED // max(1, pixels))
+
+
+def _too_many_scans(found: int, pixels: int) -> str | None:
+    most = _most_scans(pixels)
+    return f"more than {most} scans over {pixels:,} pixels" if found > most else None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place behind it of every segment of a JPEG, the data of scans skipped."""
+    at, scanned = 2, False
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
+        marker = data[at + 1]
+        at += 1 if marker == 0xFF else 2
+        if marker in (0, 0xFF):
+            continue
+        yield marker, at
+        if marker == _END and scanned:
+            return
+        if marker in _ALONE:
+            continue
+        at += int.from_bytes(data[at : at + 2], "big")
+        if marker == _START_OF_SCAN:
+            scanned = True
+            following = _MARKER.search(data, at)
+            if not following:
+                return
+            at = following.start()
+
+
+def _jpeg_header(data: bytes) -> str | None:
+    behind, junk = 2, 0
+    for number, (marker, at) in enumerate(_segments(data)):
+        junk += at - 2 - behind
+        behind = at if marker in _ALONE else at + int.from_bytes(data[at : at + 2], "big")
+        if number == MOST_SEGMENTS:
+            return f"more than {MOST_SEGMENTS:,} segments before the pixels"
+        if marker == _START_OF_SCAN or max(behind, junk) > MOST_HEADER:
+            break
+    else:
+        junk += max(0, len(data) - behind)
+    if junk > MOST_JUNK:
+        return f"more than {MOST_JUNK:,} bytes in no segment before the pixels"
+    return f"more than {MOST_HEADER:,} bytes before the pixels" if behind > MOST_HEADER else None
+
+
+def scans(data: bytes, most: int) -> int:
+    """Scans of a JPEG; where there are more than `most`, any number above it."""
+    components, progressive, found = 0, False, 0
+    for marker, at in _segments(data):
+        if marker in _FRAMES:
+            components, progressive = _byte(data, at + 7), marker in _PROGRESSIVE
+        if marker == _START_OF_SCAN:
+            found += 1
+            # A first scan of all components is the only one. Else to count markers, though some of a thumbnail may be
+            # among them, is quicker than to walk from one to the next.
+            if found == 1 and (
+                (not progressive and _byte(data, at + 2) >= components) or data.count(b"\xff\xda", at - 2) <= most
+            ):
+                return 1
+            if found > most:
+                return found
+    return found
+
+
+def _byte(data: bytes, at: int) -> int:
+    """0 behind the end."""
+    return data[at] if at < len(data) else 0
+
+
+def _png(data: bytes) -> str | None:
+    pixel_chunks = others = 0
+    at = 8
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            break
+        if kind in (b"IDAT", b"fdAT", b"fcTL"):
+            pixel_chunks += 1
+        else:
+            others += 1
+        if pixel_chunks > MOST_DATA_CHUNKS:
+            return f"more than {MOST_DATA_CHUNKS:,} chunks of data"
+        if others > MOST_OTHER_CHUNKS:
+            return f"more than {MOST_OTHER_CHUNKS:,} chunks besides those of data"
+        at += 12 + length
+    return None
+
+
+def _gif(data: bytes) -> str | None:
+    palette = data[10]
+    at = 13 + (3 << (palette & 7) + 1 if palette & 0x80 else 0)
+    blocks = frames = 0
+    while data[at] in (0x21, 0x2C) and frames < 2:
+        if data[at] == 0x2C:
+            frames += 1
+            palette = data[at + 9]
+            at += 11 + (3 << (palette & 7) + 1 if palette & 0x80 else 0)
+        else:
+            at += 2
+        while length := data[at]:
+            at += length + 1
+            blocks += 1
+            if blocks > MOST_BLOCKS:
+                return f"more than {MOST_BLOCKS:,} blocks up to the second frame"
+        at += 1
+        blocks += 1
+    return None
+
+
+def _tags(data: bytes) -> tuple[str, int, Iterator[tuple[int, int, int, int]]]:
+    """Byte order of a TIFF, entries of its first directory, and each one's number, type, count and value's place."""
+    order, big = _TIFF[data[:4]], data[2:4] in (b"+\0", b"\0+")
+    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+    at, entry = at + (8 if big else 2), order + ("HHQ" if big else "HHI")
+    size, room = (20, 8) if big else (12, 4)
+    widths = {3: 2, 4: 4, 16: 8}
+
+    def each() -> Iterator[tuple[int, int, int, int]]:
+        for i in range(min(entries, MOST_TAGS)):
+            place = at + size * i
+            tag, kind, count = struct.unpack_from(entry, data, place)
+            place += size - room
+            if widths.get(kind, 1) * count > room:
+                (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
+            yield tag, kind, count, place
+
+    return order, entries, each()
+
+
+def _tiff(data: bytes) -> str | None:
+    _, entries, tags = _tags(data)
+    if entries > MOST_TAGS:
+        return f"{entries:,} tags, at most {MOST_TAGS:,}"
+    for tag, _, count, _ in tags:
+        if tag in _PLACES and count > MOST_STRIPS:
+            return f"{count:,} {_PLACES[tag]}, at most {MOST_STRIPS:,}"
+    return None
+
+
+def _strips(data: bytes) -> set[tuple[int, int]]:
+    """Where the strips or tiles of a TIFF begin and end."""
+    order, _, tags = _tags(data)
+    found: dict[int, tuple[int, ...]] = {}
+    for tag, kind, count, place in tags:
+        if tag in (273, 279, 324, 325) and kind in (3, 4, 16) and count <= MOST_STRIPS:
+            letter = {3: "H", 4: "I", 16: "Q"}[kind]
+            found.setdefault(tag, struct.unpack_from(f"{order}{count}{letter}", data, place))
+    starts = found.get(273, ()) or found.get(324, ())
+    lengths = found.get(279, ()) or found.get(325, ())
+    return {(start, start + length) for start, length in zip(starts, lengths, strict=False)}
