@@ -27,7 +27,7 @@ MOST_HEADER, MOST_JUNK = 1 << 24, 1 << 20
 """Bytes before the pixels of a JPEG, and of these in no segment, over which Pillow steps one by one."""
 MOST_DATA_CHUNKS, MOST_OTHER_CHUNKS = 200_000, 1000
 """Of a PNG; others than data can each be a compressed text or profile."""
-MOST_BLOCKS = 1_000_000
+MOST_BLOCKS = 500_000
 """Of up to 255 bytes, in a GIF up to its second frame."""
 MOST_TAGS, MOST_STRIPS = 1 << 16, 1 << 17
 """Of a TIFF: entries of its directory, and strips or tiles of its pixels."""
@@ -38,9 +38,10 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
 """JPEG markers that no length follows."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""What ends the data of a scan."""
-_TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
+_MARKER, _MARKER_OF_SCAN = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What begins a segment, and what does once there are scans, whose data hold markers of their own."""
+_ORDERS = {b"II": "<", b"MM": ">"}
+_TIFF = (b"*\0", b"\0*", b"+\0", b"\0+")
 _PLACES = {273: "strips", 324: "tiles"}
 _DAMAGE = (IndexError, OverflowError, struct.error)
 """What reading behind the end of a file, or at a place that no file has, raises."""
@@ -61,7 +62,7 @@ def excess(data: bytes) -> str | None:
             return _png(data)
         if data.startswith(b"GIF8"):
             return _gif(data)
-        if data[:4] in _TIFF:
+        if data[:2] in _ORDERS and data[2:4] in _TIFF:
             return _tiff(data)
     except _DAMAGE:
         return None
@@ -98,23 +99,14 @@ def _too_many_scans(found: int, pixels: int) -> str | None:
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place behind it of every segment of a JPEG, the data of scans skipped."""
     at, scanned = 2, False
-    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
-        marker = data[at + 1]
-        at += 1 if marker == 0xFF else 2
-        if marker in (0, 0xFF):
-            continue
+    while found := (_MARKER_OF_SCAN if scanned else _MARKER).search(data, at):
+        marker, at = data[found.end() - 1], found.end()
         yield marker, at
         if marker == _END and scanned:
             return
-        if marker in _ALONE:
-            continue
-        at += int.from_bytes(data[at : at + 2], "big")
-        if marker == _START_OF_SCAN:
-            scanned = True
-            following = _MARKER.search(data, at)
-            if not following:
-                return
-            at = following.start()
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")
+        scanned = scanned or marker == _START_OF_SCAN
 
 
 def _jpeg_header(data: bytes) -> str | None:
@@ -136,7 +128,9 @@ def _jpeg_header(data: bytes) -> str | None:
 def scans(data: bytes, most: int) -> int:
     """Scans of a JPEG; where there are more than `most`, any number above it."""
     components, progressive, found = 0, False, 0
-    for marker, at in _segments(data):
+    for number, (marker, at) in enumerate(_segments(data)):
+        if number > MOST_SEGMENTS:  # between scans, where a decoder walks over them as we do
+            return most + 1
         if marker in _FRAMES:
             components, progressive = _byte(data, at + 7), marker in _PROGRESSIVE
         if marker == _START_OF_SCAN:
@@ -199,7 +193,7 @@ def _gif(data: bytes) -> str | None:
 
 def _tags(data: bytes) -> tuple[str, int, Iterator[tuple[int, int, int, int]]]:
     """Byte order of a TIFF, entries of its first directory, and each one's number, type, count and value's place."""
-    order, big = _TIFF[data[:4]], data[2:4] in (b"+\0", b"\0+")
+    order, big = _ORDERS[data[:2]], b"+" in data[2:4]
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at, entry = at + (8 if big else 2), order + ("HHQ" if big else "HHI")

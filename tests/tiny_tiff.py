@@ -32,10 +32,11 @@ def tiff(pixels, *, photometric=None, order="<", compressed=False, planar=False,
         278: (4, [height]), 279: (4, [len(s) for s in strips]), 284: (3, [2 if planar else 1]),
         339: (3, [_KINDS[pixels.dtype.kind]] * samples),
     } | (tags or {})  # fmt: skip
-    return _file(b"".join(strips), entries, order)
+    return file(b"".join(strips), entries, order)
 
 
-def _file(body, entries, order):
+def file(body, entries, order="<"):
+    """A TIFF of one directory: `body` from byte 8 on, then entries, (type, values) by number."""
     body += b"\0" * (len(body) % 2)
     at = 8 + len(body)
     values, rows = b"", b""
