@@ -131,8 +131,8 @@ def test_a_file_that_asks_for_too_much_work_says_which_bound_it_breaks(made):
 @pytest.mark.parametrize(
     "data",
     [
-        scanned(64, 80), png(PROFILE * 3), gif(b"!\xfe" + b"\1a" * 1000 + b"\0"), strips(64), bmp(64, b"\x40\1\0\0" * 64 + b"\0\1"),
-        PLAIN[:2] + b"\xff\xe0\0\2" * 200 + PLAIN[2:], jpeg_in_tiff(scanned(64, 30), 64),
+        scanned(64, 80), png(PROFILE * 3), gif(b"!\xfe" + b"\1a" * 1000 + b"\0"), strips(64),
+        bmp(64, b"\x40\1\0\0" * 64 + b"\0\1"), PLAIN[:2] + b"\xff\xe0\0\2" * 200 + PLAIN[2:], jpeg_in_tiff(scanned(64, 30), 64),
     ],
     ids=["scans", "profiles", "comments", "strips", "runs", "segments", "scans in a TIFF"],
 )  # fmt: skip
@@ -190,8 +190,8 @@ def test_a_file_without_an_end_is_read_no_further_either(monkeypatch):
 
 
 MAGIC = {
-    b"\xff\xd8": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF89a": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF",
-    b"MM*\0": "TIFF", b"II+\0\x08\0\0\0": "TIFF", b"MM\0+": "TIFF",
+    b"\xff\xd8": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF89a": "GIF", b"BM": "BMP", b"II*\0": "TIFF",
+    b"MM\0*": "TIFF", b"MM*\0": "TIFF", b"II+\0\x08\0\0\0": "TIFF", b"MM\0+": "TIFF",
 }  # fmt: skip
 
 

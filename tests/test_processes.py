@@ -1,10 +1,11 @@
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from pipeline.processes import Processes
+from pipeline.processes import Processes, WorkerKilled
 
 
 def square(x):
@@ -52,6 +53,25 @@ def test_tasks_are_taken_only_a_little_ahead(workers):
 def test_an_error_in_a_task_is_raised_here(workers):
     with Processes(workers) as processes, pytest.raises(ValueError, match="no 1"):
         list(processes.map(fail, [1, 2]))
+
+
+def die(x):
+    if x == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def test_a_worker_that_the_system_kills_is_one_sentence_that_says_what_to_lower():
+    with Processes(2) as processes, pytest.raises(WorkerKilled, match=r"one of 2 worker .* lower compute\.workers"):
+        list(processes.map(die, range(50)))
+
+
+def test_what_is_asked_after_a_worker_was_killed_says_the_same():
+    with Processes(2) as processes:
+        with pytest.raises(WorkerKilled):
+            list(processes.map(die, [7]))
+        with pytest.raises(WorkerKilled):
+            list(processes.map(die, [1]))
 
 
 ORPHANS = r"""

@@ -1,8 +1,10 @@
 import hashlib
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_corpora import encoded, picture, png, write
+from tiny_tiff import tiff
 
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
 from pipeline.curation.looks import perceptual_hash, sketch
@@ -10,6 +12,12 @@ from pipeline.schema import Reason
 from pipeline.sources import File
 
 LIMITS = ImageLimits(min_side=16, max_pixels=100_000, max_aspect=4)
+
+
+def many_scans(count):
+    data = encoded(picture(1), "JPEG", progressive=True)
+    last = data[data.rfind(b"\xff\xda") : -2]
+    return data[:-2] + last * count + data[-2:]
 
 
 def look(path, data, limits=LIMITS):
@@ -42,6 +50,8 @@ def test_a_part_of_a_file_is_an_image_too(tmp_path):
         (png(1)[:400], Reason.UNREADABLE_IMAGE),
         (encoded(picture(1, (400, 300))), Reason.OVERSIZED_IMAGE),
         (encoded(picture(1, (60_000, 4)).convert("L")), Reason.OVERSIZED_IMAGE),
+        (many_scans(1000), Reason.COSTLY_IMAGE),
+        (tiff(np.full((40, 40), np.nan, "f4")), Reason.UNREADABLE_IMAGE),
         (encoded(picture(1, (40, 15))), Reason.SMALL_IMAGE),
         (encoded(picture(1, (1, 1))), Reason.SMALL_IMAGE),
         (encoded(picture(1, (65, 16))), Reason.EXTREME_SHAPE),
@@ -82,6 +92,13 @@ def test_odd_modes_and_formats_are_kept(tmp_path, image, form):
 def test_two_pictures_in_one_jpeg_are_no_animation(tmp_path):
     data = encoded(picture(1), "MPO", save_all=True, append_images=[picture(2)])
     assert isinstance(look(tmp_path / "phone.jpg", data), Inspection)
+
+
+def test_the_part_that_is_claimed_of_a_file_is_not_read_if_it_is_too_large(tmp_path):
+    path = write(tmp_path / "all.tar", png(3))
+    found = inspect(File(str(path), 0, 2**40), LIMITS)
+    assert isinstance(found, ImageFault) and found.reason is Reason.OVERSIZED_IMAGE
+    assert "1,099,511,627,776 bytes" in found.detail
 
 
 def test_a_file_that_is_gone_is_missing_and_a_folder_is_unreadable(tmp_path):
