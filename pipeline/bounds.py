@@ -29,8 +29,10 @@ MOST_DATA_CHUNKS, MOST_OTHER_CHUNKS = 200_000, 1000
 """Of a PNG; others than data can each be a compressed text or profile."""
 MOST_BLOCKS = 500_000
 """Of up to 255 bytes, in a GIF up to its second frame."""
-MOST_TAGS, MOST_STRIPS = 1 << 16, 1 << 17
-"""Of a TIFF: entries of its directory, and strips or tiles of its pixels."""
+MOST_TAGS, MOST_STRIPS, MOST_NUMBERS = 1 << 16, 1 << 17, 1 << 18
+"""Of a TIFF: entries of its directory, strips or tiles of its pixels, and numbers of any other entry."""
+MOST_EXIF = 1 << 24
+"""Bytes of an EXIF block."""
 
 _SMALL = 1 << 18
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
@@ -43,6 +45,8 @@ _MARKER, _MARKER_OF_SCAN = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[^
 _ORDERS = {b"II": "<", b"MM": ">"}
 _TIFF = (b"*\0", b"\0*", b"+\0", b"\0+")
 _PLACES = {273: "strips", 324: "tiles"}
+_TEXTS = (1, 2, 6, 7)
+"""Types of a TIFF's entries that are read as they are."""
 _DAMAGE = (IndexError, OverflowError, struct.error)
 """What reading behind the end of a file, or at a place that no file has, raises."""
 
@@ -216,9 +220,11 @@ def _tiff(data: bytes) -> str | None:
     _, entries, tags = _tags(data)
     if entries > MOST_TAGS:
         return f"{entries:,} tags, at most {MOST_TAGS:,}"
-    for tag, _, count, _ in tags:
+    for tag, kind, count, _ in tags:
         if tag in _PLACES and count > MOST_STRIPS:
             return f"{count:,} {_PLACES[tag]}, at most {MOST_STRIPS:,}"
+        if kind not in _TEXTS and count > MOST_NUMBERS:
+            return f"{count:,} numbers of tag {tag}, at most {MOST_NUMBERS:,}"
     return None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from pipeline import shades
-from pipeline.bounds import MOST_BYTES, MOST_PIXELS, excess, excess_of_work
+from pipeline.bounds import MOST_BYTES, MOST_EXIF, MOST_PIXELS, excess, excess_of_work
 from pipeline.errors import InputError
 
 EXTENSIONS = {
@@ -129,6 +129,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
             raise OversizedImage(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,}")
         if found := excess_of_work(data, image.format or "", pixels):
             raise CostlyImage(found)
+        if (exif := len(image.info.get("exif", b""))) > MOST_EXIF:
+            raise CostlyImage(f"EXIF of {exif:,} bytes, at most {MOST_EXIF:,}")
         yield image
 
 

@@ -70,14 +70,14 @@ def bmp(side, rows):
     return b"BM" + struct.pack("<IHHI", 1078 + len(rows), 0, 0, 1078) + header + bytes(1024) + rows
 
 
-def strips(count):
-    """A TIFF of 64 x 64 with so many strips."""
+def strips(count, tags=None):
+    """A TIFF of 64 x 64 with so many strips, and other tags."""
     return tiff_file(
         bytes(64 * 64),
         {
             256: (4, [64]), 257: (4, [64]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1]), 278: (4, [1]),
             273: (4, [8] * count), 279: (4, [64] * count),
-        },
+        } | (tags or {}),
     )  # fmt: skip
 
 
@@ -118,6 +118,8 @@ COSTLY = {
     "runs": (lambda: bmp(2000, b"\0\1"), "4,000,000 pixels compressed by run length"),
     "ends of lines": (lambda: bmp(8, b"\0\0" * 10**6), "compressed by run length, at most"),
     "strips": (lambda: strips(140_000), "140,000 strips, at most 131,072"),
+    "numbers of a tag": (lambda: strips(64, {320: (3, [1] * 300_000)}), "300,000 numbers of tag 320, at most 262,144"),
+    "EXIF": (lambda: png(chunk(b"eXIf", b"II*\0" + bytes(2**24))), "EXIF of 16,777,2.. bytes, at most 16,777,216"),
 }  # fmt: skip
 
 
@@ -132,7 +134,8 @@ def test_a_file_that_asks_for_too_much_work_says_which_bound_it_breaks(made):
     "data",
     [
         scanned(64, 80), png(PROFILE * 3), gif(b"!\xfe" + b"\1a" * 1000 + b"\0"), strips(64),
-        bmp(64, b"\x40\1\0\0" * 64 + b"\0\1"), PLAIN[:2] + b"\xff\xe0\0\2" * 200 + PLAIN[2:], jpeg_in_tiff(scanned(64, 30), 64),
+        bmp(64, b"\x40\1\0\0" * 64 + b"\0\1"), PLAIN[:2] + b"\xff\xe0\0\2" * 200 + PLAIN[2:],
+        jpeg_in_tiff(scanned(64, 30), 64),
     ],
     ids=["scans", "profiles", "comments", "strips", "runs", "segments", "scans in a TIFF"],
 )  # fmt: skip
