@@ -47,6 +47,7 @@ _TIFF = (b"*\0", b"\0*", b"+\0", b"\0+")
 _PLACES = {273: "strips", 324: "tiles"}
 _TEXTS = (1, 2, 6, 7)
 """Types of a TIFF's entries that are read as they are."""
+_RUN_LENGTH = (1, 2)
 _DAMAGE = (IndexError, OverflowError, struct.error)
 """What reading behind the end of a file, or at a place that no file has, raises."""
 
@@ -73,17 +74,17 @@ def excess(data: bytes) -> str | None:
     return None
 
 
-def excess_of_work(data: bytes, form: str, pixels: int) -> str | None:
-    """The same for what depends on the number of pixels, of a file of this format."""
+def excess_of_work(data: bytes, form: str, compression: object, pixels: int) -> str | None:
+    """The same for what depends on the number of pixels, of a file of this format; Pillow names its compression."""
     if form in ("JPEG", "MPO"):
         return _too_many_scans(scans(data, _most_scans(pixels)), pixels)
-    if form == "TIFF" and b"\xff\xd8\xff" in data:  # pixels compressed as JPEG, in one strip or many
+    if form == "TIFF" and compression in ("jpeg", "tiff_jpeg"):
         try:
             counts = [data.count(b"\xff\xda", start, end) for start, end in _strips(data)]
         except _DAMAGE:
             return None
         return _too_many_scans(max(counts, default=0), pixels)
-    if form == "BMP" and data[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):
+    if form == "BMP" and compression in _RUN_LENGTH:
         if pixels > MOST_RUN_LENGTH_PIXELS:
             return f"{pixels:,} pixels compressed by run length, at most {MOST_RUN_LENGTH_PIXELS:,}"
         if len(data) > (most := 4 * pixels + MOST_JUNK):

@@ -127,7 +127,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         pixels = image.width * image.height
         if pixels > MOST_PIXELS:
             raise OversizedImage(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,}")
-        if found := excess_of_work(data, image.format or "", pixels):
+        if found := excess_of_work(data, image.format or "", image.info.get("compression"), pixels):
             raise CostlyImage(found)
         if (exif := len(image.info.get("exif", b""))) > MOST_EXIF:
             raise CostlyImage(f"EXIF of {exif:,} bytes, at most {MOST_EXIF:,}")

@@ -5,11 +5,13 @@ import os
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_tiff import file as tiff_file
+from tiny_tiff import tiff
 
 from pipeline import bounds, images
 from pipeline.images import CostlyImage, OversizedImage, UnreadableImage, decode
@@ -135,9 +137,9 @@ def test_a_file_that_asks_for_too_much_work_says_which_bound_it_breaks(made):
     [
         scanned(64, 80), png(PROFILE * 3), gif(b"!\xfe" + b"\1a" * 1000 + b"\0"), strips(64),
         bmp(64, b"\x40\1\0\0" * 64 + b"\0\1"), PLAIN[:2] + b"\xff\xe0\0\2" * 200 + PLAIN[2:],
-        jpeg_in_tiff(scanned(64, 30), 64),
+        jpeg_in_tiff(scanned(64, 30), 64), tiff(np.frombuffer(b"\xff\xd8\xff\xda" * 1024, "u1").reshape(64, 64)),
     ],
-    ids=["scans", "profiles", "comments", "strips", "runs", "segments", "scans in a TIFF"],
+    ids=["scans", "profiles", "comments", "strips", "runs", "segments", "scans in a TIFF", "pixels like scans"],
 )  # fmt: skip
 def test_what_is_unusual_but_cheap_is_decoded(data):
     assert decode(data).mode == "RGB"
@@ -204,5 +206,5 @@ def test_looking_at_anything_at_all_raises_nothing(magic, data, times):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds, "_SMALL", 0)
         content = magic + data * times
-        for found in (bounds.excess(content), bounds.excess_of_work(content + b"\xff\xd8\xff", MAGIC[magic], 100)):
+        for found in (bounds.excess(content), bounds.excess_of_work(content, MAGIC[magic], "jpeg", 100)):
             assert found is None or isinstance(found, str)
