@@ -1,7 +1,37 @@
-"""The one error that a user can act on."""
+"""The one error that a user can act on, and how what libraries raise becomes one."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LONGEST = 500
+"""Letters that are told of what a library says; some list every tensor of a model."""
 
 
 class InputError(ValueError):
     """Something given cannot be used. The message says what was found, what was expected and what to do."""
+
+
+@contextmanager
+def refusing(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
+    """Whatever the block raises becomes a `kind` that says `what`, and then what was raised.
+
+    For blocks that do nothing but let a library read what a user has given: libraries raise all there is, down to
+    StopIteration, when a file or a configuration is not what they expect.
+
+    Raises:
+        InputError: the block has raised it, or anything else.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise kind(f"{what} ({said(error)})") from error
+
+
+def said(error: Exception) -> str:
+    """What an error says, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} .."

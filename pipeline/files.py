@@ -59,12 +59,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; `InputError` names the file if it is not one."""
+    """Read a JSON file; `InputError` names the file if there is none, or if it is not one."""
     try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        lost = f", which links to {path.readlink()}" if path.is_symlink() else ""
+        raise InputError(f"there is no file {path}{lost} ({error.strerror}); expected a JSON file") from error
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """What a JSON file holds; `InputError` names the file if it is broken, or nested deeper than can be read."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, not UTF-8, a number of 5,000 digits
         raise InputError(
-            f"{path} is not valid JSON: {error}. Expected a complete UTF-8 JSON file; download or write it again."
+            f"{name} is not valid JSON: {error}. Expected a complete UTF-8 JSON file; download or write it again."
         ) from error
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 
 
 class WrongWeights(InputError):
@@ -23,3 +25,20 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
+
+
+def read(path: Path, advice: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read.
+
+    Raises:
+        WrongWeights: there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise WrongWeights(f"there are no weights at {path}; {advice}")
+    with refusing(f"{path} is no safetensors file that can be read; {advice}", WrongWeights):
+        state: dict[str, Tensor] = load_file(path)
+    return state

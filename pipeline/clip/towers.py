@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.model import CLIPTextCfg
 from open_clip.tokenizer import HFTokenizer
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
 
 from pipeline import files
+from pipeline.clip import configuration
+from pipeline.clip.configuration import CONFIG
+from pipeline.errors import refusing
 from pipeline.weights import WrongWeights, weights_hash
 
 CODE = "towers 2"
 """Raised whenever the same picture or text becomes another input of a tower (size, crop, normalisation, tokens): the
 feature store's rows are computed anew then."""
 
-CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -58,12 +62,12 @@ class Clip:
     @property
     def image_size(self) -> int:
         """Side in pixels of the image tower's input."""
-        return int(self.config["model_cfg"]["vision_cfg"]["image_size"])
+        return int(self.preprocessing.input_size[-1])
 
     @property
     def context_length(self) -> int:
         """Tokens the text tower reads, start and end included."""
-        return int(self.config["model_cfg"]["text_cfg"].get("context_length", 77))
+        return int(self.config["model_cfg"]["text_cfg"].get("context_length", CLIPTextCfg.context_length))
 
     @property
     def scale(self) -> float:
@@ -82,15 +86,25 @@ class Clip:
         text = self.config["model_cfg"]["text_cfg"]
         return isinstance(self.tokenize, open_clip.SimpleTokenizer) and not text.get("tokenizer_kwargs")
 
+    @property
+    def preprocessing(self) -> PreprocessCfg:
+        """How it reads pictures, as open_clip merges it from its defaults, the configuration and the image tower."""
+        model: Any = self.model
+        merged = merge_preprocess_dict(asdict(PreprocessCfg()), self.config.get("preprocess_cfg") or {})
+        return PreprocessCfg(**{**merged, "size": model.visual.image_size})
+
+    def transforms(self) -> list[Callable[[Any], Any]]:
+        """open_clip's own evaluation transforms of a picture, in order; the last one normalises."""
+        return list(image_transform_v2(self.preprocessing, is_train=False).transforms)
+
     def pixels(self) -> Callable[[Image.Image], NDArray[np.uint8]]:
         """A function from an RGB picture to the tower's input before normalisation, uint8 [3, side, side].
 
         These are open_clip's own evaluation transforms (resize, crop) without their last two steps, which
         `normalise` does for a whole batch.
         """
-        full = image_transform_v2(PreprocessCfg(size=self.image_size, **self.config["preprocess_cfg"]), is_train=False)
         steps = []
-        for step in full.transforms:
+        for step in self.transforms():
             if isinstance(step, ToTensor):
                 break
             steps.append(step)
@@ -103,8 +117,9 @@ class Clip:
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the channels as the tower expects them, float32 [1, 3, 1, 1] each."""
-        cfg = PreprocessCfg(**self.config["preprocess_cfg"])
-        return torch.tensor(cfg.mean).view(1, 3, 1, 1), torch.tensor(cfg.std).view(1, 3, 1, 1)
+        normal: Any = self.transforms()[-1]
+        mean, std = (torch.tensor(given, dtype=torch.float32).view(1, -1, 1, 1) for given in (normal.mean, normal.std))
+        return mean.expand(1, 3, 1, 1), std.expand(1, 3, 1, 1)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, 3, side, side] to the tower's float32 input, channels last."""
@@ -130,29 +145,70 @@ def create(config: dict[str, Any]) -> Clip:
     """A CLIP of the given configuration with fresh random weights (from torch's global generator).
 
     Raises:
-        WrongWeights: it reads texts by another tokenizer than CLIP's own, or has a decoder of texts.
+        WrongWeights: it cannot be built, reads texts by another tokenizer than CLIP's own, or has a decoder of texts.
     """
-    cfg = config["model_cfg"]
-    text = cfg["text_cfg"]
-    if "multimodal_cfg" in cfg:
+    configuration.checked(config, "this architecture")
+    text = config["model_cfg"]["text_cfg"]
+    if "multimodal_cfg" in config["model_cfg"]:
         raise WrongWeights("this architecture has a decoder of texts, which is not trained here; expected a CLIP")
     if other := text.get("hf_tokenizer_name") or text.get("hf_model_name"):
         raise WrongWeights(
             f"this architecture reads texts as {other} does; a new model is made only with CLIP's tokens"
         )
-    kind = open_clip.CustomTextCLIP if cfg.get("custom_text") else open_clip.CLIP
-    model = kind(**{k: v for k, v in cfg.items() if k != "custom_text"})
-    tokenizer = open_clip.SimpleTokenizer(
-        context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
-    )
-    return Clip(model.to(memory_format=torch.channels_last), config, tokenizer)
+    with refusing("open_clip cannot build this architecture", WrongWeights):
+        model = _built(config)
+        return _complete(model.to(memory_format=torch.channels_last), config, _tokenizer(text, None))
+
+
+def _built(config: dict[str, Any]) -> nn.Module:
+    """open_clip's model of a configuration, with random weights."""
+    cfg = copy.deepcopy(config["model_cfg"])
+    cfg["vision_cfg"]["timm_model_pretrained"] = False  # weights of one tower are not fetched for what has its own
+    custom = cfg.pop("custom_text", False)
+    if "hf_model_name" in cfg["text_cfg"]:
+        cfg["text_cfg"]["hf_model_pretrained"] = False
+        _check_text_tower(cfg["text_cfg"]["hf_model_name"])
+        custom = True
+    kind = (open_clip.CoCa if "multimodal_cfg" in cfg else open_clip.CustomTextCLIP) if custom else open_clip.CLIP
+    model: nn.Module = kind(**cfg)
+    return model
+
+
+def _check_text_tower(name: str | None) -> None:
+    """A text tower of transformers is one of its own: of another open_clip would ask whether to run its code."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    if name and type(AutoConfig.from_pretrained(name, trust_remote_code=False)) not in MODEL_MAPPING:
+        raise WrongWeights(f"its text tower {name} is none of transformers' own; code of a model's folder is never run")
+
+
+def _complete(model: nn.Module, config: dict[str, Any], tokenizer: Tokenizer) -> Clip:
+    """A CLIP that has read a picture and a text, and whose configuration says how it reads pictures."""
+    clip = Clip(model, config, tokenizer)
+    clip.config = {**config, "preprocess_cfg": _stated(config.get("preprocess_cfg") or {}, clip.preprocessing)}
+    mean, std = clip.statistics()
+    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise WrongWeights(f"mean {mean.flatten().tolist()}, std {std.flatten().tolist()}; expected std above 0")
+    clip.pixels()(Image.new("RGB", (2, 1)))
+    text = config["model_cfg"]["text_cfg"]
+    last, known = int(tokenizer(["a"]).max()), text.get("vocab_size", CLIPTextCfg.vocab_size)
+    if last >= known and not text.get("hf_model_name"):
+        raise WrongWeights(f"its tokenizer makes token {last:,} of a text, the model has {known:,}")
+    return clip
+
+
+def _stated(given: dict[str, Any], merged: PreprocessCfg) -> dict[str, Any]:
+    """How pictures are read, for open_clip_config.json: mean, deviation, and whatever the configuration itself says."""
+    values = asdict(merged)
+    wanted = [name for name in values if name in ("mean", "std") or (name in given and name not in ("size", "mode"))]
+    return {name: list(values[name]) if isinstance(values[name], tuple) else values[name] for name in wanted}
 
 
 def architecture(name: str) -> dict[str, Any]:
     """Configuration of an open_clip architecture by name, or from a JSON file as open_clip writes it."""
     if name.endswith(".json"):
         cfg = files.read_json(Path(name))
-        cfg = cfg if "model_cfg" in cfg else {"model_cfg": cfg}
+        cfg = configuration.checked(cfg if "model_cfg" in cfg else {"model_cfg": cfg}, name)
     else:
         known = open_clip.get_model_config(name)
         if known is None:
@@ -162,11 +218,11 @@ def architecture(name: str) -> dict[str, Any]:
         cfg = {"model_cfg": known}
     defaults = PreprocessCfg()
     preprocess = {"mean": list(defaults.mean), "std": list(defaults.std)}
-    return {"model_cfg": cfg["model_cfg"], "preprocess_cfg": cfg.get("preprocess_cfg", preprocess)}
+    return {"model_cfg": cfg["model_cfg"], "preprocess_cfg": cfg.get("preprocess_cfg") or preprocess}
 
 
 def load(folder: Path, device: str = "cpu") -> Clip:
-    """Load an open_clip local directory strictly, in float32, eval mode.
+    """Load an open_clip local directory strictly, in float32, eval mode; nothing in it is run, whatever it says.
 
     Raises:
         WrongWeights: the folder is not such a directory, or its weights do not fit its configuration.
@@ -176,25 +232,50 @@ def load(folder: Path, device: str = "cpu") -> Clip:
             raise WrongWeights(
                 f"{folder} has no {name}; expected an open_clip local directory (dvc repro makes its own)"
             )
-    try:
-        model = open_clip.create_model(f"local-dir:{folder}", device=device, precision="fp32")
-    except (RuntimeError, ValueError, SafetensorError) as error:
-        raise WrongWeights(f"{folder}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
-    tokenizer = _tokenizer(f"local-dir:{folder}")
-    return Clip(model.to(memory_format=torch.channels_last), files.read_json(folder / CONFIG), tokenizer)
+    config = configuration.read(folder / CONFIG)
+    with refusing(f"{folder}: {WEIGHTS} does not fit {CONFIG}", WrongWeights):
+        _check_size(config, folder / WEIGHTS)
+        model = _built(config)
+        open_clip.load_checkpoint(model, str(folder / WEIGHTS))
+    with refusing(f"{folder} has no tokenizer that can be read", WrongWeights):
+        tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], folder)
+    with refusing(f"{folder / CONFIG} cannot be followed", WrongWeights):
+        clip = _complete(model.to(memory_format=torch.channels_last), config, tokenizer)
+    clip.model.to(device)
+    return clip
 
 
-def _tokenizer(name: str) -> Tokenizer:
-    """open_clip's tokenizer for a model, which for some is one of transformers."""
-    try:
-        tokenizer: Tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, ValueError) as error:
-        raise WrongWeights(f"{name} has no tokenizer that can be read: {error}") from error
-    return tokenizer
+def _check_size(config: dict[str, Any], weights: Path) -> None:
+    """Before a model takes memory: it is no larger than its weights, and reads pictures of the size that it says."""
+    with safe_open(weights, "pt") as tensors:
+        held = sum(torch.Size(tensors.get_slice(name).get_shape()).numel() for name in tensors.keys())  # noqa: SIM118
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode():
+        model: Any = _built(config).eval()
+        wanted = sum(tensor.numel() for tensor in model.state_dict().values())
+        if wanted > 2 * held:  # open_clip enlarges positions that were learned for smaller pictures
+            raise WrongWeights(f"the configuration is of a model of {wanted:,} weights, the file holds {held:,}")
+        model.encode_image(torch.empty(1, *PreprocessCfg(size=model.visual.image_size).input_size))
+
+
+def _tokenizer(text: dict[str, Any], folder: Path | None) -> Tokenizer:
+    """The tokenizer that a configuration names: CLIP's own, or one of transformers in the model's folder."""
+    length, options = text.get("context_length", CLIPTextCfg.context_length), text.get("tokenizer_kwargs") or {}
+    made: Tokenizer
+    if folder is None or not text.get("hf_tokenizer_name"):
+        made = open_clip.SimpleTokenizer(context_length=length, **options)
+    else:
+        made = HFTokenizer(
+            str(folder), context_length=length, tokenizer_mode=text.get("tokenizer_mode"),
+            trust_remote_code=False, local_files_only=True, **options,
+        )  # fmt: skip
+    return made
 
 
 def fetch(name: str, pretrained: str) -> Clip:
     """An open_clip architecture with pretrained weights: a tag (open_clip downloads it) or a weights file.
+
+    A file does not say how its model reads pictures. open_clip's defaults are taken, and said, where those of the
+    architecture's published weights are others.
 
     Raises:
         WrongWeights: unknown architecture or tag, or weights that cannot be read or do not fit.
@@ -202,20 +283,46 @@ def fetch(name: str, pretrained: str) -> Clip:
     if open_clip.get_model_config(name) is None:
         raise WrongWeights(f"open_clip has no architecture {name!r}; see open_clip.list_models()")
     config = architecture(name)
-    if not Path(pretrained).is_file() and pretrained not in open_clip.list_pretrained_tags_by_model(name):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
-        raise WrongWeights(f"{pretrained!r} is neither a file nor a pretrained tag of {name}; tags: {tags}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if not Path(pretrained).is_file() and pretrained not in tags:
+        raise WrongWeights(f"{pretrained!r} is neither a file nor a pretrained tag of {name}; tags: {', '.join(tags)}")
     if open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu"):
         config["model_cfg"]["quick_gelu"] = True  # weights of this tag were trained with it, whatever the name says
     quick = bool(config["model_cfg"].get("quick_gelu"))
-    try:
+    with refusing(f"{name} with {pretrained}: these weights cannot be loaded", WrongWeights):
         model, _, _ = open_clip.create_model_and_transforms(
             name, pretrained=pretrained, precision="fp32", force_quick_gelu=quick
         )
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise WrongWeights(f"{name} with {pretrained}: {str(error) or 'the file ends too soon'}") from error
-    preprocess = open_clip.get_model_preprocess_cfg(model)
-    config["preprocess_cfg"] = {
-        k: list(v) if isinstance(v, tuple) else v for k, v in preprocess.items() if k not in ("size", "mode")
-    }
-    return Clip(model, config, _tokenizer(name))
+    text = config["model_cfg"]["text_cfg"]
+    trust = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+    with refusing(f"{name} has no tokenizer that can be read", WrongWeights):
+        tokenizer: Tokenizer = open_clip.get_tokenizer(name, **trust)
+    config["preprocess_cfg"] = open_clip.get_model_preprocess_cfg(model)
+    clip = _complete(model, config, tokenizer)
+    if pretrained not in tags:
+        _say_assumed(name, pretrained, clip, quick)
+    return clip
+
+
+def _say_assumed(name: str, path: str, clip: Clip, quick: bool) -> None:
+    """Say how a file's model is run, if published weights of its architecture are run otherwise."""
+    assumed = {**clip.config["preprocess_cfg"], "quick_gelu": quick}
+    others: dict[str, list[str]] = {}
+    for tag in open_clip.list_pretrained_tags_by_model(name):
+        published = open_clip.get_pretrained_cfg(name, tag)
+        differ = [
+            f"{key} {list(value) if isinstance(value, tuple) else value}"
+            for key, value in ((key, published.get(key, default)) for key, default in assumed.items())
+            if (list(value) if isinstance(value, tuple) else value) != assumed[key]
+        ]
+        if differ:
+            others.setdefault(", ".join(differ), []).append(tag)
+    if others:
+        told = "; ".join(f"{', '.join(tags)}: {differ}" for differ, tags in others.items())
+        taken = ", ".join(f"{key} {value}" for key, value in assumed.items())
+        print(
+            f"{name} with {path}: a file does not say how its model reads pictures, so this was assumed: {taken}. "
+            f"Published weights of {name} have other settings ({told}). If the file is one of them, name its tag "
+            f"instead, or put it into a folder whose {CONFIG} says so",
+            file=sys.stderr,
+        )

