@@ -18,7 +18,7 @@ def refusing(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
     """Whatever the block raises becomes a `kind` that says `what`, and then what was raised.
 
     For blocks that do nothing but let a library read what a user has given: libraries raise all there is, down to
-    StopIteration, when a file or a configuration is not what they expect.
+    StopIteration, when a file or a configuration is not what they expect. An `InputError` says it all by itself.
 
     Raises:
         InputError: the block has raised it, or anything else.

@@ -92,7 +92,7 @@ def read_one(path: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
         image = next((value for name, value in sample.items() if name in known), None)
         if image is None:
             raise InputError(f"{path}: {sample['__key__']} has no image; run: dvc repro -sf curate")
-        yield sample["__key__"], image, json.loads(sample.get("json", b"{}"))
+        yield sample["__key__"], image, files.parse_json(sample.get("json", b"{}"), f"{path}: {sample['__key__']}.json")
 
 
 def places(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -192,7 +192,7 @@ class Table:
         """
         try:
             return json.loads(self.metadata[name])
-        except (KeyError, json.JSONDecodeError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise ContractError(
                 f"{self.path} does not say its {name}: it was made by an older version; "
                 f"run: dvc repro -sf {stage(self.path)}"

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
 from pipeline.params import Params
 from pipeline.provenance import provenance
 from stages.program import run
@@ -14,13 +13,14 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
 
     Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
     """
+    from pipeline.clip import configuration
     from pipeline.manifest import Manifest
     from pipeline.spans import table
     from pipeline.spans.phrases import load_parser
 
     manifest = Manifest(data / "curate")
     parser = load_parser(params.spans.parser)
-    context = files.read_json(data / "models/clip/open_clip_config.json")["model_cfg"]["text_cfg"]
+    context = configuration.read(data / "models/clip" / configuration.CONFIG)["model_cfg"]["text_cfg"]
     tokens = int(context.get("context_length", 77)) - 2
     metadata = provenance(
         "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},

@@ -15,21 +15,18 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     One row for the picture alone (caption_index -1, the caption-free target of dclip_clean) and one with each of its
     captions (the published target). Written with full metadata, and read back through every check.
     """
-    from safetensors.torch import load_file
-
     from pipeline.manifest import Manifest
     from pipeline.teacher import targets as library
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
-    from pipeline.weights import weights_hash
+    from pipeline.weights import read, weights_hash
 
     threads(params)
     p = params.teacher
     manifest = Manifest(data / "curate", (Split.TRAIN,))
     features = FeatureSet(manifest, data / "features", p.spans, p.inputs)
-    model = MetaTeacher.of(features.dimension, p.model_dump()).to(params.compute.device)
-    state = load_file(data / "teacher/teacher.safetensors")
-    model.load_state_dict(state)
+    state = read(data / "teacher/teacher.safetensors", "run: dvc repro -sf teacher")
+    model = MetaTeacher.of(features.dimension, p.model_dump()).filled(state).to(params.compute.device)
     weights = weights_hash(state)
     metadata = provenance(
         "targets", code="targets 2", manifest=manifest.fingerprint, model="dclip meta-teacher", weights=weights,

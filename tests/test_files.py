@@ -110,3 +110,32 @@ def test_code_is_told_apart_by_what_is_in_it_and_below_it(tmp_path):
     assert changed != first
     (folder / "c.py").write_text("")
     assert files.code(folder, tmp_path / "b.py") not in (first, changed)
+
+
+BROKEN = {
+    "nothing": b"",
+    "half": b'{"a": [1, 2',
+    "another encoding": b'{"a": "\xff\xfe"}',
+    "deep": b"[" * 2_000 + b"]" * 2_000,
+    "deeper": b'{"a":' * 100_000,
+    "more digits than Python reads": b"9" * 5_000,
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_json_is_refused_with_its_name(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json is not valid JSON"):
+        files.read_json(path)
+
+
+def test_a_json_file_that_is_not_there_is_refused_with_what_is(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.json").symlink_to("nowhere.json")
+    (tmp_path / "file").write_text("{}")
+    for name in ("a.json", "folder", "file/a.json"):
+        with pytest.raises(InputError, match=f"there is no file {tmp_path / name}"):
+            files.read_json(tmp_path / name)
+    with pytest.raises(InputError, match=r"link\.json, which links to nowhere\.json"):
+        files.read_json(tmp_path / "link.json")

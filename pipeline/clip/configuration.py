@@ -6,7 +6,6 @@ timm's own, options of a tokenizer that change nothing but how a text is cleaned
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from open_clip.coca_model import MultimodalCfg
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
 from pipeline import files
+from pipeline.errors import refusing
 from pipeline.weights import WrongWeights
 
 CONFIG = "open_clip_config.json"
@@ -40,7 +40,9 @@ def read(path: Path) -> dict[str, Any]:
         InputError: it is no JSON file.
         WrongWeights: it is no configuration of a CLIP that can be loaded here.
     """
-    return checked(files.read_json(path), str(path))
+    content = files.read_json(path)
+    with refusing(f"{path} is no configuration of a CLIP", WrongWeights):
+        return checked(content, str(path))
 
 
 def checked(config: Any, name: str) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _check_numbers(value: Any, where: str) -> None:
                 _check_numbers(inner, where)
         case int() | float():
             most = _MOST_LAYERS if where.endswith("layers") else _MOST
-            if not (math.isfinite(value) and abs(value) <= most):
+            if not abs(value) <= most:  # NaN is not, either
                 raise WrongWeights(f"{where} is {value!r:.40}; expected a number up to {most:,}")
 
 

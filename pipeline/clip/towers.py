@@ -62,7 +62,7 @@ class Clip:
     @property
     def image_size(self) -> int:
         """Side in pixels of the image tower's input."""
-        return int(self.preprocessing.input_size[-1])
+        return _side(self.model)
 
     @property
     def context_length(self) -> int:
@@ -89,9 +89,8 @@ class Clip:
     @property
     def preprocessing(self) -> PreprocessCfg:
         """How it reads pictures, as open_clip merges it from its defaults, the configuration and the image tower."""
-        model: Any = self.model
         merged = merge_preprocess_dict(asdict(PreprocessCfg()), self.config.get("preprocess_cfg") or {})
-        return PreprocessCfg(**{**merged, "size": model.visual.image_size})
+        return PreprocessCfg(**{**merged, "size": self.image_size})
 
     def transforms(self) -> list[Callable[[Any], Any]]:
         """open_clip's own evaluation transforms of a picture, in order; the last one normalises."""
@@ -134,6 +133,12 @@ class Clip:
         if isinstance(self.tokenize, HFTokenizer):
             self.tokenize.save_pretrained(folder)
         files.write_json(folder / CONFIG, self.config)
+
+
+def _side(model: Any) -> int:
+    """Side in pixels of an image tower's input, a square; some towers keep both sides."""
+    size = model.visual.image_size
+    return int(size if isinstance(size, int) else size[0])
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -179,7 +184,7 @@ def _check_text_tower(name: str | None) -> None:
     from transformers import MODEL_MAPPING, AutoConfig
 
     if name and type(AutoConfig.from_pretrained(name, trust_remote_code=False)) not in MODEL_MAPPING:
-        raise WrongWeights(f"its text tower {name} is none of transformers' own; code of a model's folder is never run")
+        raise ValueError(f"its text tower {name} is none of transformers' own; code of a model's folder is never run")
 
 
 def _complete(model: nn.Module, config: dict[str, Any], tokenizer: Tokenizer) -> Clip:
@@ -188,12 +193,12 @@ def _complete(model: nn.Module, config: dict[str, Any], tokenizer: Tokenizer) ->
     clip.config = {**config, "preprocess_cfg": _stated(config.get("preprocess_cfg") or {}, clip.preprocessing)}
     mean, std = clip.statistics()
     if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-        raise WrongWeights(f"mean {mean.flatten().tolist()}, std {std.flatten().tolist()}; expected std above 0")
+        raise ValueError(f"mean {mean.flatten().tolist()}, std {std.flatten().tolist()}; expected std above 0")
     clip.pixels()(Image.new("RGB", (2, 1)))
     text = config["model_cfg"]["text_cfg"]
     last, known = int(tokenizer(["a"]).max()), text.get("vocab_size", CLIPTextCfg.vocab_size)
     if last >= known and not text.get("hf_model_name"):
-        raise WrongWeights(f"its tokenizer makes token {last:,} of a text, the model has {known:,}")
+        raise ValueError(f"its tokenizer makes token {last:,} of a text, the model has {known:,}")
     return clip
 
 
@@ -253,8 +258,8 @@ def _check_size(config: dict[str, Any], weights: Path) -> None:
         model: Any = _built(config).eval()
         wanted = sum(tensor.numel() for tensor in model.state_dict().values())
         if wanted > 2 * held:  # open_clip enlarges positions that were learned for smaller pictures
-            raise WrongWeights(f"the configuration is of a model of {wanted:,} weights, the file holds {held:,}")
-        model.encode_image(torch.empty(1, *PreprocessCfg(size=model.visual.image_size).input_size))
+            raise ValueError(f"the configuration is of a model of {wanted:,} weights, the file holds {held:,}")
+        model.encode_image(torch.empty(1, 3, _side(model), _side(model)))
 
 
 def _tokenizer(text: dict[str, Any], folder: Path | None) -> Tokenizer:
@@ -298,7 +303,8 @@ def fetch(name: str, pretrained: str) -> Clip:
     with refusing(f"{name} has no tokenizer that can be read", WrongWeights):
         tokenizer: Tokenizer = open_clip.get_tokenizer(name, **trust)
     config["preprocess_cfg"] = open_clip.get_model_preprocess_cfg(model)
-    clip = _complete(model, config, tokenizer)
+    with refusing(f"{name} with {pretrained} cannot be run", WrongWeights):
+        clip = _complete(model, config, tokenizer)
     if pretrained not in tags:
         _say_assumed(name, pretrained, clip, quick)
     return clip

@@ -37,7 +37,7 @@ def load(name: str) -> Language:
         InputError: there is none, it is damaged, it is made of what is not spaCy's own, or it has no parser.
     """
     folder = _of_package(name) if is_package(name) else Path(name)
-    if folder is None or not folder.is_dir():
+    if not name or folder is None or not folder.is_dir():
         raise InputError(
             f"spans.parser: no spaCy model {name!r} here. Install it (python -m spacy download {Path(name).name}), "
             "give a model's folder, or set spans.parser to rules"
@@ -68,15 +68,14 @@ def _of_package(name: str) -> Path | None:
 
 def _check(folder: Path) -> None:
     """Nothing but spaCy's own stands in the parts of a model's configuration that are followed when it is opened."""
-    files.read_json(folder / "meta.json")
     config = load_config(folder / "config.cfg", interpolate=True)
     language = config["nlp"]["lang"]
     if not (isinstance(language, str) and re.fullmatch("[a-z]{2,3}", language)):
-        raise InputError(f"its language is {language!r:.60}; expected such as en")
+        raise ValueError(f"its language is {language!r:.60}; expected such as en")
     for at, function in _functions({"nlp": config["nlp"], "components": config.get("components", {})}):
         maker = str(function).partition(".")[0].replace("-", "_")
         if at not in _REGISTRIES or maker not in _MAKERS:
-            raise InputError(f"its configuration names {at} {function!r:.100}, which is not spaCy's own")
+            raise ValueError(f"its configuration names {at} {function!r:.100}, which is not spaCy's own")
     register_factories()
     for component, settings in config.get("components", {}).items():
         _check_component(component, settings, get_lang_class(language))
@@ -98,7 +97,7 @@ def _check_component(name: str, settings: Any, language: type[Language]) -> None
     """A component is made by a factory of spaCy's own; `source` would load another model for it."""
     factory = settings.get("factory") if isinstance(settings, dict) else None
     if not isinstance(factory, str) or "source" in settings:
-        raise InputError(f"its component {name:.60} has no factory; expected one of spaCy's own")
+        raise ValueError(f"its component {name:.60} has no factory; expected one of spaCy's own")
     own = next((known for known in (language.get_factory_name(factory), factory) if known in registry.factories), None)
     if own is None or registry.factories.get(own).__module__.partition(".")[0] not in _MAKERS:
-        raise InputError(f"its component {name:.60} has the factory {factory:.100}, which is not spaCy's own")
+        raise ValueError(f"its component {name:.60} has the factory {factory:.100}, which is not spaCy's own")

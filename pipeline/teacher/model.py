@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusing
 from pipeline.teacher.packing import Packing
+from pipeline.weights import WrongWeights
 
 
 class CrossAttention(nn.Module):
@@ -107,6 +108,16 @@ class MetaTeacher(nn.Module):
             raise InputError(f"teacher.heads is {parameters['heads']}, expected a divisor of {dimension}")
         names = ("heads", "depth", "feed_forward", "pool_temperature")
         return cls(dimension, **{name: parameters[name] for name in names})
+
+    def filled(self, state: Mapping[str, Tensor]) -> MetaTeacher:
+        """The same with the weights of a teacher that was trained with these parameters.
+
+        Raises:
+            WrongWeights: they are those of another teacher.
+        """
+        with refusing("the teacher's weights are not those of these features and parameters", WrongWeights):
+            self.load_state_dict(state)
+        return self
 
     def forward(self, regions_BMD: Tensor, region_mask_BM: Tensor, spans_BND: Tensor, span_mask_BN: Tensor) -> Tensor:
         """Unit z, float [B, D]."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline import files
@@ -20,7 +19,7 @@ from pipeline.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
 from pipeline.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets, stage
 from pipeline.teacher.targets import Targets
 from pipeline.verification.findings import Finding, checked
-from pipeline.weights import weights_hash
+from pipeline.weights import read, weights_hash
 
 
 class Artefacts:
@@ -49,8 +48,7 @@ class Artefacts:
     @cached_property
     def teacher(self) -> dict[str, Tensor]:
         """The teacher's weights."""
-        state: dict[str, Tensor] = load_file(self.data / "teacher/teacher.safetensors")
-        return state
+        return read(self.data / "teacher/teacher.safetensors", "run: dvc repro -sf teacher")
 
     def _made_by(self, name: str, weights: Callable[[], str]) -> dict[str, str]:
         """The hash of a model as it is now, for comparison; nothing if it is not here."""

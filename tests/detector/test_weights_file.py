@@ -92,3 +92,40 @@ def test_a_loaded_detector_finds_what_the_saved_one_found(saved):
     found = detect(again, pictures, **how)
     assert found == detect(detector, pictures, **how)
     assert all(found)
+
+
+def classifier():
+    from ultralytics.nn.tasks import ClassificationModel
+
+    return {"model": ClassificationModel("yolov8n-cls.yaml", nc=2, verbose=False), "train_args": {}}
+
+
+CONTENTS = {
+    "nothing": b"",
+    "text": b"hello" * 100,
+    "no model": lambda: {"a": 1},
+    "a list": lambda: [1, 2],
+    "only weights": lambda: {"weight": torch.zeros(2)},
+    "a classifier": classifier,
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_a_file_that_holds_no_detector_is_refused_with_its_name(tmp_path, content):
+    path = tmp_path / "detector.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content(), path)
+    with pytest.raises(WrongWeights, match=str(path)):
+        weights.load(path, files.sha256(path))
+
+
+@pytest.mark.parametrize("name", ["detector.yaml", "detector.onnx", "link.pt", "folder.pt"])
+def test_only_a_pt_file_is_opened(tmp_path, name):
+    (tmp_path / "link.pt").symlink_to("nowhere.pt")
+    (tmp_path / "folder.pt").mkdir()
+    if not (tmp_path / name).is_dir() and not name.startswith("link"):
+        (tmp_path / name).write_text("nc: 2")
+    with pytest.raises(WrongWeights, match=r"give an ultralytics \.pt file"):
+        weights.load(tmp_path / name, files.sha256(tmp_path / name) if (tmp_path / name).is_file() else "")

@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.teacher import model
 from pipeline.teacher.model import CrossAttention, MetaTeacher
 from pipeline.teacher.packing import Packing
+from pipeline.weights import WrongWeights
 
 B, M, N, D = 4, 5, 6, 8
 
@@ -237,3 +238,13 @@ def test_heads_divide_the_dimension():
     parameters = {"heads": 3, "depth": 1, "feed_forward": 0, "pool_temperature": 1.0}
     with pytest.raises(InputError, match=r"teacher\.heads is 3, expected a divisor of 16"):
         MetaTeacher.of(16, parameters)
+
+
+def test_weights_of_another_teacher_are_refused():
+    state = MetaTeacher(D, heads=2).state_dict()
+    assert torch.equal(
+        next(iter(MetaTeacher(D, heads=2).filled(state).state_dict().values())), next(iter(state.values()))
+    )
+    for other in (MetaTeacher(D, heads=2, depth=2), MetaTeacher(2 * D, heads=2)):
+        with pytest.raises(WrongWeights, match="not those of these features and parameters"):
+            other.filled(state)
