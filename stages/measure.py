@@ -107,3 +107,7 @@ def _show(found: dict[str, Any]) -> None:
     if zeroshot := found.get("zeroshot"):
         add("zero-shot", zeroshot["model"], zeroshot.get("against", {}), zeroshot.get("difference", {}))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for what, part in (("captions", measured), ("prompts", zeroshot or {})):
+        for role, count in part.get(f"{what}_cut", {}).items():
+            if count:
+                print(f"{names[role]}: {count:,} {what} have more tokens than it reads; their ends were cut off")

@@ -50,6 +50,8 @@ def search(
     else:
         assert query is not None
         hits, asked = searching.text(query, top), query
+        if unread := searching.unread(query):
+            print(f"dclip: {unread}", file=sys.stderr)
     if html:
         page.write(html, asked, hits, searching.captions, manifest or Manifest(data / "curate", (Split.TEST,)))
     if as_json:

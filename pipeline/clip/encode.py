@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.clip.texts import tokens as tokens_of
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
 
@@ -77,11 +78,15 @@ def images(clip: Clip, pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], 
 
 
 def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Tensor:
-    """Unit text embeddings of any number of strings -> float32 [n, d]; each distinct string is encoded once."""
+    """Unit text embeddings of any number of strings -> float32 [n, d]; each distinct string is encoded once.
+
+    Raises:
+        InputError: one is too long to be read (`texts.fault`).
+    """
     model: Any = clip.model
     place = {s: i for i, s in enumerate(dict.fromkeys(strings))}
     found = [
-        F.normalize(_fixed(clip.tokenize(part), compute, model.encode_text), dim=-1)
+        F.normalize(_fixed(tokens_of(clip, part), compute, model.encode_text), dim=-1)
         for part in batches(place, compute.batch)
     ]
     distinct = torch.cat(found) if found else torch.zeros(0, clip.dimension)
@@ -115,7 +120,7 @@ def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> t
         unit float32 [n, d] and unit float32 [n, context_length, d]; position 0 is the start token.
 
     Raises:
-        InputError: it is another one, as `check_tokens` says.
+        InputError: it is another one, as `check_tokens` says, or a string is too long to be read (`texts.fault`).
     """
     model: Any = clip.model
     check_tokens(clip)
@@ -123,7 +128,7 @@ def texts_with_tokens(clip: Clip, strings: Sequence[str], compute: Compute) -> t
     hidden: list[Tensor] = []
     hook = tower.ln_final.register_forward_hook(lambda module, inputs, output: hidden.append(output))
     try:
-        pooled = F.normalize(_fixed(clip.tokenize(list(strings)), compute, model.encode_text), dim=-1)
+        pooled = F.normalize(_fixed(tokens_of(clip, strings), compute, model.encode_text), dim=-1)
     finally:
         hook.remove()
     with torch.inference_mode():

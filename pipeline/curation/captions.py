@@ -6,16 +6,15 @@ import re
 import string
 from dataclasses import dataclass
 
-import ftfy
 import regex
 
+from pipeline.clip import texts
 from pipeline.schema import Reason
 
 _ADDRESS = regex.compile(r"https?://.*|www\..*|[^@]+@[^@]+\.\w+|.+\.(?:jpe?g|png|gif|webp|html?)", regex.IGNORECASE)
 _LONGEST_ADDRESS = 300
-_ALONE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_JOINED = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_ALONE}]]+"
-_WORD = regex.compile(rf"(?V1)[{_ALONE}]|{_JOINED}(?:['\u2019-]{_JOINED})*")
+_JOINED = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{texts.UNSPACED}]]+"
+_WORD = regex.compile(rf"(?V1)[{texts.UNSPACED}]|{_JOINED}(?:['\u2019-]{_JOINED})*")
 """A word; scripts that write no spaces count by the character."""
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*")
 _CHARACTERS = 50
@@ -52,9 +51,11 @@ def clean(raw: str | bytes, limits: CaptionLimits) -> str | CaptionFault:
             raw.encode()  # JSON can hold what UTF-8 cannot, such as half of a surrogate pair
         except UnicodeEncodeError as error:
             return CaptionFault(Reason.NOT_UTF8, str(error))
-    if len(raw) > _CHARACTERS * limits.max_words:
+    if len(raw) > min(_CHARACTERS * limits.max_words, texts.MOST_CHARACTERS):
         return CaptionFault(Reason.LONG_CAPTION, f"{len(raw)} characters: {raw[:200]!r}")
-    text = " ".join((raw if _needs_no_repair(raw) else ftfy.fix_text(raw)).split())
+    text = " ".join(texts.repaired(raw).split())
+    if fault := texts.fault(text):
+        return CaptionFault(Reason.LONG_CAPTION, fault)
     if not text:
         return CaptionFault(Reason.EMPTY_CAPTION, "nothing but white space")
     pattern = _ASCII_WORD if text.isascii() else _WORD  # the same words, three times as fast
@@ -72,11 +73,6 @@ def _without_addresses(text: str) -> str:
     return " ".join(
         part for part in text.split() if len(part) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(part.strip(_EDGES))
     )
-
-
-def _needs_no_repair(text: str) -> bool:
-    """Whether ftfy would leave the text alone, which for printable ASCII without an HTML entity is sure."""
-    return text.isascii() and "&" not in text and text.isprintable()
 
 
 def fold(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline import files, images
+from pipeline.clip import bpe
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.schema import Reason, Split
@@ -36,6 +37,7 @@ def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any
         out: folder of the card.
     """
     sources = list(rules.quota)
+    lengths = {source: _lengths(ledger, source) for source in sources}
     return {
         "order": sources,
         "counts": ledger.balance(),
@@ -54,7 +56,9 @@ def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any
                 "SELECT count(*) FROM captions WHERE home <> image"
             ).fetchone()[0],
         },
-        "caption_words": {source: _words(ledger, source) for source in sources},
+        "caption_words": {source: words for source, (words, _) in lengths.items()},
+        "captions_cut": {source: cut for source, (_, cut) in lengths.items()},
+        "context": bpe.CONTEXT,
         "shorter_sides": {source: _sides(ledger, source) for source in sources},
         "examples": {
             "image": _image_examples(ledger, rules.seed, rules.images.max_pixels, out),
@@ -111,14 +115,18 @@ def _guard(ledger: Ledger, source: str, folder: Path, rules: Rules) -> dict[str,
     return found
 
 
-def _words(ledger: Ledger, source: str) -> list[int]:
-    """Captions of a corpus that are kept, by their number of words from 0 to WORD_BINS."""
+def _lengths(ledger: Ledger, source: str) -> tuple[list[int], int]:
+    """Captions of a corpus that are kept, by their number of words from 0 to WORD_BINS, and how many CLIP would cut."""
     query = (
         "SELECT text FROM captions c JOIN images i ON i.number = c.image JOIN images h ON h.number = c.home "
         "WHERE i.source = ? AND h.split IS NOT NULL"
     )
-    lengths = Counter(min(text.count(" ") + 1, WORD_BINS) for (text,) in ledger.db.execute(query, (source,)))
-    return [lengths[n] for n in range(WORD_BINS + 1)]
+    lengths: Counter[int] = Counter()
+    cut = 0
+    for (text,) in ledger.db.execute(query, (source,)):
+        lengths[min(text.count(" ") + 1, WORD_BINS)] += 1
+        cut += bpe.exceeds(text)
+    return [lengths[n] for n in range(WORD_BINS + 1)], cut
 
 
 def _sides(ledger: Ledger, source: str) -> list[int]:

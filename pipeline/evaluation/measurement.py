@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.clip import encode, pictures, towers
+from pipeline.clip import encode, pictures, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
@@ -70,16 +70,17 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
     Returns:
         by model what `comparison.summary` has and, of COCO's 5,000 pictures, `text_to_image_1k` and
         `image_to_text_1k`, the mean of five folds; under `difference` what `comparison.difference` has of `model` over
-        `against`; `pictures` and `captions`, how many.
+        `against`; `pictures` and `captions`, how many; by model `captions_cut`, how many have more tokens than it reads.
     """
     data = datasets.read(path, split)
     owner = data.owner
-    found: dict[str, Any] = {"pictures": len(data.keys), "captions": len(owner)}
+    found: dict[str, Any] = {"pictures": len(data.keys), "captions": len(owner), "captions_cut": {}}
     per_query = {}
     for role, clip in models.items():
         shown, captions = _embedded(clip, data, compute)
         per_query[role] = evaluate(shown, captions, owner)
         found[role] = summary(per_query[role])
+        found["captions_cut"][role] = sum(texts.cut(clip, data.captions))
         if len(data.keys) == COCO:
             found[role] |= {f"{way}_1k": of_way for way, of_way in folds(shown, captions, owner, FOLD).items()}
     if "against" in models:
@@ -104,14 +105,16 @@ def classification(models: Models, path: Path, split: Split, compute: Compute, *
 
     Returns:
         by model `top1`, `top5`, `mean_per_class`, `classes`; beside another one `retained`, the share of its top1, and
-        under `difference` what `comparison.zeroshot_difference` has.
+        under `difference` what `comparison.zeroshot_difference` has; by model `prompts_cut`, how many class names in
+        templates have more tokens than it reads.
     """
     data = sets.find(path, split)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"prompts_cut": {}}
     hits = {}
     for role, clip in models.items():
         vectors, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
         found[role] = classifier.accuracy(vectors, weights, data, seen=None)
+        found["prompts_cut"][role] = sum(texts.cut(clip, classifier.prompts(data)))
         hits[role] = classifier.hits(vectors, weights, data)
     if "against" in found and found["against"]["top1"]:
         found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]

@@ -23,7 +23,7 @@ MEANINGS = {
     "evaluation_copy": "the same picture as an evaluation image", "over_quota": "the quota was full",
     "no_caption": "no caption is left", "empty_caption": "nothing but white space",
     "no_words": "only addresses, digits and punctuation", "short_caption": "too few words",
-    "long_caption": "too many words", "duplicate_caption": "the image has it already",
+    "long_caption": "too many words, or one without end", "duplicate_caption": "the image has it already",
     "not_utf8": "cannot be decoded", "malformed_row": "cannot be parsed, or belongs to no image",
 }  # fmt: skip
 """Of every reason, in a few words."""
@@ -50,7 +50,7 @@ def values(folder: Path) -> dict[str, Any]:
 def _facts(folder: Path) -> dict[str, Any]:
     """The facts, with corpora in the order that decides between copies; JSON has sorted them by name."""
     facts = files.read_json(folder / "facts.json")
-    for name in ("sources", "kept", "caption_words", "shorter_sides"):
+    for name in ("sources", "kept", "caption_words", "captions_cut", "shorter_sides"):
         facts[name] = {source: facts[name][source] for source in facts["order"]}
     guard = facts["leak_guard"]["sources"]
     facts["leak_guard"]["sources"] = {source: guard[source] for source in facts["order"]}

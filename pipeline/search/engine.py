@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pipeline import images
-from pipeline.clip import encode, towers
+from pipeline.clip import encode, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
 from pipeline.search import index
@@ -14,7 +15,7 @@ from pipeline.search.index import Hit
 
 
 class Search:
-    """The student and its index.
+    """The student and its index; threads may share it, for pictures are decoded and the rest is done by one at a time.
 
     Args:
         student: an open_clip local directory.
@@ -32,6 +33,7 @@ class Search:
         self._clip = towers.load(student, device)
         self._to_pixels = self._clip.pixels()
         self._compute = Compute(device, "float32", 1)
+        self._lock = Lock()
         self.index = index.load(folder, self._clip.weights, manifest, gpus=True)
         if not self.index.keys:
             raise InputError(f"{folder} holds no picture; run: dvc repro index")
@@ -41,13 +43,24 @@ class Search:
         """The pictures that fit a text best.
 
         Raises:
-            InputError: the text is empty.
+            InputError: the text is empty, too long, or not UTF-8.
         """
         if not query.strip():
             raise InputError("the query is empty; say what the picture should show")
-        if not query.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in query):
-            raise InputError("the query is no valid text; expected UTF-8")
-        return self.index.search_images(encode.texts(self._clip, [query], self._compute).numpy()[0], top)
+        with self._lock:
+            return self.index.search_images(encode.texts(self._clip, [query], self._compute).numpy()[0], top)
+
+    def unread(self, query: str) -> str | None:
+        """What is to be said of a text whose end the student does not read; None where it reads all of it.
+
+        Raises:
+            InputError: the text is too long, or not UTF-8.
+        """
+        with self._lock:
+            if not texts.cut(self._clip, [query])[0]:
+                return None
+        read = self._clip.context_length
+        return f"only the first {read} tokens were read, start and end included: the query is too long for the student"
 
     def picture(self, data: bytes, top: int) -> list[Hit]:
         """The pictures most like another one, given its file's bytes.
@@ -59,7 +72,8 @@ class Search:
             pixels = self._to_pixels(images.decode(data))
         except images.UnreadableImage as error:
             raise InputError(f"the query is no picture ({error})") from error
-        return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)
+        with self._lock:
+            return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)
 
     def told(self, hits: list[Hit]) -> list[dict[str, Any]]:
         """What was found, as JSON has it: rank from 1, key, similarity (cosine), the picture's captions."""

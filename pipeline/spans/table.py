@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.spans.phrases import Parser
 from pipeline.spans.tokens import Span, token_spans
 from pipeline.tables import TableWriter
 
-CODE = "spans 2"
+CODE = "spans 3"
 """Raised whenever the same caption has other spans."""
 
 ROWS_A_BATCH = 100_000
@@ -40,23 +41,27 @@ def write(
         tokens: most BPE tokens a caption: what the text tower reads between start and end.
 
     Returns:
-        counts: captions, phrases, tokens, captions without a phrase.
+        counts: captions, phrases, tokens, captions without a phrase, captions whose end the text tower does not read.
     """
     tokenizer = SimpleTokenizer()
     distinct = list(dict.fromkeys(chain.from_iterable(manifest.captions)))
     phrases = list(track(parser(distinct), "parse captions", len(distinct), "captions"))
-    found = {
-        text: {SpanKind.PHRASES: phrases_of(text, own, cap), SpanKind.TOKENS: token_spans(tokenizer, text, tokens)}
-        for text, own in zip(distinct, phrases, strict=True)
-    }
+    found = {}
+    cut = set()
+    for text, own in zip(distinct, phrases, strict=True):
+        read = token_spans(tokenizer, text, tokens + 1)
+        if len(read) > tokens:
+            cut.add(text)
+        found[text] = {SpanKind.PHRASES: phrases_of(text, own, cap), SpanKind.TOKENS: read[:tokens]}
     bare = {text for text, own in zip(distinct, phrases, strict=True) if not own}
-    counts = {"captions": 0, "phrases": 0, "tokens": 0, "captions_without_phrases": 0}
+    counts = {"captions": 0, "phrases": 0, "tokens": 0, "captions_without_phrases": 0, "captions_cut": 0}
     with TableWriter(path, SPANS, metadata) as writer:
         rows: dict[str, list[Any]] = {name: [] for name in SPANS.names}
         for key, texts in zip(manifest.keys, manifest.captions, strict=True):
             for index, text in enumerate(texts):
                 counts["captions"] += 1
                 counts["captions_without_phrases"] += text in bare
+                counts["captions_cut"] += text in cut
                 for kind, spans in found[text].items():
                     counts[kind] += len(spans)
                     rows["key"] += [key] * len(spans)
@@ -69,4 +74,10 @@ def write(
                 writer.write(rows)
                 rows = {name: [] for name in SPANS.names}
         writer.write(rows)
+    if cut:
+        print(
+            f"{counts['captions_cut']:,} of {counts['captions']:,} captions have more than {tokens} tokens; the text "
+            "tower does not read their ends",
+            file=sys.stderr,
+        )
     return {**counts, "distinct_captions": len(distinct), "phrases_per_caption": counts["phrases"] / counts["captions"]}

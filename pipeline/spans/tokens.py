@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
+from itertools import islice
+from os.path import commonprefix
 
 import regex
 from open_clip import SimpleTokenizer
 
 END = "<end_of_text>"
 """A caption may hold it, as a web page may; to the tokenizer it is the end token."""
+
+_WORD = regex.compile(r"\S+")
+_ALIGNED = 128
+"""Characters that are aligned one by one, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +27,56 @@ class Span:
     end: int | None
 
 
-def _places(caption: str, cleaned: str) -> list[int | None]:
-    """Where in the caption each character of the cleaned text comes from; None where the cleaning wrote it."""
+def _places(caption: str, cleaned: str, words: int) -> list[int | None]:
+    """Where in the caption each character of the cleaned text comes from; None where the cleaning wrote it.
+
+    The time to align two texts grows with the cube of their length, so words are aligned first, and characters within
+    those that the cleaning changed.
+
+    Args:
+        caption: as it is.
+        cleaned: the same, cleaned.
+        words: of the cleaned text, the first so many are placed at least.
+    """
     folded: list[str] = []
     origin: list[int] = []
     for i, character in enumerate(caption):
         for low in character.lower():
             folded.append(low)
             origin.append(i)
-    if cleaned == "".join(folded):
+    original = "".join(folded)
+    if cleaned == original:
         return list(origin)
     places: list[int | None] = [None] * len(cleaned)
-    for block in SequenceMatcher(None, "".join(folded), cleaned, autojunk=False).get_matching_blocks():
-        places[block.b : block.b + block.size] = origin[block.a : block.a + block.size]
+    # Cleaning may drop words, such as a control character; it hardly drops half of them.
+    old = list(islice(_WORD.finditer(original), 2 * words))
+    new = list(islice(_WORD.finditer(cleaned), words))
+    for tag, a0, a1, b0, b1 in _matcher([w.group() for w in old], [w.group() for w in new]).get_opcodes():
+        if tag == "equal":
+            for of_old, of_new in zip(old[a0:a1], new[b0:b1], strict=True):
+                places[of_new.start() : of_new.end()] = origin[of_old.start() : of_old.end()]
+        elif tag == "replace":
+            a, b = old[a0].start(), new[b0].start()
+            for block in _common(original[a : old[a1 - 1].end()], cleaned[b : new[b1 - 1].end()]):
+                at = a + block.a
+                places[b + block.b : b + block.b + block.size] = origin[at : at + block.size]
     return places
+
+
+def _matcher(a: Sequence[str], b: Sequence[str]) -> SequenceMatcher[str]:
+    return SequenceMatcher(None, a, b, autojunk=False)
+
+
+def _common(a: str, b: str) -> list[Match]:
+    """What two texts have in common: their edges, and of what lies between, if it is not long, the longest blocks."""
+    after = len(commonprefix([a[::-1], b[::-1]]))  # first: an entity may begin as what follows it does
+    before = min(len(commonprefix([a, b])), min(len(a), len(b)) - after)
+    found = [Match(0, 0, before), Match(len(a) - after, len(b) - after, after)]
+    a, b = a[before : len(a) - after], b[before : len(b) - after]
+    if max(len(a), len(b)) <= _ALIGNED:
+        blocks = _matcher(a, b).get_matching_blocks()
+        found += [Match(before + block.a, before + block.b, block.size) for block in blocks]
+    return found
 
 
 def token_spans(tokenizer: SimpleTokenizer, caption: str, limit: int) -> list[Span]:
@@ -48,10 +91,10 @@ def token_spans(tokenizer: SimpleTokenizer, caption: str, limit: int) -> list[Sp
         limit: how many tokens the text tower reads, start and end left out; later ones are cut off.
     """
     cleaned = tokenizer.clean_fn(caption)
-    places = _places(caption, cleaned)
+    places = _places(caption, cleaned, limit)  # a word has at least one token
     spans: list[Span] = []
     for word in regex.finditer(tokenizer.pat, cleaned):
-        if word.group() == END:
+        if word.group() == END or len(spans) >= limit:
             break  # the text tower reads no further
         encoded = "".join(tokenizer.byte_encoder[b] for b in word.group().encode("utf-8"))
         taken = bytearray()
