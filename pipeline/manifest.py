@@ -125,9 +125,14 @@ class Manifest:
             tables.ContractError: it is not where the manifest says, or has other bytes.
         """
         path, offset, length = self._places[row]
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            data = stream.read(length)
+        try:
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(length)
+        except OSError as error:
+            raise tables.ContractError(
+                f"{path} cannot be read ({error.strerror}); run: dvc checkout, or dvc repro -sf curate"
+            ) from error
         self._check(row, data, path)
         return data
 

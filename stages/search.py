@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -84,8 +85,10 @@ def serve(
     except OSError as error:
         raise InputError(f"port {port} cannot be used ({error.strerror}); choose another one: --port 0") from error
     with found:
-        print(f"http://127.0.0.1:{found.server_address[1]}  (Ctrl-C ends it)", flush=True)
         try:
+            print(f"http://127.0.0.1:{found.server_address[1]}  (Ctrl-C ends it)", flush=True)
             found.serve_forever()
         except KeyboardInterrupt:
-            print()
+            print(flush=True)
+            if found.busy:  # Python cannot stop the threads that answer, and might crash when it ends below them
+                os._exit(0)

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
+from email.message import Message
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
+from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pipeline.errors import InputError
 from pipeline.manifest import Manifest
 from pipeline.report.html import render
+from pipeline.search.connections import ANSWER_SECONDS, Server
 from pipeline.search.engine import Search
+from pipeline.search.index import Hit
+from pipeline.search.turns import Busy, Late, Turns
 
 MOST_BYTES = 32 * 2**20
 """Of a picture that is sent."""
-_DRAINED = 4096
-"""Reads of what is thrown away, at most."""
 MOST = 100
 """Pictures that are shown."""
+SECONDS = 10.0
+"""In which a query is answered, with what was found or with an error."""
+_WAITING = 16
+"""Queries of a kind that may wait for their turn."""
 _NAMES = ("127.0.0.1", "localhost")
 _EXAMPLES = 4
 """Captions that the page offers as queries."""
-_POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of every answer: whatever a browser may be talked into, the page and its pictures stay with each other."""
 
 
-def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer:
+def server(search: Search, manifest: Manifest, port: int) -> Server:
     """A server on 127.0.0.1 that is not yet running.
 
     `GET /` is the page, `GET /search?q=<text>&top=<n>` and `POST /search?top=<n>` with a picture's bytes give what
-    `Search.told` tells as JSON, `GET /image/<key>` a picture's bytes. Errors are JSON, `{"error": ".."}`.
+    `Search.told` tells as JSON, with a header `Warning` if the end of the text was not read; `GET /image/<key>` gives a
+    picture's bytes. Errors are JSON, `{"error": ".."}`. A query that is not answered within `SECONDS` is an error, too;
+    a picture never waits for a query, nor a text for a picture.
 
     Args:
-        search: what answers; asked by one thread at a time.
+        search: what answers; asked for texts by one thread at a time, and for pictures by another.
         manifest: of the pictures.
         port: 0 for any that is free.
     """
@@ -42,76 +55,104 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
     first = manifest.image(0)  # finds all pictures; threads may read them afterwards
     assert first
     page = render("serve.html.j2", pictures=len(rows), examples=_examples(manifest), most=MOST).encode()
-    lock = Lock()
+    by_text, by_picture = Turns(_WAITING), Turns(_WAITING)
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 30  # of a client that says nothing
+        timeout = ANSWER_SECONDS
+        server: Server
 
         def parse_request(self) -> bool:
             """Refuse what another site has a browser ask: pictures are for whoever sits at this machine."""
             if not super().parse_request():
                 return False
-            host, own = self.headers.get("Host", ""), self.connection.getsockname()[1]
-            known = {f"{name}:{own}" for name in _NAMES}
-            origin = self.headers.get("Origin", "").removeprefix("http://")
-            if host in known and (not origin or origin in known):
+            own = self.connection.getsockname()[1]
+            if stranger := _stranger(self.headers, own):
+                self._refuse(HTTPStatus.FORBIDDEN, f"asked as {stranger}; open http://127.0.0.1:{own}")
+                return False
+            return self.command == "POST" or self._heard()
+
+        def _heard(self) -> bool:
+            """Whether all of the request has come in time."""
+            if self.server.heard(self.connection):
                 return True
-            self._refuse(HTTPStatus.FORBIDDEN, f"asked as {origin or host}; open http://127.0.0.1:{own}")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time")
             return False
 
         def do_GET(self) -> None:
-            asked = urlsplit(self.path)
+            self._handle(self._get)
+
+        do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            self._handle(self._post)
+
+        def _handle(self, answer: Callable[[SplitResult], None]) -> None:
+            try:
+                asked = urlsplit(self.path)
+            except ValueError as error:
+                self._refuse(HTTPStatus.BAD_REQUEST, f"{self.path!r:.200} is no address ({error})")
+                return
+            try:
+                answer(asked)
+            except (ConnectionError, TimeoutError):
+                raise
+            except Exception as error:  # a fault of ours: told here, and on the terminal
+                self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+                raise
+
+        def _get(self, asked: SplitResult) -> None:
             if asked.path == "/":
                 self._send(page, "text/html; charset=utf-8")
             elif asked.path == "/search":
-                self._answer(lambda top: search.text(parse_qs(asked.query).get("q", [""])[0], top))
+                query = parse_qs(asked.query).get("q", [""])[0]
+                self._answer(by_text, lambda top: (search.text(query, top), search.unread(query)))
             elif asked.path.startswith("/image/") and (key := unquote(asked.path[7:])) in rows:
                 self._picture(rows[key])
             else:
                 self._refuse(HTTPStatus.NOT_FOUND, f"there is nothing at {asked.path}")
 
-        def do_POST(self) -> None:
-            if urlsplit(self.path).path != "/search":
+        def _post(self, asked: SplitResult) -> None:
+            if asked.path != "/search":
                 self._refuse(HTTPStatus.NOT_FOUND, "pictures are sent to /search")
                 return
-            told = self.headers.get("Content-Length", "0")
-            length = _number(told)
-            if told == "0":
+            told = self.headers.get_all("Content-Length", ["0"])
+            length = _number(told[0])
+            if told == ["0"] or "Transfer-Encoding" in self.headers:
                 self._refuse(HTTPStatus.LENGTH_REQUIRED, "expected a picture, and its Content-Length")
                 return
-            if not length:
-                self._refuse(HTTPStatus.BAD_REQUEST, f"Content-Length is {told!r}; expected a number of bytes")
+            if not length or len(told) > 1:
+                lengths = ", ".join(told)
+                self._refuse(HTTPStatus.BAD_REQUEST, f"Content-Length is {lengths!r:.100}; expected a number of bytes")
                 return
             if length > MOST_BYTES:
                 self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a picture of at most {MOST_BYTES:,} bytes")
-                self._read_no_more()
                 return
             data = self.rfile.read(length)
-            self._answer(lambda top: search.picture(data, top))
+            if not self._heard():
+                return
+            if len(data) < length:
+                self._refuse(HTTPStatus.BAD_REQUEST, f"found {len(data):,} bytes, expected {length:,}")
+                return
+            self._answer(by_picture, lambda top: (search.picture(data, top), None))
 
-        def _answer(self, ask: Any) -> None:
+        def _answer(self, turns: Turns, ask: Callable[[int], tuple[list[Hit], str | None]]) -> None:
             text = parse_qs(urlsplit(self.path).query).get("top", ["12"])[0]
             if not 1 <= (top := _number(text)) <= MOST:
-                self._refuse(HTTPStatus.BAD_REQUEST, f"top is {text!r}; expected 1 to {MOST}")
+                self._refuse(HTTPStatus.BAD_REQUEST, f"top is {text!r:.100}; expected 1 to {MOST}")
                 return
             try:
-                with lock:
-                    found = search.told(ask(top))
+                hits, unread = turns.ask(lambda: ask(top), SECONDS)
             except InputError as error:
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
-                return
-            self._send(json.dumps(found).encode(), "application/json")
-
-        def _read_no_more(self) -> None:
-            """Throw away what is still being sent; whoever sends it would not read the answer otherwise."""
-            self.close_connection = True
-            self.connection.settimeout(1)
-            try:
-                for _ in range(_DRAINED):
-                    if not self.rfile.read1(2**20):
-                        return
-            except TimeoutError:
-                return
+            except Busy:
+                self._refuse(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "other queries are being answered; ask again", Retry_After="1"
+                )
+            except Late:
+                self._refuse(HTTPStatus.GATEWAY_TIMEOUT, f"the query takes longer than {SECONDS:g} s; ask for less")
+            else:
+                warning = {"Warning": f'199 - "{unread}"'} if unread else {}
+                self._send(json.dumps(search.told(hits)).encode(), "application/json", **warning)
 
         def _picture(self, row: int) -> None:
             try:
@@ -125,21 +166,22 @@ def server(search: Search, manifest: Manifest, port: int) -> ThreadingHTTPServer
             """Whatever http.server itself refuses, as JSON, too."""
             self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
-        def _refuse(self, status: HTTPStatus, why: str) -> None:
-            self._send(json.dumps({"error": why}).encode(), "application/json", status)
+        def _refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
+            self._send(json.dumps({"error": why}).encode(), "application/json", status, **headers)
 
-        def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Security-Policy", _POLICY)
+            every = {"Content-Type": kind, "Content-Length": str(len(body)), **_HEADERS, **headers}
+            for name, value in every.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing of requests."""
 
-    return _Server(("127.0.0.1", port), Handler)
+    return Server(port, Handler, (by_text, by_picture))
 
 
 def _examples(manifest: Manifest) -> list[str]:
@@ -148,14 +190,26 @@ def _examples(manifest: Manifest) -> list[str]:
     return [every[i][0] for i in range(0, len(every), max(1, -(-len(every) // _EXAMPLES)))]
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no error of ours."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+def _stranger(headers: Message, port: int) -> str | None:
+    """As whom another site has a request made; None for this site's own page, and for what no page asks.
 
-    request_queue_size = 64
-    daemon_threads = True
+    A browser tells the page that asks in `Origin`, though not for a picture or a link, and in `Sec-Fetch-Site`; old ones
+    in `Referer` alone. `Host` is another one where a foreign name was bound to this machine.
+    """
+    own = [name if port == 80 else f"{name}:{port}" for name in _NAMES]
+    hosts = headers.get_all("Host", [])
+    if len(hosts) != 1 or hosts[0].strip().lower() not in own:
+        return ", ".join(hosts) or "no host"
+    for origin in headers.get_all("Origin", []):
+        if origin not in {f"http://{name}" for name in own}:
+            return origin or "no origin"
+    for site in headers.get_all("Sec-Fetch-Site", []):
+        if site.strip().lower() not in ("same-origin", "none"):
+            return f"{site} page"
+    for referer in headers.get_all("Referer", []):
+        if not any(f"{referer}/".startswith(f"http://{name}/") for name in own):
+            return referer
+    return None
 
 
 def _number(text: str) -> int:
