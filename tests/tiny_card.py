@@ -36,7 +36,8 @@ def facts():
         },
         "rules": {"seed": 3, "radius": 12, "captions_of_copies": "merged", "merged_captions": 8},
         "caption_words": {source: [0, 1, 5] + [0] * (WORD_BINS - 2) for source in order},
-        "captions_cut": dict.fromkeys(order, 0), "context": 77,
+        "captions_cut": dict.fromkeys(order, 0),
+        "context": 77,
         "shorter_sides": {source: [0, 0, 7] + [0] * (SIDE_BINS - 3) for source in order},
         "examples": {
             "image": {

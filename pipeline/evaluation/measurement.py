@@ -70,7 +70,8 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
     Returns:
         by model what `comparison.summary` has and, of COCO's 5,000 pictures, `text_to_image_1k` and
         `image_to_text_1k`, the mean of five folds; under `difference` what `comparison.difference` has of `model` over
-        `against`; `pictures` and `captions`, how many; by model `captions_cut`, how many have more tokens than it reads.
+        `against`; `pictures` and `captions`, how many; by model `captions_cut`, those with more
+        tokens than it reads.
     """
     data = datasets.read(path, split)
     owner = data.owner

@@ -34,7 +34,15 @@ _DRAINED = 4096
 
 
 class Server(ThreadingHTTPServer):
-    """On 127.0.0.1, not yet running. A thread for every connection, of which there are at most `MOST`; the one that was idle longest makes room."""
+    """On 127.0.0.1, not yet running.
+
+    A thread for every connection, of which there are at most `MOST`; the one that was idle longest makes room.
+
+    Args:
+        port: 0 for any that is free.
+        handler: of a request.
+        turns: where it has its work done.
+    """
 
     request_queue_size = MOST
     daemon_threads = True

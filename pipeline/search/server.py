@@ -7,16 +7,18 @@ from collections.abc import Callable
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pipeline.errors import InputError
 from pipeline.manifest import Manifest
 from pipeline.report.html import render
 from pipeline.search.connections import ANSWER_SECONDS, Server
-from pipeline.search.engine import Search
-from pipeline.search.index import Hit
 from pipeline.search.turns import Busy, Late, Turns
+
+if TYPE_CHECKING:
+    from pipeline.search.engine import Search
+    from pipeline.search.index import Hit
 
 MOST_BYTES = 32 * 2**20
 """Of a picture that is sent."""
@@ -81,7 +83,7 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
         def do_GET(self) -> None:
             self._handle(self._get)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
         def do_POST(self) -> None:
             self._handle(self._post)
@@ -193,8 +195,8 @@ def _examples(manifest: Manifest) -> list[str]:
 def _stranger(headers: Message, port: int) -> str | None:
     """As whom another site has a request made; None for this site's own page, and for what no page asks.
 
-    A browser tells the page that asks in `Origin`, though not for a picture or a link, and in `Sec-Fetch-Site`; old ones
-    in `Referer` alone. `Host` is another one where a foreign name was bound to this machine.
+    A browser tells the page that asks in `Origin`, though not for a picture or a link, and in `Sec-Fetch-Site`; old
+    ones in `Referer` alone. `Host` is another one where a foreign name was bound to this machine.
     """
     own = [name if port == 80 else f"{name}:{port}" for name in _NAMES]
     hosts = headers.get_all("Host", [])

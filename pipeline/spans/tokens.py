@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import Match, SequenceMatcher
-from itertools import islice
-from os.path import commonprefix
+from itertools import islice, takewhile
 
 import regex
 from open_clip import SimpleTokenizer
@@ -67,10 +66,14 @@ def _matcher(a: Sequence[str], b: Sequence[str]) -> SequenceMatcher[str]:
     return SequenceMatcher(None, a, b, autojunk=False)
 
 
+def _same(pairs: Iterable[tuple[str, str]]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
 def _common(a: str, b: str) -> list[Match]:
     """What two texts have in common: their edges, and of what lies between, if it is not long, the longest blocks."""
-    after = len(commonprefix([a[::-1], b[::-1]]))  # first: an entity may begin as what follows it does
-    before = min(len(commonprefix([a, b])), min(len(a), len(b)) - after)
+    after = _same(zip(reversed(a), reversed(b), strict=False))  # first: an entity may begin as what follows it does
+    before = min(_same(zip(a, b, strict=False)), min(len(a), len(b)) - after)
     found = [Match(0, 0, before), Match(len(a) - after, len(b) - after, after)]
     a, b = a[before : len(a) - after], b[before : len(b) - after]
     if max(len(a), len(b)) <= _ALIGNED:

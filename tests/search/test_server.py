@@ -106,7 +106,7 @@ def sent(site, method, path, body=None, **headers):
     """The same with headers as they are given, however wrong."""
     connection = HTTPConnection("127.0.0.1", site.port, timeout=30)
     try:
-        connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
         connection.endheaders(body)
