@@ -62,7 +62,22 @@ def _values(facts: dict[str, Any]) -> dict[str, Any]:
         kind: sorted({r for counts in by_source.values() for r in counts} - {"read", "kept"})
         for kind, by_source in facts["counts"].items()
     }
-    return {"facts": facts, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split]}
+    return {
+        "facts": facts, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split],
+        "cut": _cut(facts["captions_cut"], facts["context"]),
+    }  # fmt: skip
+
+
+def _cut(counts: dict[str, int], context: int) -> str:
+    """Of how many captions CLIP does not see the end."""
+    read = f"more tokens than CLIP's text tower reads ({context}, start and end included)"
+    if not any(counts.values()):
+        return f"No caption has {read}."
+    return (
+        f"Captions with {read}, so that their ends are not seen: "
+        + ", ".join(f"{count:,} of {source}" for source, count in counts.items())
+        + "."
+    )
 
 
 def _words(facts: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ def test_half_of_a_surrogate_pair_is_no_text():
         encode.texts(tiny_clip(), ["\ud800"], COMPUTE)
 
 
-LETTERS = "abcdefgh xyz  ABß!?.,'’é語İß&amp;<end_of_text>ﬁ \t\n0😀"
+LETTERS = "abcdefgh xyz  ABß!?.,'\u2019é語İß&amp;<end_of_text>ﬁ \t\n0😀"
 
 
 @settings(deadline=None, max_examples=100)

@@ -96,3 +96,11 @@ def test_scripts_that_write_no_spaces_count_by_the_character(text):
 def test_addresses_at_the_edges_of_punctuation_are_addresses():
     assert isinstance(clean("(http://example.org/a), img_1.jpg!", LIMITS), CaptionFault)
     assert clean("a dog, photo.jpg", LIMITS) == "a dog, photo.jpg"
+
+
+@pytest.mark.parametrize("word", ["x" * 501, "!(" * 300, "&lt;" + "&#97;" * 600], ids=["letters", "marks", "entities"])
+def test_a_word_without_end_is_a_long_caption(word):
+    limits = CaptionLimits(min_words=2, max_words=100)
+    found = clean(f"a dog {word}", limits)
+    assert isinstance(found, CaptionFault) and found.reason is Reason.LONG_CAPTION and "a word of" in found.detail
+    assert clean("a dog " + "x" * 500, limits) == "a dog " + "x" * 500

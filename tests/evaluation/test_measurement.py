@@ -161,7 +161,16 @@ def test_karpathys_files_give_the_figures_of_the_same_pictures_in_shards(clips, 
 
 
 def test_one_model_has_no_difference(clips, curated):
-    assert set(measured(alone(clips), curated)) == {"pictures", "captions", "model"}
+    assert set(measured(alone(clips), curated)) == {"pictures", "captions", "captions_cut", "model"}
+
+
+def test_texts_whose_ends_a_model_does_not_read_are_counted_by_model(clips, tmp_path):
+    write_manifest(tmp_path / "curate", {Split.TEST: {"cc-1": ["a " * 14, "a " * 15], "cc-2": ["b " * 40]}})
+    put(tmp_path / "classes", {"cat": 1, "_".join(["red"] * 20): 1})
+    assert measured(clips, tmp_path / "curate")["captions_cut"] == {"model": 2, "against": 2}
+    found = measurement.classification(clips, tmp_path / "classes", Split.TEST, COMPUTE, samples=10)
+    prompts = classifier.prompts(sets.find(tmp_path / "classes", Split.TEST))
+    assert found["prompts_cut"] == dict.fromkeys(clips, sum(prompt.count(" ") > 13 for prompt in prompts))
 
 
 def test_the_difference_is_what_the_model_has_more_with_paired_intervals(clips, curated):
@@ -292,7 +301,7 @@ def test_nothing_is_retained_of_nothing(clips, classes, monkeypatch):
 
 def test_one_model_retains_nothing_of_another(clips, classes):
     found = measurement.classification(alone(clips), classes, Split.TEST, COMPUTE, samples=50)
-    assert set(found) == {"model"}
+    assert set(found) == {"model", "prompts_cut"}
     assert set(found["model"]) == {"top1", "top5", "mean_per_class", "classes", "candidates"}
 
 

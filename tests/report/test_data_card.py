@@ -1,9 +1,11 @@
+import json
 import re
 
 import pytest
 from tiny_card import HOSTILE, write_card
 
 from pipeline.report import data_card
+from pipeline.report.html import render
 from pipeline.schema import Reason
 
 
@@ -48,6 +50,18 @@ def test_pictures_of_examples_are_linked_beside_their_originals(card):
     links = re.findall(r'(?:src="|\]\()([^")]+)', text)
     assert {"words.svg", "sides.svg", "examples/a.jpg", "examples/b.jpg"} == set(links)
     assert all((card / link).is_file() for link in links)
+
+
+def test_captions_that_clip_would_cut_are_counted_by_corpus(card, tmp_path):
+    assert "No caption has more tokens than CLIP's text tower reads (77" in (card / "README.md").read_text()
+    own = write_card(tmp_path / "card")
+    facts = json.loads((own / "facts.json").read_text())
+    facts["captions_cut"] = {source: 1234 + i for i, source in enumerate(facts["order"])}
+    (own / "facts.json").write_text(json.dumps(facts))
+    data_card.write(own)
+    counts = ", ".join(f"{1234 + i:,} of {source}" for i, source in enumerate(facts["order"]))
+    for text in ((own / "README.md").read_text(), render("data_card.html.j2", **data_card.values(own))):
+        assert f"their ends are not seen: {counts}." in text
 
 
 def test_text_of_others_stands_in_the_card_as_it_is(card):

@@ -282,3 +282,9 @@ def test_a_touch_searches_by_a_picture(visit, site):
     seen.page.locator("#found img").first.tap()
     seen.page.locator("#asked img").wait_for()
     seen.assert_fits()
+
+
+def test_what_of_a_query_is_not_read_is_said(visit, site):
+    seen = visit(site)
+    ask(seen, "a star " * 40)
+    wait_for(seen, "only the first 16 tokens were read")

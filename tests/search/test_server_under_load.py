@@ -1,6 +1,5 @@
 """What one client does, however slow or hostile, is not felt by another."""
 
-import json
 import os
 import shutil
 import signal
@@ -10,8 +9,7 @@ import sys
 from threading import Event
 
 import pytest
-from test_server import Recorded, ask, assert_refused, manifest, running, sent, site  # noqa: F401
-from test_server import OPEN, SAMPLES
+from test_server import OPEN, SAMPLES, Recorded, ask, assert_refused, manifest, running, sent, site  # noqa: F401
 from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
@@ -162,11 +160,17 @@ def test_of_requests_sent_together_the_first_is_answered(site):  # noqa: F811
     assert received.count(b" 200 ") == 1 and b"mscoco-1" in received
 
 
-@pytest.mark.parametrize(
-    "said", [b"GET http://[ HTTP/1.1\r\nHost: {}\r\n\r\n", b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200,
-             b"GET / HTTP/1.1\r\nHost: {}\r\na: " + b"b" * 70_000, b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"],
-    ids=["address", "long address", "many headers", "long header", "tls", "version"],
-)  # fmt: skip
+NO_REQUEST = {
+    "address": b"GET http://[ HTTP/1.1\r\nHost: {}\r\n\r\n",
+    "long address": b"GET /" + b"x" * 70_000,
+    "many headers": b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200,
+    "long header": b"GET / HTTP/1.1\r\nHost: {}\r\na: " + b"b" * 70_000,
+    "tls": b"\x16\x03\x01\r\n\r\n",
+    "version": b"GET / HTTP/9.9\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("said", NO_REQUEST.values(), ids=NO_REQUEST)
 def test_what_is_no_request_is_refused(site, said, capfd):  # noqa: F811
     connection = opened(site.port, said.replace(b"{}", b"127.0.0.1:%d" % site.port))
     connection.shutdown(socket.SHUT_WR)
@@ -212,7 +216,7 @@ serve(0, Path(sys.argv[1]))
 def test_ctrl_c_ends_it_while_a_query_is_under_way(tmp_path):
     write_manifest(tmp_path / "curate", {Split.TEST: SAMPLES})
     command = [sys.executable, "-c", SERVE, tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().split()[0]
         port = int(url.rpartition(":")[2])
         request = f"GET /search?q=x HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()

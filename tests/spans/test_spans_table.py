@@ -38,3 +38,11 @@ def test_counts_are_of_all_captions(written):
     assert (counts["captions"], counts["distinct_captions"], counts["captions_without_phrases"]) == (3, 2, 1)
     assert (counts["phrases"], counts["tokens"]) == (3, 9)
     assert counts["phrases_per_caption"] == 1
+    assert counts["captions_cut"] == 2
+
+
+def test_captions_with_more_tokens_than_are_read_are_said(written, capsys, tmp_path):
+    manifest = SimpleNamespace(keys=["cc-1"], captions=[["a b c", "a b c d"]])
+    counts = table.write(Rules(), manifest, tmp_path / "spans.arrow", {"manifest": "m"}, cap=1, tokens=3)
+    assert counts["captions_cut"] == 1
+    assert "1 of 2 captions have more than 3 tokens" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+from difflib import SequenceMatcher
 from itertools import pairwise
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip import SimpleTokenizer
 
+from pipeline.spans import tokens
 from pipeline.spans.tokens import token_spans
 
 LIMIT = 75
@@ -63,6 +65,36 @@ def test_a_word_that_the_tokenizer_rewrote_does_not_take_the_place_of_a_later_on
     assert found[3:] == ["toy", ",", "the", "cat", "'s", "toy"]
 
 
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a&amp;a small dog", ["a", "&", "a", "small", "dog"]),
+        ("are&amp;are dogs", ["are", "&", "are", "dogs"]),
+        ("dogs&rsquo; toy", ["dogs", None, "toy"]),
+        ("a  dog &nbsp; and\xa0 a  \u201ccat\u201d", ["a", "dog", "and", "a", None, "cat", None]),
+        ("\x07 dog", ["dog"]),
+    ],
+)
+def test_what_the_cleaning_wrote_has_no_place_and_the_rest_keeps_its_own(tokenizer, caption, expected):
+    assert pieces(tokenizer, caption) == expected
+
+
+DAMAGED = ["&amp;a" * 800, "\u2019" + "." * 100, "a\u2019b" * 40, "\u2019" + "ab" * 2499 + "\u2019"]
+
+
+@pytest.mark.parametrize("caption", [*(" ".join([text] * 40) for text in DAMAGED), *DAMAGED, "b &nbsp; " + "a " * 2300])
+def test_only_short_texts_are_aligned_whose_time_grows_with_the_cube_of_their_length(tokenizer, caption, monkeypatch):
+    aligned = []
+
+    def recorded(junk, a, b, autojunk):
+        aligned.append(len(a) * len(b))
+        return SequenceMatcher(junk, a, b, autojunk=autojunk)
+
+    monkeypatch.setattr(tokens, "SequenceMatcher", recorded)
+    token_spans(tokenizer, caption, LIMIT)
+    assert 0 < max(aligned) <= 2 * 128**2
+
+
 def test_tokens_beyond_the_limit_are_cut_off(tokenizer):
     assert pieces(tokenizer, "a b c d", limit=3) == ["a", "b", "c"]
 
@@ -73,8 +105,8 @@ ANY_TEXT = st.one_of(st.text(), st.text(alphabet="aB'\u2019sé語İß&amp;<end_o
 @settings(deadline=None, max_examples=300)
 @given(caption=ANY_TEXT, limit=st.integers(1, 20))
 def test_there_is_a_span_for_every_token_that_the_tower_reads(tokenizer, caption, limit):
-    tokens = [*tokenizer.encode(caption), tokenizer.eot_token_id]
-    assert len(token_spans(tokenizer, caption, limit)) == min(limit, tokens.index(tokenizer.eot_token_id))
+    read = [*tokenizer.encode(caption), tokenizer.eot_token_id]
+    assert len(token_spans(tokenizer, caption, limit)) == min(limit, read.index(tokenizer.eot_token_id))
 
 
 @settings(deadline=None, max_examples=300)

@@ -142,6 +142,19 @@ def test_search_asks_for_at_least_one_picture(program, world):
     assert "--top" in err
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_of_a_query_is_not_read_is_said(program, world, options):
+    code, _, err = program("search", "a " * 15, *options, "--data", world)
+    assert code == 0
+    assert err.startswith("dclip: only the first 16 tokens were read")
+    assert program("search", "a " * 14, *options, "--data", world)[2] == ""
+
+
+@pytest.mark.parametrize("query", ["x" * 60_000, "a " * 6000, "a dog \udcff"])
+def test_a_query_without_end_is_refused(program, world, query):
+    assert_one_error(program("search", query, "--data", world), "expected UTF-8" if "\udcff" in query else "too long")
+
+
 # by picture
 
 
