@@ -148,13 +148,13 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             except Busy:
                 self._refuse(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "other queries are being answered; ask again", Retry_After="1"
+                    HTTPStatus.SERVICE_UNAVAILABLE, "other queries are being answered; ask again", {"Retry-After": "1"}
                 )
             except Late:
                 self._refuse(HTTPStatus.GATEWAY_TIMEOUT, f"the query takes longer than {SECONDS:g} s; ask for less")
             else:
                 warning = {"Warning": f'199 - "{unread}"'} if unread else {}
-                self._send(json.dumps(search.told(hits)).encode(), "application/json", **warning)
+                self._send(json.dumps(search.told(hits)).encode(), "application/json", headers=warning)
 
         def _picture(self, row: int) -> None:
             try:
@@ -168,14 +168,16 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
             """Whatever http.server itself refuses, as JSON, too."""
             self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
-        def _refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
-            self._send(json.dumps({"error": why}).encode(), "application/json", status, **headers)
+        def _refuse(self, status: HTTPStatus, why: str, headers: dict[str, str] | None = None) -> None:
+            self._send(json.dumps({"error": why}).encode(), "application/json", status, headers)
 
-        def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> None:
+        def _send(
+            self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+        ) -> None:
             self.send_response(status)
-            every = {"Content-Type": kind, "Content-Length": str(len(body)), **_HEADERS, **headers}
+            every = {"Content-Type": kind, "Content-Length": str(len(body)), **_HEADERS, **(headers or {})}
             for name, value in every.items():
-                self.send_header(name.replace("_", "-"), value)
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
