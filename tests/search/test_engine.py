@@ -139,7 +139,7 @@ def test_no_student_and_no_index_are_named(folder, tmp_path):
 
 
 def test_a_text_that_is_no_unicode_is_refused(search):
-    with pytest.raises(InputError, match="the query is no valid text"):
+    with pytest.raises(InputError, match="is no valid text; expected UTF-8"):
         search.text("caf\udce9", 3)
 
 
