@@ -1,4 +1,4 @@
-"""The one error that a user can act on, and how what libraries raise becomes one."""
+"""The errors that a user can act on, and how what libraries raise becomes one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ _LONGEST = 500
 
 class InputError(ValueError):
     """Something given cannot be used. The message says what was found, what was expected and what to do."""
+
+
+class Damaged(InputError):
+    """A file has other bytes than were written, or is of another make than its reader needs."""
 
 
 @contextmanager

@@ -5,16 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+with suppress(ImportError):
+    import fcntl
 
 from pipeline.errors import InputError
 
 PART = ".part"
 """How files end that are being written, or were when their writer was killed."""
+
+ABANDONED_SECONDS = 86_400.0
+"""After so long without a change what another machine was writing is taken to be a killed writer's."""
+
+DAMAGED = ".damaged"
+"""How files end that were set aside, since their bytes are not those that were written."""
+
+_LEFT = re.compile(rf"\..+\.(?:(?P<machine>[0-9a-f]{{8}})-)?[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
+_LOCKS = os.name == "posix"
+"""Elsewhere age alone tells."""
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -22,10 +39,15 @@ def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; flush it and rename it over `path` if the block succeeds.
 
     A kill at any moment, even of the machine, leaves either the old file or the new one, never half of one. Two writers
-    of one path, on two machines that share a disk, do not meet.
+    of one path, on two machines that share a disk, do not meet. What killed writers have left in the folder is removed.
+
+    The block has to write into the file that is there, rather than to rename another one over it: its writer holds a
+    lock of it, by which others see that it is alive.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:100]}.{uuid4().hex}{PART}")
+    _sweep_folder(path.parent)
+    name = os.fsencode(path.name)[:100].decode(errors="ignore")
+    temporary, lock = _locked(path.parent, f".{name}.{_MACHINE}")
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -34,6 +56,71 @@ def whole(path: Path) -> Iterator[Path]:
         _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _locked(folder: Path, beginning: str) -> tuple[Path, int]:
+    """A new empty file, and a descriptor that keeps it locked until it is closed or its process ends."""
+    while True:
+        path = folder / f"{beginning}-{uuid4().hex}{PART}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if not _LOCKS:
+            return path, descriptor
+        with suppress(OSError):  # a disk without locks, on which age alone tells
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)  # a sweeper came between the two calls
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed writers have left in a folder and below it; links are not followed."""
+    for folder, _, _ in os.walk(root):
+        _sweep_folder(Path(folder))
+
+
+def _sweep_folder(folder: Path) -> None:
+    """Remove what killed writers have left in a folder; what may not be removed stays."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        left = [Path(entry) for entry in entries if entry.name.endswith(PART) and entry.is_file(follow_symlinks=False)]
+        for path in left:
+            if found := _LEFT.fullmatch(path.name):
+                with suppress(OSError):
+                    _remove_abandoned(path, own=found["machine"] == _MACHINE)
+
+
+def _remove_abandoned(path: Path, *, own: bool) -> None:
+    """Remove a file that ends with `PART`, unless its writer may be alive.
+
+    A writer holds a lock of its file; this is done under the same lock. Not every disk that machines share has locks,
+    or passes them on, so what another machine was writing has to be old besides.
+    """
+    old = path.stat().st_mtime < time.time() - ABANDONED_SECONDS
+    with path.open("rb+") as stream:
+        try:
+            if _LOCKS:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:
+            own = False  # no locks on this disk
+        if (own and _LOCKS) or old:
+            path.unlink()
+
+
+def set_aside(path: Path) -> str:
+    """Rename a damaged file, so that nothing reads it; say in a few words what has become of it.
+
+    Of one name only the last one is kept.
+    """
+    aside = path.with_suffix(DAMAGED)
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        pass  # another process has just done so
+    except OSError:
+        return "it may not be renamed and is not read"
+    return f"it is now {aside.name}"
 
 
 def _flush_folder(folder: Path) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from pipeline import files
 from pipeline.errors import InputError, refusing
 
 
@@ -42,3 +43,13 @@ def read(path: Path, advice: str) -> dict[str, Tensor]:
     with refusing(f"{path} is no safetensors file that can be read; {advice}", WrongWeights):
         state: dict[str, Tensor] = load_file(path)
     return state
+
+
+def write(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write weights as a safetensors file, whole or not at all.
+
+    The library's own writer would leave a file of another name beside it if it were killed.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with files.whole(path) as temporary:
+        temporary.write_bytes(save(tensors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from pipeline import files
+from pipeline import figures, files, sums
 from pipeline.errors import InputError
 from pipeline.params import Params, load
 from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
@@ -66,7 +65,7 @@ def compare(
             measured = test.measure(folder, train_text=own.student.text == "trainable")
             runs.setdefault(name, []).append(measured)
             ways.setdefault(name, _way(folder / "interpolation.csv"))
-            chosen.setdefault(name, []).append(files.read_json(folder / "metrics.json")["chosen"])
+            chosen.setdefault(name, []).append(sums.read_json(folder, "metrics.json")["chosen"])
     rows = comparison.compare(runs, test, against, samples=p.evaluate.bootstrap, seed=p.seed)
     for row in rows:
         row["validation"] = comparison.means(chosen[row["recipe"]])
@@ -98,9 +97,10 @@ def _way(path: Path) -> list[tuple[float, float]]:
     """(share of zero-shot retained, text-to-image recall@1) at every point of interpolation, on validation data."""
     from pipeline.training.interpolation import retained
 
-    with path.open(newline="") as stream:
-        points = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
-    return [(retained(point, points[0]), point["val_text_to_image_recall@1"]) for point in points]
+    recall = "val_text_to_image_recall@1"
+    rows = figures.read(path.parent, path.name, recall)
+    points = [{name: figures.number(path, row, name) for name in row if row[name]} for row in rows]
+    return [(retained(point, points[0]), point[recall]) for point in points]
 
 
 def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> RichTable:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline import files
+from pipeline import files, sums
 from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
@@ -39,10 +39,10 @@ def show(data: DataOption = Path("data")) -> None:
     path = data / "evaluate/metrics.json"
     if not path.is_file():
         raise InputError(f"no results at {path}; run: dvc repro")
-    metrics = files.read_json(path)
+    metrics = sums.read_json(path.parent, path.name)
     if not (data / "student/metrics.json").is_file():
         raise InputError(f"no {data / 'student/metrics.json'}; run: dvc repro, or dvc checkout")
-    recipe = files.read_json(data / "student/metrics.json")["recipe"]
+    recipe = sums.read_json(data / "student", "metrics.json")["recipe"]
     try:
         table = _results(metrics, recipe)
     except KeyError as error:
@@ -99,7 +99,7 @@ def verify(
     threads(p)
     found = check(
         data, Path(p.zeroshot.path), store(), params.parent / "dvc.lock", sample=sample, seed=seed,
-        device=p.compute.device,
+        device=p.compute.device, threads=p.compute.workers,
     )  # fmt: skip
     table = RichTable()
     for heading in ("artefact", "checked", "rows anew", "largest deviation", "verdict"):

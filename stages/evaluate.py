@@ -29,6 +29,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.zeroshot import classifier, sets
 
     threads(params)
+    page.read(data)  # before the work
     device = params.compute.device
     models = {"base": towers.load(data / "models/clip", device), "student": towers.load(data / "student", device)}
     manifest = Manifest(data / "curate", (Split.TEST,))

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 import pipeline
-from pipeline import files
+from pipeline import files, sums
 from pipeline.errors import InputError
 from pipeline.params import Params, load
 
@@ -37,6 +37,7 @@ OF_THE_DISK = {
     errno.EDQUOT: "the disk quota is used up: make room, then run it again",
     errno.EFBIG: "a file became larger than is allowed here: raise the limit, then run it again",
     errno.EACCES: "a file or folder may not be written or read: change its permissions, then run it again",
+    errno.EIO: "the disk cannot be read or written: check it, then run it again",
     errno.EROFS: "the disk is read-only: choose another folder (--data, DCLIP_HOME), then run it again",
 }
 
@@ -63,10 +64,17 @@ Stage = Callable[[Params, Path], dict[str, Any]]
 
 
 def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
-    """Run a stage; its summary becomes data/<its name>/metrics.json, written by the first of several processes."""
+    """Run a stage; its summary becomes data/<its name>/metrics.json, written by the first of several processes.
+
+    What killed runs have left half written, here or in DCLIP_HOME, is removed before.
+    """
+    out = data / stage.__name__
+    for folder in (out, home()):
+        files.sweep(folder)
     metrics = stage(params, data)
     if os.environ.get("RANK", "0") == "0":
-        files.write_json(data / stage.__name__ / "metrics.json", metrics)
+        files.write_json(out / "metrics.json", metrics)
+        sums.write(out)
     return metrics
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import sums
 from pipeline.params import Params
 from pipeline.provenance import provenance
 from stages.program import run, store, threads
@@ -24,7 +24,7 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.manifest import Manifest
 
     threads(params)
-    sha256 = files.read_json(data / "models/metrics.json")["detector"]["sha256"]
+    sha256 = sums.read_json(data / "models", "metrics.json")["detector"]["sha256"]
     manifest = Manifest(data / "curate")
     p = params.regions
     detector = CachedDetector(

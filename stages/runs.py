@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline import files
-from pipeline.errors import InputError
+from pipeline import files, sums
+from pipeline.errors import Damaged, InputError
 from pipeline.params import Params
 from pipeline.tables import Table
 from pipeline.training.recipes import RECIPES
 from stages import student, targets, teacher
 from stages.program import LIBRARY, perform
+
+log = logging.getLogger(__name__)
 
 _READ = ("curate", "models", "regions", "features")
 """Stages whose results all runs share."""
@@ -80,7 +83,7 @@ def train(own: Params, p: Params, data: Path, out: Path) -> Path:
     if RECIPES[own.student.recipe].knowledge:
         made_from["concepts"] = Table(folder / "concepts/labels.arrow").metadata["fingerprint"]
     identity = _identity(own, folder, ("teacher", "student", "zeroshot"), **made_from)
-    if not _is(folder, identity):
+    if not _is(folder, identity, "student"):
         print(f"{own.student.recipe}, seed {own.seed}", file=sys.stderr)
         shutil.rmtree(folder / "student", ignore_errors=True)
         perform(student.student, own, folder)
@@ -92,7 +95,7 @@ def _teach(own: Params, data: Path, folder: Path) -> Path:
     """Train another teacher and write its targets."""
     _link(folder, data, _READ)
     identity = _identity(own, folder, ("teacher",))
-    if not _is(folder, identity):
+    if not _is(folder, identity, "teacher"):
         perform(teacher.teacher, own, folder)
         perform(targets.targets, own, folder)
         files.write_text(folder / "finished", identity)
@@ -123,6 +126,14 @@ def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_fr
     )  # fmt: skip
 
 
-def _is(folder: Path, identity: str) -> bool:
+def _is(folder: Path, identity: str, stage: str) -> bool:
+    """Whether a folder holds this finished run, and its figures are those that were written; if not, it is said."""
     path = folder / "finished"
-    return path.is_file() and path.read_text() == identity
+    if not path.is_file() or path.read_bytes() != identity.encode():
+        return False
+    try:
+        sums.check_all(folder / stage)
+    except Damaged as error:
+        log.warning("%s; it is made again", error)
+        return False
+    return True

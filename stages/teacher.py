@@ -8,7 +8,10 @@ from pipeline.params import Params
 from pipeline.schema import Split
 from stages.program import LIBRARY, home, run, threads
 
-CODE = ("teacher", "training/loop.py", "training/schedule.py", "objectives.py", "retrieval/metrics.py")
+CODE = (
+    "teacher", "training/checkpoint.py", "training/loop.py", "training/schedule.py", "objectives.py",
+    "retrieval/metrics.py",
+)  # fmt: skip
 """What a checkpoint depends on, and dvc.yaml names."""
 
 
@@ -20,13 +23,13 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     resumes at its last checkpoint.
     """
     import torch
-    from safetensors.torch import save_file
 
     from pipeline.base_models import write_history
     from pipeline.manifest import Manifest
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
     from pipeline.teacher.train import TeacherTraining, train
+    from pipeline.weights import write
 
     threads(params)
     p, seed = params.teacher, params.seed
@@ -53,8 +56,7 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     )  # fmt: skip
     out = data / "teacher"
     out.mkdir(parents=True, exist_ok=True)
-    with files.whole(out / "teacher.safetensors") as temporary:
-        save_file(model.state_dict(), temporary)
+    write(out / "teacher.safetensors", model.state_dict())
     write_history(out / "history.csv", trained.history)
     return {"start": trained.history[0], "best": trained.best}
 

@@ -139,3 +139,12 @@ def test_a_json_file_that_is_not_there_is_refused_with_what_is(tmp_path):
             files.read_json(tmp_path / name)
     with pytest.raises(InputError, match=r"link\.json, which links to nowhere\.json"):
         files.read_json(tmp_path / "link.json")
+
+
+def test_what_is_set_aside_keeps_its_bytes_under_another_name(tmp_path):
+    path = tmp_path / "a.arrow"
+    path.write_bytes(b"abc")
+    assert files.set_aside(path) == "it is now a.damaged"
+    assert names(tmp_path) == ["a.damaged"]
+    assert (tmp_path / "a.damaged").read_bytes() == b"abc"
+    assert files.set_aside(path) == "it is now a.damaged", "another process has done so"

@@ -18,7 +18,6 @@ from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
 
@@ -26,7 +25,7 @@ from pipeline import files
 from pipeline.clip import configuration
 from pipeline.clip.configuration import CONFIG
 from pipeline.errors import refusing
-from pipeline.weights import WrongWeights, weights_hash
+from pipeline.weights import WrongWeights, weights_hash, write
 
 CODE = "towers 2"
 """Raised whenever the same picture or text becomes another input of a tower (size, crop, normalisation, tokens): the
@@ -127,9 +126,7 @@ class Clip:
 
     def save(self, folder: Path) -> None:
         """Write an open_clip local directory; weights and configuration are whole or not there at all."""
-        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
-        with files.whole(folder / WEIGHTS) as temporary:
-            save_file(state, temporary)
+        write(folder / WEIGHTS, self.model.state_dict())
         if isinstance(self.tokenize, HFTokenizer):
             self.tokenize.save_pretrained(folder)
         files.write_json(folder / CONFIG, self.config)

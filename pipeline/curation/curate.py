@@ -74,7 +74,8 @@ def curate(
     holds what there is to say.
     """
     shutil.rmtree(out / "card", ignore_errors=True)
-    for stale in (out / "manifest.parquet", out / "rejected.parquet", *out.rglob(".*.part")):  # of an earlier run
+    files.sweep(out)
+    for stale in (out / "manifest.parquet", out / "rejected.parquet"):  # of an earlier run
         stale.unlink(missing_ok=True)
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         try:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import files
+from pipeline import figures, files
 from pipeline.probes import pictures
 from pipeline.probes.measure import Found, Task
 
 ATTRIBUTES = ("attribute", "group", "pictures", "base", "student")
 WORDS = ("word", "captions", "base", "student", "language")
 CONCEPTS = ("concept", "captions", "base", "student")
+_COLUMNS = {"attributes": ATTRIBUTES, "words": WORDS, "concepts": CONCEPTS}
 
 
 def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
@@ -51,14 +52,17 @@ def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
 
 def write_empty(folder: Path) -> None:
     """The three tables without a row."""
-    for name, columns in (("attributes", ATTRIBUTES), ("words", WORDS), ("concepts", CONCEPTS)):
+    for name, columns in _COLUMNS.items():
         _write(folder / f"{name}.csv", columns, ())
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of one of the tables."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    """The rows of one of the tables.
+
+    Raises:
+        Damaged: as `figures.read`.
+    """
+    return figures.read(path.parent, path.name, *_COLUMNS[path.stem])
 
 
 def _all(values: np.ndarray | None) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline import files, sums
 from pipeline.concepts.tables import LABELS, read_labels
 from pipeline.manifest import Manifest
 from pipeline.probes import tables
@@ -75,7 +75,7 @@ def write(path: Path, data: Path, manifest: Manifest) -> None:
     shown = {key for concept in found for key in concept.keys}
     html = render(
         "concepts.html.j2",
-        concepts=found, thumbnails=thumbnails(manifest, shown), probed=files.read_json(data / "probe/metrics.json"),
+        concepts=found, thumbnails=thumbnails(manifest, shown), probed=sums.read_json(data / "probe", "metrics.json"),
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
     )  # fmt: skip
     files.write_text(path, html)

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, sums
 from pipeline.report import svg
 from pipeline.report.html import render
 from pipeline.schema import Split
@@ -49,7 +49,7 @@ def values(folder: Path) -> dict[str, Any]:
 
 def _facts(folder: Path) -> dict[str, Any]:
     """The facts, with corpora in the order that decides between copies; JSON has sorted them by name."""
-    facts = files.read_json(folder / "facts.json")
+    facts = sums.read_json(folder.parent, f"{folder.name}/facts.json")
     for name in ("sources", "kept", "caption_words", "captions_cut", "shorter_sides"):
         facts[name] = {source: facts[name][source] for source in facts["order"]}
     guard = facts["leak_guard"]["sources"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline import files
+from pipeline import figures, files, sums
 from pipeline.evaluation.comparison import DIRECTIONS, Comparison, Embedded
 from pipeline.manifest import Manifest
 from pipeline.params import Params
@@ -14,6 +16,52 @@ from pipeline.report.html import render
 from pipeline.report.pictures import thumbnails
 from pipeline.search.index import RetrievalIndex
 from pipeline.tables import Table
+
+
+@dataclass
+class Told:
+    """What the stages before have told in small files.
+
+    Attributes:
+        card: what the data card's template needs.
+        trained: the student's summary.
+        detected: the regions'.
+        probed: the probes'.
+        attributes: rows of the probes' table.
+        pretraining: columns of the base's history.
+        teacher: of the teacher's.
+        student: of the student's.
+        interpolation: figures of points between base and student.
+    """
+
+    card: dict[str, Any]
+    trained: dict[str, Any]
+    detected: dict[str, Any]
+    probed: dict[str, Any]
+    attributes: list[dict[str, str]]
+    pretraining: dict[str, list[float]]
+    teacher: dict[str, list[float]]
+    student: dict[str, list[float]]
+    interpolation: dict[str, list[float]]
+
+
+def read(data: Path) -> Told:
+    """Read them all; a stage does so before its work, too, so that it does not stop after hours of it.
+
+    Raises:
+        InputError: one is missing or is not what its stage wrote.
+    """
+    return Told(
+        card=data_card.values(data / "curate/card"),
+        trained=sums.read_json(data / "student", "metrics.json"),
+        detected=sums.read_json(data / "regions", "metrics.json"),
+        probed=sums.read_json(data / "probe", "metrics.json"),
+        attributes=tables.read(data / "probe/attributes.csv"),
+        pretraining=figures.columns(data / "models", "pretraining.csv", "epoch"),
+        teacher=figures.columns(data / "teacher", "history.csv", "epoch"),
+        student=figures.columns(data / "student", "history.csv", "epoch"),
+        interpolation=figures.columns(data / "student", "interpolation.csv", "alpha", "val_text_to_image_recall@1"),
+    )
 
 
 def write(
@@ -40,37 +88,36 @@ def write(
     """
     chosen = examples.choose(result, base, index, params.evaluate.examples)
     keys = set().union(*(example.keys for group in chosen.values() for example in group))
-    student = plots.read_history(data / "student/history.csv")
-    interpolation = plots.read_history(data / "student/interpolation.csv")
-    trained = files.read_json(data / "student/metrics.json")
+    told = read(data)
     html = render(
         "report.html.j2",
         metrics=result.metrics,
         directions=DIRECTIONS,
-        trained=trained,
-        **data_card.values(data / "curate/card"),
-        detected=files.read_json(data / "regions/metrics.json"),
-        probes=probes.rows(files.read_json(data / "probe/metrics.json")),
-        attributes=tables.read(data / "probe/attributes.csv"),
+        trained=told.trained,
+        **told.card,
+        detected=told.detected,
+        probes=probes.rows(told.probed),
+        attributes=told.attributes,
         has_concepts=params.concepts.enabled,
         recall=[*plots.recall_bars(result.metrics), *plots.recall_curves(result.ranks)],
-        trade_off=plots.trade_off(interpolation, trained["chosen"]["alpha"]),
+        trade_off=plots.trade_off(told.interpolation, told.trained["chosen"]["alpha"]),
         curves=[
-            plots.curves(student, ["loss", *params.student.weights.model_dump()], "student: loss terms"),
+            plots.curves(told.student, ["loss", *params.student.weights.model_dump()], "student: loss terms"),
             plots.curves(
-                student, [n for n in student if n.startswith("val_") and "recall" in n], "student: val recall@1"
+                told.student, [n for n in told.student if n.startswith("val_") and "recall" in n],
+                "student: val recall@1",
             ),
-            plots.curves(student, ["val_zeroshot_top1", "val_zeroshot_unseen_top1"], "student: val zero-shot"),
+            plots.curves(told.student, ["val_zeroshot_top1", "val_zeroshot_unseen_top1"], "student: val zero-shot"),
             plots.curves(
-                interpolation,
+                told.interpolation,
                 ["val_text_to_image_recall@1", "val_zeroshot_top1", "val_zeroshot_unseen_top1"],
                 "from base (0) to student (1): val", "alpha",
             ),
             plots.curves(
-                plots.read_history(data / "teacher/history.csv"),
+                told.teacher,
                 ["val_text_to_image_recall@1", "val_image_to_text_recall@1"], "teacher alone: val recall@1",
             ),
-            plots.curves(plots.read_history(data / "models/pretraining.csv"), ["loss"], "base: pretraining loss"),
+            plots.curves(told.pretraining, ["loss"], "base: pretraining loss"),
         ],
         examples=chosen,
         thumbnails=thumbnails(manifest, keys),

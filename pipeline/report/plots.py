@@ -33,16 +33,6 @@ def write_recall(path: Path, metrics: dict[str, Any]) -> None:
                     writer.writerow([f"{model} {way.replace('_', ' ')}", way, k, metrics[model][way][f"recall@{k}"]])
 
 
-def read_history(path: Path) -> dict[str, list[float]]:
-    """Columns of a training history that have a value in some row; missing values are NaN."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in (rows or [{}])[0]}
-    return {name: values for name, values in columns.items() if any(v == v for v in values)}
-
-
 def recall_bars(metrics: dict[str, Any]) -> list[str]:
     """Recall@K of base and student, an SVG for each direction."""
     return [_recall_bars(metrics, way) for way in DIRECTIONS]

@@ -18,12 +18,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import files
-from pipeline.errors import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.progress import track
 from pipeline.provenance import packages
 from pipeline.store import segment
 from pipeline.store.keys import Keys
-from pipeline.store.segment import Damaged, Segment
+from pipeline.store.segment import Segment
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class Collection:
     """
 
     def __init__(self, root: Path, name: str, made_with: Mapping[str, Any], values: pa.Schema) -> None:
-        values_told = [f"{field.name}: {field.type}" for field in values]
-        described = json.loads(json.dumps({"name": name, "made_with": dict(made_with), "values": values_told}))
+        told = {"name": name, "made_with": dict(made_with), "values": segment.told(values)}
+        described = json.loads(json.dumps(told))
         self.name, self.schema = name, values
         self.fingerprint = files.fingerprint(**described)
         self.folder = root / f"{name}-{self.fingerprint}"
@@ -79,9 +79,7 @@ class Collection:
             except FileNotFoundError:
                 continue  # another process has just set it aside or collected it
             except Damaged as error:
-                aside = segment.set_aside(path)
-                what = f"it is now {aside.name}" if aside else "it may not be renamed and is not read"
-                log.warning("%s; %s, and its rows are computed again", error, what)
+                log.warning("%s; %s, and its rows are computed again", error, files.set_aside(path))
         self._used()
 
     def _used(self) -> None:
@@ -254,15 +252,5 @@ def _column(values: Any, field: pa.Field) -> pa.Array:
         column = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), field.type.list_size)
     else:
         column = values if isinstance(values, pa.Array) else pa.array(values, field.type)
-    _check(column, field.name)
+    segment.check_values(column, field.name)
     return column
-
-
-def _check(column: pa.Array, name: str) -> None:
-    """Stop at a null or a number that is not finite, at any depth of lists."""
-    if column.null_count:
-        raise ValueError(f"{name}: a value is null")
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        _check(column.flatten(), name)
-    elif pa.types.is_floating(column.type) and not np.isfinite(column.to_numpy(zero_copy_only=False)).all():
-        raise ValueError(f"{name}: a value is not finite")

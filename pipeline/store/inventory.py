@@ -10,19 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.errors import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.progress import track
 from pipeline.store import segment
 from pipeline.store.collection import DESCRIPTION
 
 FOLDER = re.compile(r"[a-z_]+-[0-9a-f]{32}")
 DAY = 86_400.0
-_ABANDONED = DAY
-"""Seconds after which a half-written file is taken to be a killed writer's."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,9 @@ def _names(name: str, folder: Path) -> bool:
 
 def _held(folder: Path) -> Held:
     segments = sorted(folder.glob(f"*{segment.SUFFIX}"))
-    damaged = sorted(folder.glob(f"*{segment.DAMAGED}"))
+    damaged = sorted(folder.glob(f"*{files.DAMAGED}"))
     parts = sorted(folder.glob(f".*{files.PART}"))
-    old = time.time() - _ABANDONED
+    old = time.time() - files.ABANDONED_SECONDS
     return Held(
         folder, folder.name.rpartition("-")[0], _made_with(folder / DESCRIPTION), segments, sum(map(_rows, segments)),
         sum(_size(p) for p in folder.iterdir()), _changed(folder / DESCRIPTION) or _changed(folder), damaged,
@@ -135,6 +132,11 @@ def described_fault(path: Path, folder: str) -> str:
     return "" if folder == name else f"it describes {name}, which has another name or fingerprint"
 
 
+def described(path: Path, folder: str) -> dict[str, Any] | None:
+    """What a collection's description says, if it is here and whole."""
+    return None if described_fault(path, folder) else dict(files.read_json(path))
+
+
 def faults(held: Held) -> Iterator[tuple[Path, str]]:
     """Every damaged file of a collection, and what is wrong with it; all bytes are read."""
     fingerprint = held.folder.name.rpartition("-")[2]
@@ -143,19 +145,11 @@ def faults(held: Held) -> Iterator[tuple[Path, str]]:
     for path in track(held.segments, f"check {held.name}", unit="segments"):
         try:
             segment.check(path)
-            table = segment.read(path, fingerprint)
+            segment.read(path, fingerprint)
         except FileNotFoundError:
             continue  # another process has just set it aside or collected it
-        except segment.Damaged as error:
+        except Damaged as error:
             yield path, str(error)
-            continue
-        high, low = table["high"].to_numpy(), table["low"].to_numpy()
-        if not ((high[:-1] < high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] < low[1:]))).all():
-            yield path, "its keys are not in order"
-        for column in table.columns[2:]:
-            vectors = pa.types.is_fixed_size_list(column.type)
-            if vectors and not np.isfinite(column.combine_chunks().flatten().to_numpy(zero_copy_only=False)).all():
-                yield path, "a vector is not finite"
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from uuid import uuid4
 import fsspec
 
 from pipeline import files
-from pipeline.errors import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.progress import track
 from pipeline.store import segment
 from pipeline.store.collection import DESCRIPTION
-from pipeline.store.inventory import FOLDER, chosen, described_fault
-from pipeline.store.segment import Damaged
+from pipeline.store.inventory import FOLDER, chosen, described, described_fault
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +32,9 @@ _FILE = re.compile(rf"{FOLDER.pattern}/(?:{re.escape(DESCRIPTION)}|[0-9a-f]{{64}
 _WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"}
 """Stores whose objects appear when their upload is complete; elsewhere a file is uploaded, then renamed."""
 
+_MOST_BYTES = {segment.SUFFIX: 4 << 30, PurePosixPath(DESCRIPTION).suffix: 1 << 20}
+"""Of a file, by its kind; a segment is closed at 32 MB and one more addition."""
+_PIECE = 1 << 20
 
 _EXPECTED = "expected a folder, s3://bucket/path or ssh://host/path"
 
@@ -90,7 +92,9 @@ def _listed(fs: Any, base: str) -> dict[str, int]:
         found = fs.find(base, detail=True)
     except FileNotFoundError:
         return {}
-    sizes = {path[len(base) :].lstrip("/"): int(info["size"]) for path, info in found.items()}
+    sizes = {
+        path[len(base) :].lstrip("/"): int(info["size"]) for path, info in found.items() if info.get("type") == "file"
+    }
     return {path: size for path, size in sizes.items() if _FILE.fullmatch(path)}
 
 
@@ -182,7 +186,7 @@ def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
             continue
         try:
             with _explained(url, f"fetching {path} from"), files.whole(target) as temporary:
-                fs.get_file(f"{base}/{path}", str(temporary))
+                _download(fs, f"{base}/{path}", temporary, there[path])
                 _check(temporary, target)
         except Damaged as error:
             log.warning("not taken from %s: %s", url, error)
@@ -192,10 +196,26 @@ def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
     return moved
 
 
+def _download(fs: Any, source: str, target: Path, size: int) -> None:
+    """Copy a file of a stated size; one that has more bytes, or no end, is left where its size is reached."""
+    if size > (most := _MOST_BYTES[PurePosixPath(source).suffix]):
+        raise Damaged(f"{source} has {size:,} bytes, expected {most:,} at most")
+    left = size
+    with fs.open(source, "rb") as stream, target.open("wb") as out:
+        while piece := stream.read(min(_PIECE, left + 1)):
+            if len(piece) > left:
+                raise Damaged(f"{source} has more bytes than the {size:,} that the remote states")
+            out.write(piece)
+            left -= len(piece)
+
+
 def _check(path: Path, target: Path) -> None:
-    """Stop unless a file has the bytes that its name and folder stand for."""
+    """Stop unless a file has the bytes that its name and folder stand for, and a segment its collection's columns."""
     if target.name != DESCRIPTION:
         segment.check(path, target.stem)
-        segment.read(path, target.parent.name.rpartition("-")[2])
+        rows = segment.read(path, target.parent.name.rpartition("-")[2])
+        told, found = described(target.with_name(DESCRIPTION), target.parent.name), segment.told(rows.schema)[2:]
+        if told and found != told.get("values"):
+            raise Damaged(f"{target} belongs to another collection: it has {found}, expected {told.get('values')}")
     elif fault := described_fault(path, target.parent.name):
         raise Damaged(f"{target.parent.name}/{target.name} is damaged: {fault}")

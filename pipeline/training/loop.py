@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline import files
 from pipeline.errors import InputError
 from pipeline.progress import track
+from pipeline.training import checkpoint
 from pipeline.training.distributed import Group
 
 B = TypeVar("B")
@@ -26,8 +26,6 @@ B = TypeVar("B")
 Figures = dict[str, float]
 Terms = dict[str, Tensor]
 """Named loss terms, already weighted; their sum is minimised."""
-
-CHECKPOINT_VERSION = 3
 
 
 class TrainingDiverged(InputError):
@@ -226,23 +224,32 @@ class Loop(Generic[B]):
         if self.checkpoint is None or not self.group.first:
             return
         state = {
-            "version": CHECKPOINT_VERSION, "fingerprint": self.fingerprint, "epoch": epoch, "done": done,
+            "epoch": epoch, "done": done,
             "sums": self._sums, "history": self.history, "best": self.best, "module": self.module.state_dict(),
             "averaged": None if self._averaged is None else self._averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(), "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }  # fmt: skip
-        with files.whole(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        checkpoint.write(self.checkpoint, self.fingerprint, state)
 
     def _resume(self) -> tuple[int, int]:
         """Read this run's checkpoint, if there is one: the epoch to go on with, and how many of its steps are done."""
-        if self.checkpoint is None or not self.checkpoint.is_file():
+        if self.checkpoint is None or (state := checkpoint.read(self.checkpoint, self.fingerprint)) is None:
             return 1, 0
-        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-        if (state["version"], state["fingerprint"]) != (CHECKPOINT_VERSION, self.fingerprint):
-            return 1, 0
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.checkpoint} is whole, but does not fit this training ({error}); was it written by another "
+                "version of torch? Remove it to begin anew"
+            ) from error
+        epoch, done = int(state["epoch"]), int(state["done"])
+        if self.group.first:
+            print(f"{self.what}: resumed after epoch {epoch - 1} and {done} steps from {self.checkpoint}")
+        return epoch, done
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.module.load_state_dict(state["module"])
         if self._averaged is not None:
             self._averaged.load_state_dict(state["averaged"])
@@ -253,7 +260,3 @@ class Loop(Generic[B]):
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda_rng"])
-        epoch, done = int(state["epoch"]), int(state["done"])
-        if self.group.first:
-            print(f"{self.what}: resumed after epoch {epoch - 1} and {done} steps from {self.checkpoint}")
-        return epoch, done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,10 +10,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files, images
+from pipeline import files, images, sealed
 from pipeline.ahead import ahead
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
+from pipeline.errors import Damaged
+
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -39,14 +43,15 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     """uint8 [n, 3, side, side] in the source's order, read-only, mapped from a file below `folder`.
 
     `threads` decode, if it is not there. The file is named by source, splits and preprocessing, so another curation
-    or another tower never reads it.
+    or another tower never reads it. All of it is read and compared with its seal; a damaged one is set aside, named
+    on the screen and made again.
     """
     name = files.fingerprint(
         manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
         preprocess=clip.config["preprocess_cfg"], code=[images.CODE, towers.CODE],
     )  # fmt: skip
     path = folder / f"{name}.npy"
-    if not path.is_file():
+    if not _is_whole(path, threads):
         to_pixels = clip.pixels()
         shape = (len(source), 3, clip.image_size, clip.image_size)
         with files.whole(path) as temporary:
@@ -59,8 +64,32 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
                 pixels[i] = row
             pixels.flush()
             del pixels
+            sealed.seal(temporary, name, threads)
     mapped: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return mapped
+
+
+def check(path: Path, threads: int = 1) -> None:
+    """Read all of a file of decoded pictures.
+
+    Raises:
+        Damaged: its bytes are not those that were decoded for the source that its name stands for.
+    """
+    sealed.check(path, path.stem, threads)
+
+
+def _is_whole(path: Path, threads: int) -> bool:
+    """Whether the file is there as it was written; a damaged one is set aside and named."""
+    if not path.exists():
+        return False
+    try:
+        check(path, threads)
+    except FileNotFoundError:
+        return False  # another process has just set it aside
+    except Damaged as error:
+        log.warning("%s; %s, and its pictures are decoded again", error, files.set_aside(path))
+        return False
+    return True
 
 
 class Decoded:

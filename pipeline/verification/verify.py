@@ -6,32 +6,35 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline import files
+from pipeline import files, sums
 from pipeline.clip import towers
 from pipeline.errors import InputError
 from pipeline.search import index
 from pipeline.store import inventory
 from pipeline.store.inventory import Held
 from pipeline.tables import ContractError, Table
-from pipeline.verification import recorded, tables
+from pipeline.verification import kept, recorded, tables
 from pipeline.verification.findings import Finding, checked
 from pipeline.verification.recompute import Recomputation
 from pipeline.verification.tables import Artefacts
 
 
 def verify(
-    data: Path, zeroshot: Path, store: Path, lock: Path, *, sample: int, seed: int, device: str
+    data: Path, zeroshot: Path, store: Path, lock: Path, *, sample: int, seed: int, device: str, threads: int = 1
 ) -> Iterator[Finding]:
     """Check hashes, weights, tables, the collections that they were made from, and a sample of rows computed anew.
+
+    Checkpoints and decoded pictures are read, too: all that are there, whichever parameters they belong to.
 
     Args:
         data: folder with a folder for every stage.
         zeroshot: the zero-shot set's folder.
-        store: the feature store's folder.
+        store: the feature store's folder; checkpoints and decoded pictures are beside it.
         lock: dvc.lock; without one no recorded hashes are compared.
         sample: rows of every table that are computed anew (for regions: pictures).
         seed: of the sample.
         device: where models run.
+        threads: that hash checkpoints and decoded pictures.
 
     Yields:
         a finding for everything that was checked, with its fault if it has one.
@@ -42,6 +45,8 @@ def verify(
         if held.folder.name in used:
             what = f"{len(held.segments)} segments, {held.rows:,} rows: bytes, order, finite values"
             yield checked(f"store {held.folder.name[: len(held.name) + 9]}", what, [held.folder], partial(_sound, held))
+    yield from kept.check(store.parent, threads)
+    yield from kept.check_small(data)
     yield from _models(data)
     try:
         artefacts = Artefacts(data, device)
@@ -81,7 +86,7 @@ def _models(data: Path) -> Iterator[Finding]:
     ):
 
         def compare(key: tuple[str, str] = key, hash_of: object = hash_of) -> None:
-            found, expected = hash_of(), files.read_json(stated)[key[0]][key[1]]  # type: ignore[operator]
+            found, expected = hash_of(), sums.read_json(stated.parent, stated.name)[key[0]][key[1]]  # type: ignore[operator]
             if found != expected:
                 raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf models")
 

@@ -1,10 +1,8 @@
 import csv
-import math
 
 import numpy as np
 
-from pipeline.base_models import write_history
-from pipeline.report.plots import curves, read_history, recall_bars, recall_curves, write_recall
+from pipeline.report.plots import curves, recall_bars, recall_curves, write_recall
 
 METRICS = {
     model: {way: {f"recall@{k}": value for k in (1, 5, 10)} for way in ("text_to_image", "image_to_text")}
@@ -21,18 +19,7 @@ def test_recall_has_a_row_for_each_model_direction_and_k(tmp_path):
     assert {row["recall"] for row in rows if row["model"].startswith("student")} == {"0.75"}
 
 
-def test_a_history_comes_back_with_gaps_where_it_had_none(tmp_path):
-    write_history(tmp_path / "h.csv", [{"epoch": 0, "val": 0.5}, {"epoch": 1, "loss": 2.0, "val": 0.75}])
-    found = read_history(tmp_path / "h.csv")
-    assert found["epoch"] == [0, 1]
-    assert found["val"] == [0.5, 0.75]
-    assert math.isnan(found["loss"][0]) and found["loss"][1] == 2.0
-
-
-def test_no_history_has_no_columns_and_no_plot(tmp_path):
-    assert read_history(tmp_path / "none.csv") == {}
-    write_history(tmp_path / "empty.csv", [])
-    assert read_history(tmp_path / "empty.csv") == {}
+def test_no_history_has_no_plot():
     assert curves({}, ["loss"], "loss") == ""
     assert curves({"epoch": [0, 1], "loss": [2.0, 1.0]}, ["other"], "other") == ""
 

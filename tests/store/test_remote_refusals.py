@@ -76,7 +76,7 @@ def test_a_push_says_whatever_a_backend_raises_with_the_remotes_name(mine, remot
     assert_explained(caught, remote.url)
 
 
-@pytest.mark.parametrize("method", ["find", "get_file"])
+@pytest.mark.parametrize("method", ["find", "open"])
 def test_a_pull_says_whatever_a_backend_raises_with_the_remotes_name(mine, theirs, remote, monkeypatch, method):
     push(mine, remote.url)
     with monkeypatch.context() as failing, pytest.raises(RemoteError) as caught:

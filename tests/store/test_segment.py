@@ -171,10 +171,3 @@ def test_a_segment_of_another_collection_is_refused_with_both_sides(path):
 def test_other_columns_are_refused(path, schema):
     with pytest.raises(Damaged, match="belongs to another collection"):
         opened(path, schema)
-
-
-def test_what_is_set_aside_keeps_its_bytes_under_another_name(path):
-    content = path.read_bytes()
-    aside = segment.set_aside(path)
-    assert aside.read_bytes() == content
-    assert list(path.parent.glob("*.arrow")) == []

@@ -21,11 +21,10 @@ def run_task(checkpoint, place, while_saving):
     if while_saving:
         save = torch.save
 
-        def torn(state, path):
-            save(state, path)
+        def torn(state, stream):
+            save(state, stream)
             if (state["epoch"], state["done"]) == place:
-                with Path(path).open("r+b") as stream:
-                    stream.truncate(1000)
+                stream.truncate(1000)
                 die()
 
         torch.save = torn

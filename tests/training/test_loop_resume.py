@@ -3,7 +3,7 @@ import torch
 from tiny_loop import FULL, SETTINGS, Killed, Task, assert_equal, read
 from torch import nn
 
-from pipeline.training.loop import CHECKPOINT_VERSION
+from pipeline.training.checkpoint import VERSION
 
 PLACES = [(1, 1), (1, 2), (1, 3), (2, 1), (3, 2), (4, 3)]
 
@@ -60,7 +60,7 @@ def test_a_checkpoint_of_another_fingerprint_is_not_used(tmp_path):
     assert read(tmp_path / "run.pt")["fingerprint"] == "new"
 
 
-@pytest.mark.parametrize("version", [CHECKPOINT_VERSION - 1, CHECKPOINT_VERSION + 1])
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
 def test_a_checkpoint_of_another_version_is_not_used(tmp_path, version):
     Task(tmp_path / "run.pt").loop.run()
     torch.save({"version": version, "fingerprint": "f", "something": "else"}, tmp_path / "run.pt")

@@ -11,10 +11,11 @@ from tiny_models import tiny_clip
 from pipeline import images, shards
 from pipeline.ahead import ahead
 from pipeline.clip import towers
+from pipeline.errors import Damaged
 from pipeline.manifest import Manifest
 from pipeline.schema import Split
 from pipeline.tables import ContractError
-from pipeline.training.pixels import Decoded, cached
+from pipeline.training.pixels import Decoded, cached, check
 
 SAMPLES = {Split.TRAIN: {"mscoco-1": ["a"], "mscoco-2": ["b"]}, Split.VAL: {"mscoco-3": ["c"]}}
 
@@ -137,3 +138,47 @@ def test_a_picture_of_other_bytes_is_an_error_when_it_is_read(clip, manifest):
     assert len(found[np.array([2, 0])]) == 2
     with pytest.raises(ContractError, match="the image of mscoco-2 has sha256"):
         found[np.array([0, 1])]
+
+
+DAMAGES = {
+    "cut": lambda content: content[: len(content) // 2],
+    "header alone": lambda content: content[:128],
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "longer": lambda content: content + b"\0",
+    "no array": lambda content: b"<html>",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_pixels_are_set_aside_and_named_and_decoded_again(clip, manifest, tmp_path, caplog, damage):
+    wanted = np.array(cached(clip, manifest, tmp_path / "cache"))
+    (path,) = (tmp_path / "cache").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(DAMAGES[damage](whole))
+    assert np.array_equal(cached(clip, manifest, tmp_path / "cache"), wanted)
+    assert path.read_bytes() == whole
+    assert path.with_suffix(".damaged").read_bytes() == DAMAGES[damage](whole)
+    assert str(path) in caplog.text and f"it is now {path.stem}.damaged" in caplog.text
+
+
+def test_no_flipped_bit_of_pixels_is_taken(clip, manifest, tmp_path):
+    cached(clip, manifest, tmp_path / "cache")
+    (path,) = (tmp_path / "cache").iterdir()
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), 60).tolist():
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        with pytest.raises(Damaged):
+            check(path)
+
+
+def test_whole_pixels_of_another_source_are_not_taken(clip, manifest, tmp_path, caplog):
+    wanted = np.array(cached(clip, manifest, tmp_path / "cache"))
+    (path,) = (tmp_path / "cache").iterdir()
+    cached(clip, Manifest(manifest.folder, (Split.TRAIN,)), tmp_path / "cache")
+    (other,) = set((tmp_path / "cache").iterdir()) - {path}
+    path.write_bytes(other.read_bytes())
+    assert np.array_equal(cached(clip, manifest, tmp_path / "cache"), wanted)
+    assert "it is now" in caplog.text

@@ -1,0 +1,72 @@
+"""What a stage says of its small files: SHA256SUMS in its folder, by which whoever reads them sees every change.
+
+The format is that of `sha256sum`, which can check it, too. Tables and weights are not in it: they say themselves what
+they are.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.errors import Damaged
+
+NAME = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+def write(folder: Path) -> None:
+    """Write the hashes of every JSON and CSV file of a stage's folder and below it."""
+    paths = sorted(p.relative_to(folder).as_posix() for kind in ("*.csv", "*.json") for p in folder.rglob(kind))
+    lines = [f"{files.sha256(folder / path)}  {path}\n" for path in paths]
+    files.write_text(folder / NAME, "".join(lines))
+
+
+def check(folder: Path, name: str) -> None:
+    """Stop unless a file of a stage is the one that the stage wrote.
+
+    Args:
+        folder: the stage's; without SHA256SUMS, as a version before had it, nothing is known.
+        name: of the file, relative to it.
+
+    Raises:
+        Damaged: it is not there, or is another one, or SHA256SUMS is damaged.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise Damaged(f"{path} does not exist; run: dvc repro {folder.name}")
+    stated = _stated(folder)
+    if stated is not None and (found := files.sha256(path)) != stated.get(name):
+        raise Damaged(
+            f"{path} is not what its stage wrote: its sha256 is {found}, {folder / NAME} has {stated.get(name)}; "
+            f"run: dvc repro -sf {folder.name}"
+        )
+
+
+def check_all(folder: Path) -> None:
+    """Stop unless every file that SHA256SUMS names is the one that the stage wrote.
+
+    Raises:
+        Damaged: one is not.
+    """
+    for name in _stated(folder) or {}:
+        check(folder, name)
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """A JSON file of a stage, checked."""
+    check(folder, name)
+    return files.read_json(folder / name)
+
+
+def _stated(folder: Path) -> dict[str, str] | None:
+    """The hash of every file, by its name; None where nothing states them."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    lines = [_LINE.fullmatch(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    if not lines or not all(lines):
+        raise Damaged(f"{path} is damaged: expected lines of a sha256 and a name; run: dvc repro -sf {folder.name}")
+    return {line[2]: line[1] for line in lines if line}
