@@ -67,11 +67,20 @@ def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
     """Run a stage; its summary becomes data/<its name>/metrics.json, written by the first of several processes.
 
     What killed runs have left half written, here or in DCLIP_HOME, is removed before.
+
+    Raises:
+        InputError: as the stage, or another one that it needs has not run.
     """
     out = data / stage.__name__
     for folder in (out, home()):
         files.sweep(folder)
-    metrics = stage(params, data)
+    try:
+        metrics = stage(params, data)
+    except FileNotFoundError as error:
+        path = Path(error.filename or str(error).rpartition(": ")[2])  # safetensors has it in its text alone
+        if not path.is_relative_to(data):
+            raise
+        raise InputError(f"{path} does not exist; run: dvc repro {path.relative_to(data).parts[0]}") from error
     if os.environ.get("RANK", "0") == "0":
         files.write_json(out / "metrics.json", metrics)
         sums.write(out)

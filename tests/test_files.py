@@ -1,3 +1,10 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from pipeline import files
@@ -148,3 +155,108 @@ def test_what_is_set_aside_keeps_its_bytes_under_another_name(tmp_path):
     assert names(tmp_path) == ["a.damaged"]
     assert (tmp_path / "a.damaged").read_bytes() == b"abc"
     assert files.set_aside(path) == "it is now a.damaged", "another process has done so"
+
+
+def left_by_a_kill(path):
+    """Write half of a file in a process that ends itself by SIGKILL; give what it has left."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from pipeline import files\n"
+        "with files.whole(Path(sys.argv[1])) as temporary:\n"
+        " temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=Path(__file__).parents[1])
+    return sorted(path.parent.glob(f".*{files.PART}"))
+
+
+needs_locks = pytest.mark.skipif(os.name != "posix", reason="no locks of files")
+
+
+@needs_locks
+def test_what_a_killed_writer_left_is_removed_by_the_next_one_in_the_folder(tmp_path):
+    assert len(left_by_a_kill(tmp_path / "a.txt")) == 1
+    files.write_text(tmp_path / "another.txt", "whole")
+    assert names(tmp_path) == ["another.txt"]
+
+
+@needs_locks
+def test_what_killed_writers_left_below_a_folder_is_swept(tmp_path):
+    (tmp_path / "runs/deep").mkdir(parents=True)
+    left_by_a_kill(tmp_path / "runs/deep/a.txt")
+    (tmp_path / "linked").mkdir()
+    left_by_a_kill(tmp_path / "linked/a.txt")
+    (tmp_path / "runs/link").symlink_to(tmp_path / "linked")
+    files.sweep(tmp_path / "runs")
+    assert names(tmp_path / "runs/deep") == []
+    assert len(names(tmp_path / "linked")) == 1, "links are not followed"
+    files.sweep(tmp_path / "nowhere")
+
+
+@needs_locks
+def test_what_a_living_writer_is_writing_stays(tmp_path):
+    with files.whole(tmp_path / "a.txt") as first:
+        first.write_text("first")
+        with files.whole(tmp_path / "a.txt") as second:
+            second.write_text("second")
+            process = multiprocessing.get_context("spawn").Process(target=files.sweep, args=(tmp_path,))
+            process.start()
+            process.join()
+            files.sweep(tmp_path)
+            assert first.exists() and second.exists()
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def leave(folder, name, *, hours):
+    path = folder / name
+    path.write_text("half")
+    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    return path
+
+
+def test_what_another_machine_is_writing_stays_for_a_day(tmp_path):
+    other = f".a.txt.00000000-{'0' * 32}.part"
+    leave(tmp_path, other, hours=23)
+    files.sweep(tmp_path)
+    assert names(tmp_path) == [other]
+    leave(tmp_path, other, hours=25)
+    files.sweep(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_on_a_disk_without_locks_age_alone_tells(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError("no locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with files.whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+        files.sweep(tmp_path)
+        assert temporary.exists()
+        os.utime(temporary, (0, 0))
+        files.sweep(tmp_path)
+        assert not temporary.exists()
+        temporary.write_text("new")
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", [".download.part", "a.part", f"{'0' * 32}.part", f".a.{'0' * 31}.part", ".part"])
+def test_part_files_of_other_programs_stay(tmp_path, name):
+    leave(tmp_path, name, hours=1000)
+    files.sweep(tmp_path)
+    assert names(tmp_path) == [name]
+
+
+def test_links_and_folders_of_such_a_name_stay(tmp_path):
+    ours = f".a.00000000-{'0' * 32}.part"
+    (tmp_path / "folder" / ours).mkdir(parents=True)
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / ours).symlink_to(tmp_path / "target")
+    files.sweep(tmp_path)
+    assert (tmp_path / "target").read_text() == "mine"
+    assert names(tmp_path) == sorted([ours, "folder", "target"]) and names(tmp_path / "folder") == [ours]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\u00e9" * 120, "\U0001f600" * 60, "\u5b57" * 80 + ".html"], ids=len)
+def test_a_name_as_long_as_a_disk_takes_can_be_written(tmp_path, name):
+    files.write_text(tmp_path / name, "text")
+    assert names(tmp_path) == [name]

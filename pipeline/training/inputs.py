@@ -80,20 +80,13 @@ class Inputs:
             decoded: decode pictures whenever they are read; by default they are decoded once into a memory map.
             parser: makes what finds the phrases of captions, for hard negatives.
         """
-        found = self._pairs(self.training, decoded=decoded, linear=recipe.linear)
-        if recipe.target:
-            targets = Targets(self.data / "targets/targets.arrow", self.training)
-            if recipe.teacher not in (None, has_read := targets.table.json("parameters")["inputs"]):
-                raise InputError(
-                    f"the targets' teacher has read {has_read}, this recipe expects {recipe.teacher}; "
-                    f"set teacher.inputs to {recipe.teacher} and run: dvc repro"
-                )
+        targets = self._targets(recipe) if recipe.target else None  # before pictures are decoded for hours
+        knowledge = self._knowledge() if recipe.knowledge else None
+        found = replace(self._pairs(self.training, decoded=decoded, linear=recipe.linear), knowledge=knowledge)
+        if targets is not None:
             found = replace(found, targets=targets.images if recipe.target == "image" else targets.pairs)
-            self.made_from["targets"] = targets.metadata["fingerprint"]
         if recipe.regions:
             found = replace(found, regions=self._regions(decoded))
-        if recipe.knowledge:
-            found = replace(found, knowledge=self._knowledge())
         if recipe.negatives:
             made = parser()
             texts = negatives(found.distinct, made)
@@ -104,6 +97,16 @@ class Inputs:
             found = replace(found, negatives=Negatives(texts, vectors))
             self.made_from["negatives"] = made.name
         return found
+
+    def _targets(self, recipe: Recipe) -> Targets:
+        targets = Targets(self.data / "targets/targets.arrow", self.training)
+        if recipe.teacher not in (None, has_read := targets.table.json("parameters")["inputs"]):
+            raise InputError(
+                f"the targets' teacher has read {has_read}, this recipe expects {recipe.teacher}; "
+                f"set teacher.inputs to {recipe.teacher} and run: dvc repro"
+            )
+        self.made_from["targets"] = targets.metadata["fingerprint"]
+        return targets
 
     def _regions(self, decoded: bool) -> Regions:
         origin = {"manifest": self.training.fingerprint}

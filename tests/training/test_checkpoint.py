@@ -87,7 +87,7 @@ def test_a_pickle_that_runs_code_is_not_opened(tmp_path, killed, caplog):
 
 def test_a_whole_checkpoint_that_does_not_fit_is_named_with_what_to_do(tmp_path):
     checkpoint.write(tmp_path / "run.pt", "f", {"epoch": 3, "module": {"bias": torch.zeros(3)}})
-    with pytest.raises(InputError, match=r"run\.pt is whole, but does not fit .* Remove it to begin anew"):
+    with pytest.raises(InputError, match=r"(?s)run\.pt is whole, but does not fit .* Remove it to begin anew"):
         Task(tmp_path / "run.pt", **FULL).loop.run()
 
 

@@ -1,0 +1,47 @@
+"""A stage that is run before another one that it needs says which, before any work."""
+
+import shutil
+
+import pytest
+import yaml
+from tiny_world import ROOT, execute
+
+from pipeline.errors import InputError
+
+STAGES = ("regions", "targets", "student", "evaluate")
+ELSEWHERE = {"concepts"}
+"""Read by some recipes only."""
+
+
+def needed(stage):
+    """Files below data/ that dvc.yaml says a stage reads."""
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    names = [name.removeprefix("data/") for name in deps if name.startswith("data/") and not name.endswith("SUMS")]
+    return [name for name in names if name.partition("/")[0] not in ELSEWHERE]
+
+
+@pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage in STAGES for name in needed(stage)])
+def test_a_stage_without_what_another_writes_says_so(world, tmp_path, monkeypatch, stage, name):
+    given, params = world
+    monkeypatch.setenv("DCLIP_HOME", str(tmp_path / "home"))
+    for other in needed(stage):
+        if other != name:
+            (tmp_path / "data" / other).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / other).symlink_to(given / other)
+    with pytest.raises(InputError) as caught:
+        execute([stage], params, tmp_path / "data")
+    assert str(tmp_path / "data" / name) in str(caught.value)
+
+
+def test_evaluate_notices_a_changed_figure_and_goes_on_when_its_stage_has_mended_it(world, tmp_path):
+    given, params = world
+    for stage in ("models", "curate", "regions", "features", "teacher", "student", "index", "probe", "concepts"):
+        (tmp_path / stage).symlink_to(given / stage)
+    (tmp_path / "student").unlink()
+    shutil.copytree(given / "student", tmp_path / "student")
+    path = tmp_path / "student/history.csv"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0", b"1", 1))
+    with pytest.raises(InputError, match=r"student/history\.csv is not what its stage wrote.*-sf student"):
+        execute(["evaluate"], params, tmp_path)
+    assert not (tmp_path / "evaluate/report").exists(), "before any work"
