@@ -46,7 +46,7 @@ class Cut(io.BytesIO):
 
 
 def cutting(opener, at, error, share):
-    """A filesystem's `open` whose call number `at`, and every later one, gives a share of the bytes; None gives none."""
+    """A filesystem's `open` that from call number `at` on gives a share of the bytes; None raises at once."""
     calls = []
 
     def call(self, path, mode):
