@@ -57,7 +57,9 @@ def check(path: Path, label: str, threads: int = 1) -> None:
         length = int.from_bytes(stream.read(_LENGTH), "little")
         stated = max(0, size - length - _SHA256 - _LENGTH)
         if length >= size or stated != _SHA256 * len(_starts(length)):
-            raise Damaged(f"{path} is damaged: its {size:,} bytes do not end with a seal; it was cut, or never whole")
+            raise Damaged(
+                f"{path} is damaged: its {size:,} bytes do not end with a seal; it was cut, or an older version wrote it"
+            )
         stream.seek(length)
         digests, end = stream.read(stated), stream.read()
     if end != _end(label, length, digests):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,7 +106,7 @@ def gc(
     data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it they are only listed.")] = False,
 ) -> None:
-    """Make room: what killed writers left, damaged segments, and every collection that any option names.
+    """Make room: what killed writers left, what was set aside as damaged, and every collection that any option names.
 
     Where several checkouts share a store use --older-than: --unused knows the tables of --data only.
     """
@@ -113,9 +114,9 @@ def gc(
         inventory.collections(store()), now=time.time(),
         older_than=None if older_than is None else older_than * inventory.DAY,
         max_bytes=None if max_size is None else max_size * 1e9, keep=_used(data) if unused else None,
-    )  # fmt: skip
+    ) + inventory.beside(store())  # fmt: skip
     for item in found:
-        print(f"{item.path.relative_to(store())}  {_size(item.bytes)}  {item.why}")
+        print(f"{os.path.relpath(item.path, store())}  {_size(item.bytes)}  {item.why}")
     total = _size(sum(item.bytes for item in found))
     if yes:
         inventory.remove(found)

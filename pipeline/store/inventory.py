@@ -200,6 +200,12 @@ def garbage(
     return [g for g in found if g.path.parent not in gone] + list(gone.values())
 
 
+def beside(root: Path) -> list[Garbage]:
+    """What may go of what lies beside the store: damaged checkpoints and decoded pictures that were set aside."""
+    found = sorted(p for kind in ("runs/*/*", "pixels/*") for p in root.parent.glob(f"{kind}{files.DAMAGED}"))
+    return [Garbage(path, _size(path), "it is damaged") for path in found if path.is_file()]
+
+
 def remove(items: Iterable[Garbage]) -> None:
     """Remove what may go; a kill in the middle leaves smaller collections, all of them sound."""
     for item in items:

@@ -289,6 +289,17 @@ def test_gc_removes_what_is_damaged_and_what_killed_writers_left(cache, home, tw
     assert contents(home) == before | {f"store/{two[0].name}/.new.part": bytes(10)}
 
 
+def test_gc_removes_checkpoints_and_pixels_that_were_set_aside(cache, home, two):
+    before = contents(home)
+    for name in ("runs/f/student.damaged", "runs/f/student.pt", "pixels/p.damaged", "pixels/p.npy"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(bytes(10))
+    code, out, _ = cache("gc", "--yes")
+    assert (code, out.count("it is damaged")) == (0, 2)
+    assert "../runs/f/student.damaged  10.0B" in out
+    assert contents(home).keys() - before.keys() == {"runs/f/student.pt", "pixels/p.npy"}
+
+
 def test_gc_makes_a_store_as_small_as_asked_for(cache, two):
     total = bytes_of(two[0]) + bytes_of(two[1])
     assert cache("gc", "--max-size", total / 1e9) == (0, "0.00B could go\n", "")
