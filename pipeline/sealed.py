@@ -58,7 +58,7 @@ def check(path: Path, label: str, threads: int = 1) -> None:
         stated = max(0, size - length - _SHA256 - _LENGTH)
         if length >= size or stated != _SHA256 * len(_starts(length)):
             raise Damaged(
-                f"{path} is damaged: its {size:,} bytes do not end with a seal; it was cut, or an older version wrote it"
+                f"{path} is damaged: its {size:,} bytes do not end with a seal; it was cut, or is of an older version"
             )
         stream.seek(length)
         digests, end = stream.read(stated), stream.read()
