@@ -23,6 +23,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.evaluation.comparison import Embedded, add_zeroshot, compare
     from pipeline.features import classes
     from pipeline.manifest import Manifest
+    from pipeline.probes import tables
     from pipeline.report import concepts, page, plots
     from pipeline.search import index
     from pipeline.tables import Table
@@ -30,6 +31,8 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
 
     threads(params)
     page.read(data)  # before the work
+    if params.concepts.enabled:
+        tables.read(data / "probe/concepts.csv")
     device = params.compute.device
     models = {"base": towers.load(data / "models/clip", device), "student": towers.load(data / "student", device)}
     manifest = Manifest(data / "curate", (Split.TEST,))

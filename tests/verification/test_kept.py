@@ -54,6 +54,9 @@ def test_small_files_of_stages_and_of_compared_runs_are_compared_with_what_was_s
     (tmp_path / "compare/clip-0/teacher").symlink_to(tmp_path / "teacher")
     names = ["compare/clip-0/student/SHA256SUMS", "teacher/SHA256SUMS"]
     assert faults(kept.check_small(tmp_path)) == dict.fromkeys(names, ""), "what is linked is checked once"
+    (tmp_path / "teacher/history.csv").rename(tmp_path / "elsewhere")
+    assert faults(kept.check_small(tmp_path)) == dict.fromkeys(names, ""), "what was not fetched is not compared"
+    (tmp_path / "elsewhere").rename(tmp_path / "teacher/history.csv")
     for name in names:
         flip(tmp_path / name.replace("SHA256SUMS", "history.csv"))
     assert all("is not what its stage wrote" in fault for fault in faults(kept.check_small(tmp_path)).values())
