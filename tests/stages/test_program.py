@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import files, sums
 from pipeline.errors import InputError
 from stages.program import run
 
@@ -113,3 +114,35 @@ def test_the_docstring_is_the_programs_help(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "Find regions." in out and "More about it." in out
     assert "--params" in out and "--data" in out
+
+
+def test_a_stage_that_is_run_again_reads_what_it_has_just_written(monkeypatch, tmp_path):
+    def regions(params, data):
+        files.write_json(data / "regions/facts.json", {"run": len(list(tmp_path.iterdir()))})
+        return {"facts": sums.read_json(data / "regions", "facts.json")}
+
+    for run_of in ("first", "second"):
+        (tmp_path / run_of).mkdir()
+        assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path / "data") in (0, None)
+        sums.check_all(tmp_path / "data/regions")
+    assert (tmp_path / "data/regions" / sums.NAME).is_file()
+
+
+def test_what_another_stage_has_not_written_names_that_stage(monkeypatch, tmp_path, capsys):
+    def regions(params, data):
+        return {"text": (data / "models/detector.pt").read_text()}
+
+    assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
+    assert capsys.readouterr().err == f"regions: {tmp_path}/models/detector.pt does not exist; run: dvc repro models\n"
+
+
+def test_what_killed_runs_left_is_removed_wherever_a_stage_writes(monkeypatch, tmp_path):
+    monkeypatch.setenv("DCLIP_HOME", str(tmp_path / "home"))
+    folders = [tmp_path / name for name in ("data/regions/deep", "home/store/x", "home/runs/x", "home/pixels")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        left = folder / f".a.00000000-{'0' * 32}{files.PART}"
+        left.write_text("half")
+        os.utime(left, (0, 0))
+    assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path / "data") in (0, None)
+    assert [list(folder.iterdir()) for folder in folders] == [[]] * 4
