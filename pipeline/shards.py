@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, tars
 from pipeline.errors import InputError
 from pipeline.images import EXTENSIONS
 
+_KNOWN = frozenset(EXTENSIONS.values())
+_AGAIN = "run: dvc repro -sf curate"
 _BUFFER = 1 << 17
 """Bytes; tarfile writes 10 kB at a time, which costs more than the copying."""
 
@@ -83,42 +84,41 @@ def read_one(path: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     """Key, image bytes and JSON record of every sample of a shard, in order.
 
     Raises:
-        InputError: there is no such shard, or a sample has no image.
+        InputError: there is no such shard, it is not whole, or a sample has no image, two, or no readable record.
     """
-    if not path.is_file():
-        raise InputError(f"there is no shard {path}; run the stage that writes it: dvc repro curate")
-    known = set(EXTENSIONS.values())
-    for sample in _samples(path):
-        image = next((value for name, value in sample.items() if name in known), None)
-        if image is None:
-            raise InputError(f"{path}: {sample['__key__']} has no image; run: dvc repro -sf curate")
-        yield sample["__key__"], image, files.parse_json(sample.get("json", b"{}"), f"{path}: {sample['__key__']}.json")
+    for key, members in groupby(_members(path), lambda found: found[0]):
+        images, record = [], b"{}"
+        for _, extension, member in members:
+            if extension == "json":
+                record = member.read_bytes()
+            elif extension in _KNOWN:
+                images.append(member.read_bytes())
+        if len(images) != 1:
+            found = f"{len(images)} images" if images else "no image"
+            raise InputError(f"{path}: {key} has {found}; {_AGAIN}")
+        yield key, images[0], files.parse_json(record, f"{path}: {key}.json")
 
 
 def places(path: Path) -> Iterator[tuple[str, int, int]]:
     """Key, offset and length in bytes of every image of a shard, in order, so that any of them can be read by itself.
 
     Raises:
-        InputError: there is no such shard, or its beginning is damaged; what follows damage further on is not found.
+        InputError: there is no such shard, or it is not whole.
     """
+    for key, extension, member in _members(path):
+        if extension in _KNOWN:
+            yield key, member.offset, member.size
+
+
+def _members(path: Path) -> Iterator[tuple[str, str, tars.Member]]:
+    """Key, extension and place of every file of a shard, split at the first dot of its name as webdataset does it."""
     if not path.is_file():
         raise InputError(f"there is no shard {path}; run the stage that writes it: dvc repro curate")
-    known = set(EXTENSIONS.values())
     try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                key, _, extension = member.name.partition(".")
-                if extension in known:
-                    yield key, member.offset_data, member.size
-    except tarfile.TarError as error:
-        raise InputError(f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate") from error
-
-
-def _samples(path: Path) -> Iterator[dict[str, Any]]:
-    """All samples, in each of several training processes too: webdataset would have them share a shard."""
-    import webdataset as wds
-
-    try:
-        yield from wds.WebDataset([str(path)], shardshuffle=False, empty_check=False, nodesplitter=iter)
-    except tarfile.TarError as error:
-        raise InputError(f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate") from error
+        for member in tars.whole(path):
+            folder, slash, name = member.name.rpartition("/")
+            key, dot, extension = name.partition(".")
+            if dot:
+                yield f"{folder}{slash}{key}", extension.lower(), member
+    except tars.DamagedTar as error:
+        raise InputError(f"{path} is {error}; run: dvc checkout, or dvc repro -sf curate") from error

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import images
 from pipeline.curation import looks
 from pipeline.errors import InputError
 from pipeline.schema import Reason
-from pipeline.sources import File
+from pipeline.sources import File, TooManyBytes
 
 
 class ImageChanged(InputError):
@@ -70,14 +69,13 @@ class ImageFault:
 
 def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
     """Read an image, check its header, then decode all of its data, at a reduced size where the format allows it."""
-    name = Path(file.path).name
+    name = file.name
     try:
-        images.check_bytes(file.size())
         data = file.read()
-    except images.OversizedImage as error:
-        return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {error}")
     except FileNotFoundError:
         return ImageFault(Reason.MISSING_IMAGE, f"{name} does not exist")
+    except TooManyBytes as error:
+        return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {error}")
     except OSError as error:
         return ImageFault(Reason.UNREADABLE_IMAGE, f"{name}: {error}")
     if not data:

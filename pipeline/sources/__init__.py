@@ -1,6 +1,7 @@
 """The corpora as they are downloaded: one file each, one function each, registered here.
 
-A reader takes a corpus's folder and yields every row of it: an `Image`, a `Caption` or a `Rejected`. To add a corpus,
+A reader takes a corpus's folder and yields every row of it: an `Image`, a `Caption` or a `Rejected`, and says with
+`Held` how many captions a file or an entry of it has, so that none can be lost on the way. To add a corpus,
 write `read(folder)` and what must be said of it, a `Corpus`, in a file of its own, and add it to `CORPORA`.
 """
 
@@ -10,7 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
-from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
+from pipeline.sources.rows import (
+    MAX_BYTES,
+    Caption,
+    Corpus,
+    File,
+    Held,
+    Image,
+    Rejected,
+    Row,
+    SourceError,
+    TooManyBytes,
+    accounted,
+)  # fmt: skip
 
 CORPORA: dict[str, Corpus] = {
     "mscoco": mscoco.CORPUS,
@@ -18,7 +31,10 @@ CORPORA: dict[str, Corpus] = {
     "conceptual_captions": conceptual_captions.CORPUS,
 }
 
-__all__ = ["CORPORA", "Caption", "Corpus", "File", "Image", "Rejected", "Row", "SourceError", "read"]
+__all__ = [
+    "CORPORA", "MAX_BYTES", "Caption", "Corpus", "File", "Held", "Image", "Rejected", "Row", "SourceError",
+    "TooManyBytes", "read",
+]  # fmt: skip
 
 
 def read(source: str, folder: Path) -> Iterator[Row]:
@@ -34,4 +50,4 @@ def read(source: str, folder: Path) -> Iterator[Row]:
             f"{source}: no folder {folder}. Put the corpus there (README, 'Your own data') or take it out of "
             "sources.quota in params.yaml"
         )
-    return CORPORA[source].read(folder)
+    return accounted(CORPORA[source].read(folder))

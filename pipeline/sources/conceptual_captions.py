@@ -1,16 +1,18 @@
 """Conceptual Captions: TSV files `caption<TAB>url` with whatever could be downloaded, or img2dataset's output.
 
-    Train_GCC-training.tsv              any *.tsv; `caption<TAB>url` may stand above as a header
+    Train_GCC-training.tsv              any *.tsv, or without one any *.csv; a header may stand above
     <crc32(url)>, <row>_<crc32(url)>    downloads, with any extension, anywhere below the folder
     00000.tar, 00000.parquet            img2dataset's shards, anywhere below the folder
 
-The rows are those of the TSV files, or without one those of img2dataset. Among millions of urls some thousand have
+Tables may be delimited otherwise or have other columns, as CC12M's (`caption_tables`). The rows are those of the
+tables, or without one those of img2dataset. Among millions of urls some thousand have
 another one's CRC-32: of those only a download with its row, counted from 0, in its name is taken.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from array import array
 from collections.abc import Callable, Generator, Iterator
@@ -20,16 +22,15 @@ import numpy as np
 
 from pipeline.progress import track
 from pipeline.schema import Reason
-from pipeline.sources import folders, img2dataset
-from pipeline.sources.lines import lines
+from pipeline.sources import caption_tables, folders, img2dataset
+from pipeline.sources.caption_tables import Entry, Layout, Table
 from pipeline.sources.lookup import Lookup
-from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
+from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "conceptual_captions"
 LICENCE = "as the page it is from"
 
-_HEADER = b"caption\turl"
-_NO_IMAGES = (".tsv", ".json", ".txt", ".tar", ".parquet")
+_NO_IMAGES = (".tsv", ".csv", ".json", ".txt", ".tar", ".parquet")
 
 Find = Callable[[str], tuple[File | None, str]]
 """Takes a url to its file, or to why there is none."""
@@ -45,24 +46,25 @@ def crc32(url: str) -> str:
     return str(zlib.crc32(url.encode()))
 
 
-def read(folder: Path) -> Iterator[Row]:
-    """Every row of the TSV files, or of img2dataset's shards; rows of the same url are captions of one image.
+def read(folder: Path) -> Iterator[Row | Held]:
+    """Every row of the tables, or of img2dataset's shards; rows of the same url are captions of one image.
 
     Raises:
         SourceError: there is neither.
     """
-    tables = sorted(folder.glob("[!.]*.tsv"))
+    paths = sorted(folder.glob("[!.]*.tsv")) or sorted(folder.glob("[!.]*.csv"))
+    tables = [caption_tables.find(path, _OWN) for path in paths]
     shards = img2dataset.shards(folder)
     if tables:
         find = yield from _finder(folder, shards, tables)
-        for path in tables:
-            yield from _table(path, find)
+        for table in tables:
+            yield from _table(table, find)
     elif shards:
         for shard in shards:
             yield from _shard(folder, shard)
     else:
         raise SourceError(
-            f"{SOURCE}: found no *.tsv in {folder}, nor shards of img2dataset below it; expected rows of "
+            f"{SOURCE}: found no *.tsv or *.csv in {folder}, nor shards of img2dataset below it; expected rows of "
             "caption<TAB>url, or 00000.tar or 00000/ with 00000.parquet"
         )
 
@@ -71,40 +73,52 @@ def _number(url: str) -> int:
     return int.from_bytes(hashlib.sha256(url.encode()).digest()[:8])
 
 
-def _table(path: Path, find: Find) -> Iterator[Row]:
-    for number, line in lines(path):
-        if number == 1 and line == _HEADER:
+def _table(table: Table, find: Find) -> Iterator[Row | Held]:
+    for entry in table.read():
+        if isinstance(entry, Held):
+            yield entry
             continue
-        place = f"{path.name}:{number}"
-        text, _, address = line.partition(b"\t")
-        url = _url(address)
-        if not url:
-            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, "expected caption<TAB>url")
+        place = f"{table.path.name}:{entry.place}"
+        if not entry.key:
+            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, f"expected {_OWN.expected}")
             continue
-        identity = source_id(url)
-        file, note = find(url)
-        yield Image(identity, file, licence=LICENCE, url=url, note=note)
-        yield Caption(identity, text, place)
+        identity = source_id(entry.key)
+        file, note = find(entry.key)
+        yield Image(identity, file, licence=LICENCE, url=entry.key, note=note)
+        yield Caption(identity, entry.text, place)
 
 
-def _url(address: bytes) -> str:
-    """The second column of a row; empty if there is none, or more columns."""
+def _row(line: bytes) -> tuple[str, bytes] | None:
+    """The url and the caption; None if there is no url, or there are more columns."""
+    caption, _, address = line.partition(b"\t")
     try:
         url = address.decode().strip()
     except UnicodeDecodeError:
-        return ""
-    return "" if "\t" in url else url
+        return None
+    return (url, caption) if url and "\t" not in url else None
 
 
-def _rows_of_shared_crcs(tables: list[Path]) -> dict[int, list[int]]:
+_OWN = Layout(
+    expected="caption<TAB>url",
+    parse=_row,
+    delimiter="\t",
+    header=re.compile(rb'"?captions?"?\t"?(?:image[_ ]?)?urls?"?', re.IGNORECASE),
+    key=re.compile(r"\s*([a-z][a-z0-9+.-]*://\S.*?)\s*", re.IGNORECASE),
+    names=re.compile(
+        r"(?:image|img|photo|picture)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE
+    ),
+)
+
+
+def _rows_of_shared_crcs(tables: list[Table]) -> dict[int, list[int]]:
     """Of urls that have a CRC-32 in common with another one, by `_number`: their rows, from 0, in any table."""
     crcs, numbers, rows = array("Q"), array("Q"), array("Q")
-    for path in tables:
-        for line_number, line in track(lines(path), "read urls", unit="rows"):
-            if url := _url(line.partition(b"\t")[2]):
-                crcs.append(zlib.crc32(url.encode()))
-                numbers.append(_number(url))
-                rows.append(line_number - 1)
+    for table in tables:
+        for entry in track(table.read(), "read urls", unit="rows"):
+            if isinstance(entry, Entry) and entry.key:
+                crcs.append(zlib.crc32(entry.key.encode()))
+                numbers.append(_number(entry.key))
+                rows.append(entry.row)
     if not rows:
         return {}
     crc, number, row = (np.frombuffer(own, np.uint64) for own in (crcs, numbers, rows))
@@ -117,24 +131,32 @@ def _rows_of_shared_crcs(tables: list[Path]) -> dict[int, list[int]]:
     return found
 
 
-def _shard(folder: Path, shard: str) -> Iterator[Row]:
+def _shard(folder: Path, shard: str) -> Iterator[Row | Held]:
     for record in img2dataset.read(folder, shard):
-        if isinstance(record, Rejected):
+        if isinstance(record, Rejected | Held):
             yield record
             continue
         identity = source_id(record.url)
         yield Image(identity, record.file, licence=LICENCE, url=record.url, note=record.note)
-        try:
-            text = record.caption.read() if isinstance(record.caption, File) else record.caption
-        except OSError as error:
-            yield Rejected("caption", identity, record.place, Reason.MALFORMED_ROW, str(error))
-        else:
-            if text is not None:
-                yield Caption(identity, text, record.place)
+        for place, caption in img2dataset.captions(record):
+            try:
+                text = caption.read() if isinstance(caption, File) else caption
+            except OSError as error:
+                yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, str(error))
+                continue
+            if isinstance(text, str | bytes):
+                yield Caption(identity, text, place)
+            else:
+                reason = f"expected text, found {text!r:.200}"
+                yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, reason)
 
 
-def _finder(folder: Path, shards: list[str], tables: list[Path]) -> Generator[Rejected, None, Find]:
-    """Yield what cannot be read of the shards; return a `Find`, which asks downloads by name before the shards."""
+def _finder(folder: Path, shards: list[str], tables: list[Table]) -> Generator[Rejected | Held, None, Find]:
+    """Yield what cannot be read of the shards, whose captions are not asked for.
+
+    Returns:
+        a `Find`, which asks downloads by name before the shards.
+    """
     named, recorded = Lookup(), Lookup()
     for name in folders.below(folder):
         crc = _crc_of(name)
@@ -142,7 +164,10 @@ def _finder(folder: Path, shards: list[str], tables: list[Path]) -> Generator[Re
             named.add(crc, name)
     for shard in shards:
         for record in img2dataset.read(folder, shard):
+            if isinstance(record, Held):
+                continue
             if isinstance(record, Rejected):
+                yield Held(int(record.kind == "caption"), record.place)
                 yield record
             elif record.file is None:
                 recorded.add(_number(record.url), f"\0\0\0{record.note}")

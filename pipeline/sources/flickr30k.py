@@ -1,9 +1,10 @@
 """Flickr30k: captions in one of three files, an image folder, and optionally dataset_flickr30k.json.
 
-The files repeat the same captions; of several the first counts:
+The files repeat the same captions; of several the first counts, and all but the last may be delimited otherwise
+(`caption_tables`):
 
     results_20130124.token   any single *.token: name.jpg#i<TAB>caption
-    results.csv              Kaggle's, perhaps in the image folder: name.jpg| i| caption
+    results.csv              Kaggle's, perhaps in the image folder: name.jpg| i| caption; or captions.csv, captions.txt
     dataset_flickr30k.json   Karpathy's split file
 
 Kaggle's archive holds the images in flickr30k_images/flickr30k_images. An image's id is its name without .jpg; an image
@@ -14,26 +15,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.schema import Reason
-from pipeline.sources import folders, karpathy
+from pipeline.sources import caption_tables, folders, karpathy
+from pipeline.sources.caption_tables import Layout, Table
 from pipeline.sources.json_arrays import field, printable
-from pipeline.sources.lines import lines
-from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
+from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "flickr30k"
 SPLIT_FILE = "dataset_flickr30k.json"
 IMAGE_FOLDERS = ("flickr30k_images", "flickr30k-images", "images", "flickr30k_images/flickr30k_images")
 LICENCE = "Flickr, research use"
 
-_HEADER = re.compile(rb"\s*image_name\s*\|\s*comment_number\s*\|\s*comment\s*")
+TABLES = ("results.csv", "captions.csv", "captions.txt", "flickr_annotations_30k.csv")
+
 _CSV_ROW = re.compile(rb"([^|]*)\|\s*\d+\s*(?:\|(.*)|\s([^|]*))", re.DOTALL)
 """A space may stand for the second bar: Kaggle's row `2199200615.jpg| 4   A dog runs across the grass .` has none."""
 
 
-def read(folder: Path) -> Iterator[Row]:
+def read(folder: Path) -> Iterator[Row | Held]:
     """Every image that the captions name, with every one of its captions.
 
     Raises:
@@ -52,14 +55,15 @@ def read(folder: Path) -> Iterator[Row]:
         return Image(identity, file, licence=LICENCE, evaluation=split.get(identity), note=note)
 
     tokens = sorted(folder.glob("[!.]*.token"))
-    tables = [path for path in (folder / name / "results.csv" for name in ("", *IMAGE_FOLDERS)) if path.is_file()]
+    likely = (folder / parent / name for name in TABLES for parent in ("", *IMAGE_FOLDERS))
+    tables = [path for path in likely if path.is_file()]
     if len(tokens) > 1:
         names = ", ".join(path.name for path in tokens)
         raise SourceError(f"{SOURCE}: found {names} in {folder}, expected one *.token. Keep the one that counts")
     if tokens:
-        yield from _rows(tokens[0], _token_row, "name.jpg#i<TAB>caption", image)
+        yield from _rows(caption_tables.find(tokens[0], _TOKENS), image)
     elif tables:
-        yield from _rows(tables[0], _csv_row, "name.jpg| i| caption", image)
+        yield from _rows(caption_tables.find(tables[0], _KAGGLE), image)
     elif (folder / SPLIT_FILE).is_file():
         yield from karpathy.rows(folder / SPLIT_FILE, lambda entry: image(_file_name(entry)))
     else:
@@ -79,36 +83,54 @@ def _file_name(entry: Any) -> str:
     return name
 
 
-def _rows(
-    path: Path, parse: Callable[[bytes], tuple[bytes, bytes] | None], layout: str, image: Callable[[str], Image]
-) -> Iterator[Row]:
-    for number, line in lines(path):
-        if number == 1 and _HEADER.fullmatch(line):
+def _rows(table: Table, image: Callable[[str], Image]) -> Iterator[Row | Held]:
+    for entry in table.read():
+        if isinstance(entry, Held):
+            yield entry
             continue
-        place = f"{path.name}:{number}"
-        try:
-            raw_name, text = parse(line) or (b"", b"")
-            name = raw_name.decode()
-        except UnicodeDecodeError:
-            name = ""
-        if name:
-            found = image(name)
+        place = f"{table.path.name}:{entry.place}"
+        if entry.key:
+            found = image(entry.key)
             yield found
-            yield Caption(found.id, text, place)
+            yield Caption(found.id, entry.text, place)
         else:
-            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, f"expected {layout}")
+            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, f"expected {table.layout.expected}")
 
 
-def _token_row(line: bytes) -> tuple[bytes, bytes] | None:
+def _token_row(line: bytes) -> tuple[str, bytes] | None:
     """The name of the image, and the caption."""
-    reference, tab, text = line.partition(b"\t")
-    return (reference.rpartition(b"#")[0], text) if tab else None
+    reference, tab, caption = line.partition(b"\t")
+    return _named(reference.rpartition(b"#")[0], caption) if tab else None
 
 
-def _csv_row(line: bytes) -> tuple[bytes, bytes] | None:
+def _csv_row(line: bytes) -> tuple[str, bytes] | None:
     """The name of the image, and the caption."""
     row = _CSV_ROW.fullmatch(line)
-    return (row[1].strip(), (row[2] or row[3] or b"").strip()) if row else None
+    return _named(row[1].strip(), (row[2] or row[3] or b"").strip()) if row else None
+
+
+def _named(name: bytes, caption: bytes) -> tuple[str, bytes] | None:
+    try:
+        return (name.decode(), caption) if name else None
+    except UnicodeDecodeError:
+        return None
+
+
+_TOKENS = Layout(
+    expected="name.jpg#i<TAB>caption",
+    parse=_token_row,
+    delimiter="\t",
+    header=re.compile(rb"\s*image(?:_name)?\s*\t\s*(?:caption|comment)\s*", re.IGNORECASE),
+    key=re.compile(r"\s*(?:.*[/\\])?([^/\\]+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))(?:#\d+)?\s*", re.IGNORECASE),
+    names=re.compile(r"image|(?:image|img|file)[ _-]?(?:name|id|path)?|name|path|filepath", re.IGNORECASE),
+)
+_KAGGLE = replace(
+    _TOKENS,
+    expected="name.jpg| i| caption",
+    parse=_csv_row,
+    delimiter="|",
+    header=re.compile(rb"\s*image_name\s*\|\s*comment_number\s*\|\s*comment\s*", re.IGNORECASE),
+)
 
 
 CORPUS = Corpus(

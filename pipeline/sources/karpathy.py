@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pipeline.schema import Reason
 from pipeline.sources.json_arrays import entries, field
-from pipeline.sources.rows import Caption, Image, Rejected, Row, SourceError
+from pipeline.sources.rows import Caption, Held, Image, Rejected, Row, SourceError, leaves
 
 Evaluation = dict[str, Literal["val", "test"]]
 
@@ -51,8 +51,8 @@ def counts(path: Path) -> dict[str, int]:
     return dict(Counter(image["split"] for _, image in images(path)))
 
 
-def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row]:
-    """The images and captions that the split file itself holds.
+def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row | Held]:
+    """The images and captions that the split file itself holds; those of an image that cannot be read are rejected.
 
     Args:
         path: the split file.
@@ -60,25 +60,37 @@ def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row]:
     """
     for index, entry in images(path):
         place = f"{path.name}#images[{index}]"
+        image, fault = None, ""
         try:
             image = read_image(entry)
         except ValueError as error:
-            yield Rejected("image", "", place, Reason.MALFORMED_ROW, str(error))
-            continue
-        yield image
-        sentences = entry.get("sentences")
-        if not isinstance(sentences, list):
-            yield Rejected("caption", image.id, place, Reason.MALFORMED_ROW, "expected a list of sentences")
-            continue
-        for k, sentence in enumerate(sentences):
-            number, text = field(sentence, "sentid"), field(sentence, "raw")
-            own = f"{path.name}#{number}" if isinstance(number, int) else f"{place}.sentences[{k}]"
-            if isinstance(text, str):
+            fault = str(error)
+        value = entry.get("sentences")
+        sentences = list(_sentences(value, place, path.name)) if image or value is not None else []
+        yield Held(len(sentences), place)
+        yield image or Rejected("image", "", place, Reason.MALFORMED_ROW, fault)
+        for own, text in sentences:
+            if image and isinstance(text, str) and isinstance(value, list):
                 yield Caption(image.id, text, own)
+                continue
+            if not image:
+                reason = f"its image cannot be read: {fault}"
+            elif isinstance(value, list):
+                reason = f"expected raw text, found {text!r:.200}"
             else:
-                yield Rejected(
-                    "caption", image.id, own, Reason.MALFORMED_ROW, f"expected raw text, found {text!r:.200}"
-                )
+                reason = f"expected a list of sentences, found {value!r:.200}"
+            yield Rejected("caption", image.id if image else "", own, Reason.MALFORMED_ROW, reason)
+
+
+def _sentences(value: Any, place: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Place and text of every sentence of an entry, in whatever form: `sentences` may be an object by number instead of
+    a list, lists may be nested, and `raw` may be a list."""
+    if isinstance(value, dict) and "raw" not in value:
+        value = list(value.values())
+    found = [(place, value)] if not isinstance(value, list) else list(leaves(value, f"{place}.sentences"))
+    for own, sentence in found if value != [] else []:
+        number = field(sentence, "sentid")
+        yield from leaves(field(sentence, "raw"), f"{name}#{number}" if isinstance(number, int) else own)
 
 
 def images(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

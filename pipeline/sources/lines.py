@@ -1,27 +1,113 @@
-"""Text files as lines of bytes."""
+"""Text files as lines of UTF-8 bytes, in whatever encoding and with whatever line ends they are."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.sources.rows import SourceError
 
+_HEAD = 1 << 16
+"""Bytes from which encoding and line ends are told."""
+_CHUNK = 1 << 20
+_LONGEST = 1 << 20
+"""Bytes of a line; what is beyond is no part of any caption."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}  # fmt: skip
+"""In this order: UTF-32's begins with UTF-16's."""
 
-def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    r"""Number, from 1, and bytes of every line.
 
-    Lines end at \n alone: a caption may hold what else Unicode counts as a line end. The end, the \r before it and a
-    byte order mark at the start of the file are no part of a line.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a text file is written in."""
+
+    encoding: str = ""
+    """Empty for UTF-8, and for all that holds ASCII as it is: such bytes are left alone."""
+    end: bytes = b"\n"
+
+    def __str__(self) -> str:
+        parts = [self.encoding.upper(), "lines that end at CR" if self.end == b"\r" else ""]
+        return ", ".join(part for part in parts if part)
+
+
+def form(path: Path) -> Form:
+    """Tell the form of a file from its beginning.
 
     Raises:
         SourceError: the file cannot be read.
     """
+    with _opened(path) as stream:
+        head = stream.read(_HEAD)
+    marked = (name for mark, name in _MARKS.items() if head.startswith(mark) and b"\0" in head)  # as every ASCII has
+    encoding = next(marked, "") or _without_mark(head)
+    text = head.decode(encoding, "replace").encode(errors="replace") if encoding else head
+    return Form(encoding, b"\r" if b"\r" in text.rstrip(b"\r") and b"\n" not in text else b"\n")
+
+
+def _without_mark(head: bytes) -> str:
+    """UTF-16 that no byte order mark tells: every other byte of most letters is zero."""
+    for encoding, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        if len(head) >= 8 and zeros.count(0) > 0.5 * len(zeros) and not letters.count(0):
+            return encoding
+    return ""
+
+
+def lines(path: Path, written: Form = Form()) -> Iterator[tuple[int, bytes]]:
+    r"""Number, from 1, and bytes of every line.
+
+    Lines end at \n alone (or at \r alone): a caption may hold what else Unicode counts as a line end. The end, the \r
+    before it and a byte order mark at the start of the file are no part of a line, nor is what goes beyond a megabyte.
+    Text in another encoding becomes UTF-8, and what that cannot hold a byte that UTF-8 does not have.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    with _opened(path) as stream:
+        found = _ended_by_newlines(stream) if written == Form() else _ended_by(written.end, _decoded(stream, written))
+        try:
+            for number, line in enumerate(found, start=1):
+                yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b"\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"{path} cannot be read: {error}; expected a text file") from error
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        stream = path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}; expected a text file") from error
-    with stream:
-        for number, line in enumerate(stream, start=1):
-            yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b"\r\n")
+
+
+def _ended_by_newlines(stream: BinaryIO) -> Iterator[bytes]:
+    while line := stream.readline(_LONGEST):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = stream.readline(_LONGEST)
+        yield line
+
+
+def _ended_by(end: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    waiting = b""
+    for chunk in chunks:
+        *whole, waiting = (waiting + chunk).split(end)
+        yield from (line[:_LONGEST] for line in whole)
+        waiting = waiting[:_LONGEST]
+    if waiting:
+        yield waiting
+
+
+def _decoded(stream: BinaryIO, written: Form) -> Iterator[bytes]:
+    if not written.encoding:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+        return
+    decoder = codecs.getincrementaldecoder(written.encoding)("surrogatepass")
+    while chunk := stream.read(_CHUNK):
+        yield decoder.decode(chunk).encode(errors="surrogatepass")
+    if decoder.getstate()[0]:
+        yield b"\xff"  # the last character is not whole

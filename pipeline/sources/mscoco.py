@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.schema import Reason
 from pipeline.sources import folders, karpathy
 from pipeline.sources.json_arrays import entries, field, printable
-from pipeline.sources.rows import Caption, Corpus, File, Image, Rejected, Row, SourceError
+from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, leaves
 
 SOURCE = "mscoco"
 SPLIT_FILE = "dataset_coco.json"
@@ -24,7 +24,7 @@ _EXPECTED = (
 )
 
 
-def read(folder: Path) -> Iterator[Row]:
+def read(folder: Path) -> Iterator[Row | Held]:
     """Every image and caption of all captions_*.json files, or else of dataset_coco.json.
 
     An image whose folder is not there has no file, as long as there is another folder.
@@ -91,22 +91,26 @@ def _images(path: Path, folder: Path, present: set[str] | None, split: karpathy.
         )
 
 
-def _captions(path: Path) -> Iterator[Row]:
+def _captions(path: Path) -> Iterator[Row | Held]:
     for index, entry in enumerate(entries(path, "annotations", _EXPECTED)):
-        number, text = field(entry, "id"), field(entry, "caption")
-        place = f"{path.name}#{number}" if isinstance(number, int) else f"{path.name}#annotations[{index}]"
-        identity = ""
-        try:
-            identity = _identity(field(entry, "image_id"))
-            if not isinstance(text, str):
-                raise ValueError(f"expected a caption, found {text!r:.200}")
-        except ValueError as error:
-            yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, str(error))
-            continue
-        yield Caption(identity, text, place)
+        for place, annotation in leaves(entry, f"{path.name}#annotations[{index}]"):
+            number, text = field(annotation, "id"), field(annotation, "caption")
+            texts = list(leaves(text, f"{path.name}#{number}" if isinstance(number, int) else place))
+            yield Held(len(texts), place)
+            identity = ""
+            try:
+                identity = _identity(field(annotation, "image_id"))
+                if not isinstance(text, str):
+                    raise ValueError(f"expected a caption, found {text!r:.200}")
+            except ValueError as error:
+                own = [texts[0][0].removesuffix("[0]")] if len(texts) == 1 else [each for each, _ in texts]
+                for each in own:
+                    yield Rejected("caption", identity, each, Reason.MALFORMED_ROW, str(error))
+                continue
+            yield Caption(identity, text, texts[0][0])
 
 
-def _from_split_file(folder: Path, split: karpathy.Evaluation) -> Iterator[Row]:
+def _from_split_file(folder: Path, split: karpathy.Evaluation) -> Iterator[Row | Held]:
     path = folder / SPLIT_FILE
     named = (field(entry, "filepath") for entry in entries(path, "images", karpathy.EXPECTED))
     present = _image_folders(folder, {name for name in named if isinstance(name, str)}, path.name)

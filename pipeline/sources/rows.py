@@ -3,45 +3,65 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.schema import Reason
+
+MAX_BYTES = 1 << 29
+"""Of an image that is read at all, wherever it lies."""
 
 
 class SourceError(InputError):
     """A corpus is missing, or is not in the layout its reader knows."""
 
 
+class TooManyBytes(OSError):
+    """An image file is larger than any that is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
-    """Where an image's bytes lie: a file, or a part of one (a member of a tar)."""
+    """Where an image's bytes lie: a file, a part of one (a member of a tar), or a cell of a parquet.
+
+    A cell is at `<file>.parquet/<column>`, a path at which no file can be, and `offset` is its row.
+    """
 
     path: str
     offset: int = 0
     length: int | None = None
     """In bytes; None is everything from `offset` on."""
 
-    def size(self) -> int:
-        """In bytes.
-
-        Raises:
-            OSError: there is no such file.
-        """
-        return self.length if self.length is not None else os.stat(self.path).st_size - self.offset  # noqa: PTH116
+    @property
+    def name(self) -> str:
+        """The file's own name, or a cell's, with its row."""
+        folder, _, name = self.path.rpartition("/")
+        return f"{folder.rpartition('/')[2]}/{name} row {self.offset}" if self._is_cell() else name
 
     def read(self) -> bytes:
         """The bytes.
 
         Raises:
+            TooManyBytes: there are more than MAX_BYTES.
             OSError: there is no such file, or it cannot be read.
         """
+        if self._is_cell():
+            from pipeline.sources.cells import read_cell  # pyarrow takes a while to load
+
+            return read_cell(*os.path.split(self.path), self.offset, MAX_BYTES)
         with open(self.path, "rb", buffering=0) as stream:  # noqa: PTH123 - a Path would be made 67,500 times
+            there = os.fstat(stream.fileno()).st_size - self.offset if self.length is None else self.length
+            if there > MAX_BYTES:
+                raise TooManyBytes(f"{there:,} bytes, at most {MAX_BYTES:,}")
             stream.seek(self.offset)
-            return stream.read() if self.length is None else stream.read(self.length)
+            return stream.read(max(there, 0))
+
+    def _is_cell(self) -> bool:
+        folder = os.path.split(self.path)[0]
+        return folder.endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +105,53 @@ class Rejected:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many captions a part of a file holds, counted where it is read and before anything is made of it."""
+
+    captions: int
+    place: str
+
+
 Row = Image | Caption | Rejected
+
+
+def accounted(rows: Iterable[Row | Held]) -> Iterator[Row]:
+    """The rows, and the certainty that every caption that the files hold is among them, kept or rejected.
+
+    Raises:
+        AssertionError: one is not; a defect of the reader, never of the input.
+    """
+    held = found = 0
+    for row in rows:
+        if isinstance(row, Held):
+            held += row.captions
+            continue
+        if isinstance(row, Caption) or (isinstance(row, Rejected) and row.kind == "caption"):
+            found += 1
+        yield row
+    if found != held:
+        raise AssertionError(f"the files hold {held} captions, of which {found} were read")
+
+
+def leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """What lists hold, however nested, each with its place; an empty list, as anything else, is one by itself."""
+    waiting = [(place, value)]
+    while waiting:
+        own, found = waiting.pop()
+        if isinstance(found, list) and found:
+            waiting += [(f"{own}[{k}]", found[k]) for k in reversed(range(len(found)))]
+        else:
+            yield own, found
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A corpus that can be read, and what must be said of it."""
 
-    read: Callable[[Path], Iterator[Row]]
-    """Takes the corpus's folder and yields every row of it, in any order; raises SourceError for a wrong layout."""
+    read: Callable[[Path], Iterator[Row | Held]]
+    """Takes the corpus's folder and yields every row of it, in any order, and how many captions its files hold; raises
+    SourceError for a wrong layout."""
     title: str
     citation: str
     terms: str

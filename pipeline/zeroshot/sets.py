@@ -14,7 +14,7 @@ and `<split>/*.tar`, each sample a picture and its class's number in `cls`.
 from __future__ import annotations
 
 import re
-import tarfile
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,38 +25,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from pipeline import files
+from pipeline import files, images, tars
 from pipeline.clip.pictures import Picture
 from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.schema import Split
+from pipeline.sources import MAX_BYTES
 
+_NAMES = frozenset(IMG_EXTENSIONS) | {
+    extension for extension, form in Image.registered_extensions().items() if form in images.EXTENSIONS
+}
+"""How pictures are named: as torchvision's ImageFolder knows them, and whatever else is decoded elsewhere."""
+_LONGEST_NUMBER = 100
+"""Bytes of a file that holds a class's number."""
 _SYNSET = re.compile(r"n\d{8}")
 
 
 class NoZeroshotData(InputError):
     """The zero-shot set is missing, empty, or in none of the layouts."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file within a tar: `size` bytes from `offset`."""
-
-    tar: Path
-    name: str
-    offset: int
-    size: int
-
-    def read_bytes(self) -> bytes:
-        """Its bytes."""
-        with self.tar.open("rb") as stream:
-            stream.seek(self.offset)
-            return stream.read(self.size)
-
-    def __str__(self) -> str:
-        return f"{self.tar}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -141,21 +130,41 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
         raise NoZeroshotData(f"{root} has no class folders")
     paths: list[Path] = []
     labels: list[int] = []
+    others: list[Path] = []
     for label, (name, _, _) in enumerate(classes):
-        here = sorted(p for p in (root / name).rglob("*") if _is_picture(p.relative_to(root)) and not p.is_dir())
+        inside = [p for p in (root / name).rglob("*") if not _is_hidden(p.relative_to(root)) and not p.is_dir()]
+        here = sorted(path for path in inside if path.suffix.lower() in _NAMES)
         if not here:
-            raise NoZeroshotData(f"{root / name} holds no pictures; every class needs some in every split")
+            raise NoZeroshotData(
+                f"{root / name} holds no pictures{_such_as(inside)}; every class needs some in every split"
+            )
+        for path in here:
+            _check_size(path, path.stat().st_size if path.exists() else 0)
+        others += (path for path in inside if path.suffix.lower() not in _NAMES)
         paths += here
         labels += [label] * len(here)
+    if others:
+        print(
+            f"{root}: {len(others):,} files are not named as pictures and left out{_such_as(others)}", file=sys.stderr
+        )
     return ZeroshotSet(
         [name for _, name, _ in classes], np.array([seen for _, _, seen in classes]), templates, paths,
         np.array(labels, dtype=np.int64),
     )  # fmt: skip
 
 
-def _is_picture(path: Path) -> bool:
-    """Whether torchvision's ImageFolder would read a file of that name; hidden files and folders are left out."""
-    return path.suffix.lower() in IMG_EXTENSIONS and not any(part.startswith(".") for part in path.parts)
+def _is_hidden(path: Path) -> bool:
+    """Whether a file or one of its folders is."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _such_as(paths: list[Path]) -> str:
+    return f", such as {min(paths).name}" if paths else ""
+
+
+def _check_size(picture: object, size: int) -> None:
+    if size > MAX_BYTES:
+        raise NoZeroshotData(f"{picture} has {size:,} bytes, at most {MAX_BYTES:,} are read; take it out")
 
 
 def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
@@ -166,7 +175,7 @@ def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
     file = folder / "zeroshot_classification_templates.txt"
     templates = [line.replace("{c}", "{}") for line in _lines(file)]
     _check_templates(templates, file)
-    pictures: list[Member] = []
+    pictures: list[tars.Member] = []
     labels: list[int] = []
     for shard in track(shards, "read shards", unit="shards"):
         for own, label in _samples(shard):
@@ -179,47 +188,36 @@ def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
     )  # fmt: skip
 
 
-def _samples(shard: Path) -> list[tuple[Member, int]]:
+def _samples(shard: Path) -> list[tuple[tars.Member, int]]:
     """Picture and class of every sample, in the order of the tar."""
-    pictures: dict[str, Member] = {}
+    pictures: dict[str, tars.Member] = {}
     classes: dict[str, int] = {}
     try:
-        with tarfile.open(shard, "r:") as tar:
-            members = [member for member in tar if member.isfile()]
-            _check_end(shard, tar.offset)
-    except tarfile.TarError as error:
-        raise NoZeroshotData(f"{shard} is no whole tar ({str(error).splitlines()[0]}); download it again") from error
-    for member in members:
-        folder, _, base = member.name.rpartition("/")
+        members = list(tars.whole(shard))
+    except tars.DamagedTar as error:
+        raise NoZeroshotData(f"{shard} is no whole tar ({error}); download it again") from error
+    for own in members:
+        folder, _, base = own.name.rpartition("/")
         name, _, extension = base.partition(".")
-        key, own = f"{folder}/{name}".lstrip("/"), Member(shard, member.name, member.offset_data, member.size)
+        key = f"{folder}/{name}".lstrip("/")
         if extension == "cls":
-            text = own.read_bytes().decode("ascii", "replace").strip()
+            text = "a file of that size" if own.size > _LONGEST_NUMBER else own.read_bytes().decode("ascii", "replace")
+            text = text.strip()
             if not (text.isascii() and text.isdecimal() and len(text) < 10):
                 raise NoZeroshotData(f"{own} is {text!r:.50}; expected a class's number")
+            if key in classes:
+                raise NoZeroshotData(f"{shard}: {key} has two classes; expected samples of different names")
             classes[key] = int(text)
         elif extension.lower() in ("jpg", "jpeg", "png", "webp"):
             if key in pictures:
                 raise NoZeroshotData(f"{shard}: {key} has two pictures; expected samples of different names")
+            _check_size(own, own.size)
             pictures[key] = own
     if not pictures:
         raise NoZeroshotData(f"{shard} holds no pictures; expected a picture and a cls of each sample")
     if odd := set(pictures) ^ set(classes):
         raise NoZeroshotData(f"{shard}: {min(odd)} has a picture or a cls alone; expected both of each sample")
     return [(picture, classes[key]) for key, picture in pictures.items()]
-
-
-def _check_end(shard: Path, end: int) -> None:
-    """tarfile takes a damaged header for the end; a whole tar has nothing but zeros there, two blocks or more.
-
-    Raises:
-        tarfile.TarError: it is not whole.
-    """
-    with shard.open("rb") as stream:
-        stream.seek(end)
-        rest = stream.read()
-    if len(rest) < 1024 or any(rest):
-        raise tarfile.TarError("it ends too soon, or is damaged within")
 
 
 def _lines(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ from tiny_corpora import img2dataset as corpus
 from tiny_corpora import png, write
 
 from pipeline.schema import Reason
-from pipeline.sources import File, Rejected, img2dataset
+from pipeline.sources import File, Held, Rejected, img2dataset
 
 ROWS = [
     ("http://x/0", "a dog", png(0)),
@@ -21,7 +21,7 @@ KEYS = ["000000000", "000000001", "000000002"]
 
 def read(folder, shard="00000"):
     """Records by key, and rejected rows."""
-    found = list(img2dataset.read(folder, shard))
+    found = [r for r in img2dataset.read(folder, shard) if not isinstance(r, Held)]
     records = [r for r in found if not isinstance(r, Rejected)]
     return {r.place.rpartition("#")[2]: r for r in records}, [r for r in found if isinstance(r, Rejected)]
 
@@ -156,16 +156,20 @@ def test_a_tar_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path, where):
     assert others == []
 
 
-def test_a_damaged_header_ends_what_can_be_read_of_a_tar(tmp_path):
+def test_behind_a_damaged_header_reading_goes_on(tmp_path):
     tar = corpus(tmp_path, ROWS) / "00000.tar"
     data = bytearray(tar.read_bytes())
-    offset = member(tar, "000000002.jpg").offset
+    offset = member(tar, "000000000.jpg").offset_data - 512
     data[offset : offset + 512] = b"\xff" * 512
     tar.write_bytes(data)
     records, rejected = read(tmp_path)
-    assert pictures(records) == dict(zip(KEYS, [png(0), None, None], strict=True))
-    assert records["000000002"].note == f"00000.tar is damaged or cut short at byte {offset}"
-    assert rejected == []
+    assert pictures(records) == dict(zip(KEYS, [None, None, png(2)], strict=True))
+    assert records["000000000"].note == f"00000.tar is damaged or cut short at byte {offset}: no header stands there"
+    assert rejected == []  # the rows of the parquet say it
+    (tmp_path / "00000.parquet").unlink()
+    records, (gap,) = read(tmp_path)
+    assert pictures(records) == {"000000000": None, "000000002": png(2)}
+    assert (gap.kind, gap.place) == ("image", "00000.tar")
 
 
 def test_a_compressed_tar_is_not_read(tmp_path):
@@ -203,7 +207,7 @@ def test_a_row_without_a_key_is_named_by_its_position(tmp_path):
     corpus(tmp_path, [])
     rows = [{"key": "000000000", "url": "http://x/0"}, {"key": None, "url": "http://x/1"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "00000.parquet")
-    assert [r.place for r in img2dataset.read(tmp_path, "00000")] == ["00000.parquet#000000000", "00000.parquet:2"]
+    assert list(read(tmp_path)[0]) == ["000000000", "00000.parquet:2"]
 
 
 @pytest.mark.parametrize("data", [None, b"", b"{", b"\xff", b"null", b"{}", b'{"url": "http://x/\\ud83d"}'])

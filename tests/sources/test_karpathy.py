@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pipeline.schema import Reason
-from pipeline.sources import Caption, Image, SourceError, karpathy
+from pipeline.sources import Caption, Image, Rejected, SourceError, karpathy
 
 IMAGES = [
     {"name": "a", "split": "test", "sentences": [{"raw": "a dog", "sentid": 4}, {"raw": None, "sentid": 5}, "a cat"]},
@@ -56,7 +56,7 @@ def test_its_sentences_are_captions(tmp_path):
     found = list(karpathy.rows(written(tmp_path, {"images": IMAGES}), lambda image: Image(name(image), None)))
     assert [(r.id, r.text, r.place) for r in found if isinstance(r, Caption)] == [("a", "a dog", "split.json#4")]
     assert [r.id for r in found if isinstance(r, Image)] == ["a", "b", "c", "d"]
-    assert [(r.kind, r.id, r.place, r.reason) for r in found if not isinstance(r, Caption | Image)] == [
+    assert [(r.kind, r.id, r.place, r.reason) for r in found if isinstance(r, Rejected)] == [
         ("caption", "a", "split.json#5", Reason.MALFORMED_ROW),
         ("caption", "a", "split.json#images[0].sentences[2]", Reason.MALFORMED_ROW),
         ("caption", "b", "split.json#images[1]", Reason.MALFORMED_ROW),

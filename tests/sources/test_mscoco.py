@@ -235,7 +235,9 @@ def test_an_entry_of_the_split_file_that_cannot_be_read_is_rejected(tmp_path):
     assert (list(images), len(captions)) == (["000000000001", "000000000004"], 1)
     assert places(rejected) == [
         ("image", "dataset_coco.json#images[1]"),
+        ("caption", "dataset_coco.json#102"),
         ("image", "dataset_coco.json#images[2]"),
+        ("caption", "dataset_coco.json#103"),
         ("caption", "dataset_coco.json#images[3]"),
     ]
 

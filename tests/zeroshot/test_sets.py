@@ -1,23 +1,16 @@
-import gzip
-import io
-import re
-import tarfile
+"""The project's own layout, and ImageFolder's."""
 
 import numpy as np
 import pytest
-from clip_benchmark.datasets.builder import build_wds_dataset
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
-from PIL import Image
 from tiny_corpora import encoded, png
-from tiny_models import COMPUTE, picture, tiny_clip
-from tiny_zeroshot import put, put_webdataset
+from tiny_models import picture
+from tiny_zeroshot import put
 
 from pipeline.errors import InputError
 from pipeline.schema import Split
-from pipeline.zeroshot import classifier
+from pipeline.sources import MAX_BYTES
 from pipeline.zeroshot.sets import NoZeroshotData, find, read
-
-SAMPLES = [{"png": png(3), "cls": 1}, {"png": png(4), "cls": 0}, {"png": png(5), "cls": 1}]
 
 # The project's own layout
 
@@ -164,24 +157,6 @@ def test_a_folder_is_one_class(tmp_path, again):
         find(put(tmp_path, {"cat": 1}, described), Split.TEST)
 
 
-def cut(content, where):
-    """A tar of 30 samples, damaged at the header of the 21st."""
-    at = content.index(b"s0000020.")
-    return {
-        "boundary": content[:at], "header": content[: at + 100], "zeros": content[:at] + bytes(len(content) - at - 512),
-        "noise": content[:at] + b"\xff" * 512 + content[at + 512 :], "end": content.rstrip(b"\0") + bytes(512),
-    }[where]  # fmt: skip
-
-
-@pytest.mark.parametrize("where", ["boundary", "header", "noise", "end"])
-def test_a_tar_that_is_not_whole_is_refused(tmp_path, where):
-    put_webdataset(tmp_path, [{"png": png(1), "cls": i % 2} for i in range(30)])
-    path = tmp_path / "test/0.tar"
-    path.write_bytes(cut(path.read_bytes(), where))
-    with pytest.raises(NoZeroshotData, match=r"0\.tar is no whole tar .*download it again"):
-        find(tmp_path, Split.TEST)
-
-
 def test_another_split_than_is_there_is_no_image_folder(tmp_path):
     with pytest.raises(NoZeroshotData, match="has no test split with class folders; it has val"):
         find(put(tmp_path, {"cat": 1, "dog": 1}, split="val"), Split.TEST)
@@ -256,166 +231,32 @@ def test_a_thousand_folders_that_are_no_synsets_are_not_imagenet(imagenet, tmp_p
     assert (len(found.names), found.names[-1], len(found.templates)) == (1000, "other", 7)
 
 
-# WebDataset
+@pytest.mark.parametrize("form", ["gif", "avif", "jfif", "GIF"])
+def test_whatever_is_decoded_elsewhere_is_a_picture_here(tmp_path, form):
+    put(tmp_path, {"cat": 1}, split="")
+    data = encoded(picture(3), {"jfif": "JPEG"}.get(form, form.upper()))
+    (tmp_path / f"cat/1.{form}").write_bytes(data)
+    assert [path.read_bytes() for path in find(tmp_path, Split.TEST).paths][1:] == [data]
 
 
-def test_a_webdataset_has_names_templates_and_the_numbers_of_its_samples(tmp_path):
-    found = find(put_webdataset(tmp_path, SAMPLES[:2], SAMPLES[2:]), Split.TEST)
-    assert found.names == ["cat", "red star"]
-    assert found.templates == ["a photo of a {}.", "many {}s"]
-    assert (found.labels.tolist(), found.labels.dtype) == ([1, 0, 1], np.int64)
-    assert found.seen.tolist() == [True, True]
-    assert [str(p) for p in found.paths] == [
-        f"{tmp_path}/test/0.tar/s0000000.png",
-        f"{tmp_path}/test/0.tar/s0000001.png",
-        f"{tmp_path}/test/1.tar/s0000002.png",
-    ]
+def test_what_is_not_named_as_a_picture_is_left_out_with_a_word(tmp_path, capsys):
+    put(tmp_path, {"cat": 1, "dog": 1}, split="")
+    for name in ("cat/a.heic", "dog/notes.txt", "dog/.hidden"):
+        (tmp_path / name).write_bytes(b"")
+    assert len(find(tmp_path, Split.TEST).paths) == 2
+    assert "2 files are not named as pictures and left out, such as a.heic" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("form", ["jpg", "jpeg", "png", "webp"])
-def test_members_have_the_bytes_that_were_written(tmp_path, form):
-    files = [encoded(picture(i), {"jpg": "JPEG"}.get(form, form.upper())) for i in range(3)]
-    samples = [{"cls": i % 2, form: data, "json": {"id": i}, "txt": "a cat"} for i, data in enumerate(files)]
-    found = find(put_webdataset(tmp_path, samples), Split.TEST)
-    assert [p.read_bytes() for p in found.paths] == files
-    assert [p.read_bytes() for p in reversed(found.paths)] == files[::-1]
-
-
-def test_long_keys_and_folders_within_the_tar(tmp_path):
-    keys = ["cats/1", "c" * 150, "d" * 120 + "/" + "e" * 120]
-    samples = [{"__key__": key, **sample} for key, sample in zip(keys, SAMPLES, strict=True)]
-    found = find(put_webdataset(tmp_path, samples), Split.TEST)
-    assert [p.name for p in found.paths] == [f"{key}.png" for key in keys]
-    assert [p.read_bytes() for p in found.paths] == [png(3), png(4), png(5)]
-
-
-def test_splits_of_a_webdataset_are_read_apart(tmp_path):
-    put_webdataset(tmp_path, SAMPLES[:1], split="val")
-    put_webdataset(tmp_path, SAMPLES[1:])
-    assert find(tmp_path, Split.VAL).labels.tolist() == [1]
-    assert find(tmp_path, Split.TEST).labels.tolist() == [0, 1]
-
-
-def test_a_webdataset_is_read_as_clip_benchmark_reads_it(tmp_path):
-    put_webdataset(tmp_path, SAMPLES[:2], SAMPLES[2:])
-    found, theirs = find(tmp_path, Split.TEST), build_wds_dataset("tiny", np.asarray, "test", str(tmp_path))
-    samples = list(theirs)
-    assert found.labels.tolist() == [label for _, label in samples]
-    clip = tiny_clip()
-    to_pixels = clip.pixels()
-    assert len(samples) == 3
-    for row, (array, _) in zip(classifier.pixels(clip, found), samples, strict=True):
-        assert np.array_equal(row, to_pixels(Image.fromarray(array)))
-    assert found.names == theirs.classes
-    assert classifier.prompts(found) == [t.format(c=name) for name in theirs.classes for t in theirs.templates]
-
-
-def test_a_webdataset_is_embedded(tmp_path):
-    clip = tiny_clip()
-    found = classifier.embed(clip, find(put_webdataset(tmp_path / "tars", SAMPLES), Split.TEST), COMPUTE)
-    for i, number in enumerate((3, 4, 5)):
-        (tmp_path / "files" / str(i)).mkdir(parents=True)
-        (tmp_path / "files" / str(i) / "0.png").write_bytes(png(number))
-    assert np.array_equal(found, classifier.embed(clip, find(tmp_path / "files", Split.TEST), COMPUTE))
-
-
-def test_a_member_that_cannot_be_read_is_named(tmp_path):
-    folder = put_webdataset(tmp_path, [*SAMPLES, {"png": b"not a picture", "cls": 0}])
-    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/test/0.tar/s0000003.png is no picture")):
-        classifier.embed(tiny_clip(), find(folder, Split.TEST), COMPUTE)
-
-
-def test_a_number_without_a_name_is_named(tmp_path):
-    with pytest.raises(NoZeroshotData, match=r"0\.tar/s0000001\.png: class 2; .*classnames\.txt names 2"):
-        find(put_webdataset(tmp_path, [SAMPLES[0], {"png": png(1), "cls": 2}]), Split.TEST)
-
-
-@pytest.mark.parametrize("cls", [b"-1", b"cat", b"", b"1.0", b"\xff", "¹".encode()])
-def test_a_cls_that_is_no_number_is_named(tmp_path, cls):
-    with pytest.raises(NoZeroshotData, match=r"0\.tar/s0000000\.cls is .*expected a class's number"):
-        find(put_webdataset(tmp_path, [{"png": png(1), "cls": cls}]), Split.TEST)
-
-
-def test_two_pictures_of_one_sample_are_named(tmp_path):
-    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000000 has two pictures"):
-        find(put_webdataset(tmp_path, [{"png": png(1), "jpg": b"another", "cls": 0}]), Split.TEST)
-
-
-@pytest.mark.parametrize("sample", [{"png": png(1)}, {"cls": 0}, {"gif": b"GIF89a", "cls": 0}])
-def test_half_a_sample_is_named(tmp_path, sample):
-    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000001 has a picture or a cls alone"):
-        find(put_webdataset(tmp_path, [SAMPLES[0], sample]), Split.TEST)
-
-
-@pytest.mark.parametrize("split", ["test", "train"])
-def test_a_split_without_tars_says_what_was_expected(tmp_path, split):
-    put_webdataset(tmp_path, split=split)
-    with pytest.raises(NoZeroshotData, match=r"test holds no \*\.tar; expected CLIP_benchmark's layout"):
+def test_a_class_of_other_files_names_one(tmp_path):
+    put(tmp_path, {"cat": 0}, split="")
+    (tmp_path / "cat/a.heic").write_bytes(b"")
+    with pytest.raises(NoZeroshotData, match=r"cat holds no pictures, such as a\.heic"):
         find(tmp_path, Split.TEST)
 
 
-@pytest.mark.parametrize("file", ["classnames.txt", "zeroshot_classification_templates.txt"])
-@pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "is empty"), (b" \n\n", "is empty"), (b"caf\xe9 {c}\n", "cannot be read: .*utf-8")]
-)
-def test_a_text_that_is_empty_or_no_utf_8_is_named(tmp_path, file, content, reason):
-    folder = put_webdataset(tmp_path, SAMPLES)
-    (folder / file).write_bytes(content)
-    with pytest.raises(NoZeroshotData, match=f"{file} {reason}"):
-        find(folder, Split.TEST)
-
-
-def test_templates_that_are_missing_are_named(tmp_path):
-    folder = put_webdataset(tmp_path, SAMPLES)
-    (folder / "zeroshot_classification_templates.txt").unlink()
-    with pytest.raises(NoZeroshotData, match=r"zeroshot_classification_templates\.txt cannot be read"):
-        find(folder, Split.TEST)
-
-
-@pytest.mark.parametrize("line", [b"a photo", b"{c} and {c}", b"a {name}", b"a {c"])
-def test_a_template_of_a_webdataset_that_cannot_name_a_class_is_refused(tmp_path, line):
-    with pytest.raises(NoZeroshotData, match=r"zeroshot_classification_templates\.txt: templates are"):
-        find(put_webdataset(tmp_path, SAMPLES, templates=b"a {c}\n" + line), Split.TEST)
-
-
-def test_names_beyond_ascii_and_windows_ends_of_line(tmp_path):
-    found = find(put_webdataset(tmp_path, SAMPLES, names="café\r\n  red star \r\n".encode()), Split.TEST)
-    assert found.names == ["café", "red star"]
-
-
-def test_an_empty_line_does_not_move_the_names_after_it(tmp_path):
-    folder = put_webdataset(tmp_path, SAMPLES, names=b"cat\n\ndog\nhorse\n")
-    try:
-        found = find(folder, Split.TEST)
-    except NoZeroshotData:
-        return
-    assert found.names == build_wds_dataset("tiny", None, "test", str(folder)).classes
-
-
-@pytest.mark.parametrize("samples", [[], [{"txt": "a cat"}]], ids=["nothing", "only texts"])
-def test_tars_without_pictures_are_refused(tmp_path, samples):
-    with pytest.raises(NoZeroshotData):
-        find(put_webdataset(tmp_path, samples), Split.TEST)
-
-
-@pytest.mark.parametrize("folder", ["./", "v1.0/"])
-def test_a_dot_in_a_folder_ends_no_key(tmp_path, folder):
-    put_webdataset(tmp_path, [])
-    with tarfile.open(tmp_path / "test/0.tar", "w") as tar:
-        for name, data in (("0.png", png(3)), ("0.cls", b"1"), ("1.png", png(4)), ("1.cls", b"0")):
-            member = tarfile.TarInfo(folder + name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    found = find(tmp_path, Split.TEST)
-    assert found.labels.tolist() == [1, 0]
-    assert [p.read_bytes() for p in found.paths] == [png(3), png(4)]
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "half", "gzip"])
-def test_a_file_that_is_no_whole_plain_tar_is_named(tmp_path, damage):
-    shard = put_webdataset(tmp_path, SAMPLES) / "test/0.tar"
-    data = shard.read_bytes()
-    made = {"empty": b"", "text": b"<html>404</html>" * 99, "half": data[: len(data) // 2], "gzip": gzip.compress(data)}
-    shard.write_bytes(made[damage])
-    with pytest.raises(NoZeroshotData, match=r"test/0\.tar"):
+def test_a_picture_larger_than_any_is_named_and_not_read(tmp_path):
+    put(tmp_path, {"cat": 1}, split="")
+    with (tmp_path / "cat/huge.jpg").open("wb") as stream:
+        stream.truncate(MAX_BYTES + 1)
+    with pytest.raises(NoZeroshotData, match=r"huge\.jpg has 536,870,913 bytes, at most 536,870,912"):
         find(tmp_path, Split.TEST)

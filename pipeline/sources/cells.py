@@ -1,0 +1,50 @@
+"""Bytes in a column of a parquet, which is how img2dataset's output_format=parquet holds pictures."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sources.rows import TooManyBytes
+
+_ROWS = 32
+"""Read at a time: what is before a row in its row group has to be unpacked too."""
+
+
+def read_cell(path: str, column: str, row: int, most: int) -> bytes:
+    """The bytes in a row of a column; no more than `most` and a few neighbours are in memory.
+
+    Raises:
+        TooManyBytes: there are more than `most`.
+        FileNotFoundError: the row has none.
+        OSError: the parquet is damaged, or has no such row or column.
+    """
+    try:
+        with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as table:
+            first = 0
+            for group in range(table.num_row_groups):
+                rows = table.metadata.row_group(group).num_rows
+                if row < first + rows:
+                    return _within(table, group, column, row - first, most)
+                first += rows
+    except pa.ArrowMemoryError as error:
+        raise TooManyBytes(f"{str(error)[:150]}, at most {most:,}") from error
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise OSError(f"the parquet is damaged ({str(error).partition(chr(10))[0][:150]})") from error
+    raise OSError(f"the parquet ends at row {first}")
+
+
+def _within(table: pq.ParquetFile, group: int, column: str, row: int, most: int) -> bytes:
+    for batch in table.iter_batches(_ROWS, row_groups=[group], columns=[column], use_threads=False):
+        if row < batch.num_rows:
+            cell = batch.column(0)[row]
+            if not cell.is_valid:
+                raise FileNotFoundError("the row has no image")
+            if not isinstance(cell, pa.BinaryScalar):
+                raise OSError(f"column {column} holds {cell.type}, expected binary")
+            found = cell.as_buffer()
+            if found.size > most:
+                raise TooManyBytes(f"{found.size:,} bytes, at most {most:,}")
+            return bytes(found)
+        row -= batch.num_rows
+    raise OSError("the parquet ends before its row")
