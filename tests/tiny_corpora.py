@@ -65,7 +65,10 @@ def flickr(folder, lines, *, pictures, karpathy=None):
 
 
 def img2dataset(folder, rows, *, shard="00000", form="webdataset", captions=True):
-    """A shard as img2dataset writes it. `rows`: url, caption, and the picture's bytes or why it failed to download."""
+    """A shard as img2dataset writes it, in one of its forms: webdataset, files or parquet.
+
+    `rows`: url, caption, and the picture's bytes or why it failed to download.
+    """
     records, samples = [], []
     for number, (url, caption, result) in enumerate(rows):
         failed = isinstance(result, str)
@@ -76,18 +79,21 @@ def img2dataset(folder, rows, *, shard="00000", form="webdataset", captions=True
         records.append(record)
         if not failed:
             sample = {"__key__": record["key"], "jpg": result, "json": json.dumps(record, indent=4)}
-            samples.append(sample | ({"txt": caption} if captions else {}))
+            samples.append(sample | ({"txt": str(caption)} if captions else {}))
+        if form == "parquet":
+            record |= {"jpg": None if failed else result}
+            record |= {"txt": None if failed else str(caption)} if captions else {}
     folder.mkdir(parents=True, exist_ok=True)
     if form == "webdataset":
         with wds.TarWriter(str(folder / f"{shard}.tar")) as tar:
             for sample in samples:
                 tar.write(sample)
-    else:
+    elif form == "files":
         for sample in samples:
             for extension in sample.keys() - {"__key__"}:
                 data = sample[extension] if extension == "jpg" else sample[extension].encode()
                 write(folder / shard / f"{sample['__key__']}.{extension}", data)
-    pq.write_table(pa.Table.from_pylist(records), folder / f"{shard}.parquet")
+    pq.write_table(pa.Table.from_pylist(records), folder / f"{shard}.parquet", row_group_size=100)
     write(folder / f"{shard}_stats.json", json.dumps({"count": len(rows)}).encode())
     return folder
 

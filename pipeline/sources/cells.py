@@ -24,14 +24,14 @@ def read_cell(path: str, column: str, row: int, most: int) -> bytes:
             first = 0
             for group in range(table.num_row_groups):
                 rows = table.metadata.row_group(group).num_rows
-                if row < first + rows:
+                if first <= row < first + rows:
                     return _within(table, group, column, row - first, most)
                 first += rows
     except pa.ArrowMemoryError as error:
         raise TooManyBytes(f"{str(error)[:150]}, at most {most:,}") from error
     except (pa.ArrowException, ValueError, KeyError) as error:
         raise OSError(f"the parquet is damaged ({str(error).partition(chr(10))[0][:150]})") from error
-    raise OSError(f"the parquet ends at row {first}")
+    raise OSError(f"the parquet has {first:,} rows")
 
 
 def _within(table: pq.ParquetFile, group: int, column: str, row: int, most: int) -> bytes:

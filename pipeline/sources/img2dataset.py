@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -125,6 +125,9 @@ def _record(row: Any, parts: dict[str, File], place: str, missing: str) -> Itera
     file = next((parts[extension] for extension in IMAGES if extension in parts), None)
     texts = (field(row, "caption"), parts.get("txt"), field(row, "txt"))
     caption = next((text for text in texts if text is not None), None)
+    if caption is None and "json" in parts:
+        with suppress(OSError, ValueError, RecursionError):  # it is but another copy of the row
+            caption = field(json.loads(parts["json"].read()), "caption")
     record = Record(url="", caption=caption, file=file, note="" if file else missing, place=place)
     if isinstance(url, str) and url.strip() and printable(url) == url:
         yield Held(len(captions(record)), place)

@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
-from pipeline.sources import CORPORA, File, SourceError, read
+from pipeline.schema import Reason
+from pipeline.sources import CORPORA, Caption, File, Held, Rejected, SourceError, read
+from pipeline.sources.rows import accounted
 
 
 @pytest.mark.parametrize("source", CORPORA)
@@ -42,3 +44,14 @@ def test_a_file_is_all_of_its_bytes_or_a_part_of_them(tmp_path):
     assert File(str(path)).read() == b"0123456789"
     assert File(str(path), 3, 4).read() == b"3456"
     assert File(str(path), 8).read() == b"89"
+
+
+LOST = Rejected("caption", "", "f:2", Reason.MALFORMED_ROW)
+
+
+def test_captions_that_a_reader_drops_stop_the_run():
+    rows = [Held(2, "f"), Caption("1", "a dog", "f:1"), LOST]
+    assert list(accounted(rows)) == rows[1:]
+    for wrong in (rows[:2], [*rows, LOST], [*rows, Held(1, "f")]):
+        with pytest.raises(AssertionError, match=r"the files hold . captions, of which . were read"):
+            list(accounted(wrong))
