@@ -141,3 +141,26 @@ def test_places_in_a_shard_that_was_cut_short_are_an_error_that_says_what_to_do(
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(InputError, match=r"000000\.tar is damaged .*run: dvc checkout"):
         list(shards.places(path))
+
+
+def test_a_shard_that_is_damaged_is_refused_however_it_is_read(tmp_path):
+    shards.write(tmp_path, records(3), per_shard=3)
+    path = tmp_path / "000000.tar"
+    offset = list(shards.places(path))[1][1] - 512
+    path.write_bytes(path.read_bytes()[:offset] + bytes(1024) + path.read_bytes()[offset + 1024 :])
+    for read in (shards.read_one, shards.places):
+        with pytest.raises(InputError, match=rf"is damaged or cut short at byte {offset}.*run: dvc checkout"):
+            list(read(path))
+
+
+@pytest.mark.parametrize("record", [b"{", b"\xff", b"[" * 5000])
+def test_a_record_that_is_no_json_is_named(tmp_path, record):
+    shards.write_one(tmp_path / "000000.tar", [{"__key__": "a", "png": png(1), "json": record}])
+    with pytest.raises(InputError, match=r"000000\.tar: the record of a is no JSON"):
+        list(shards.read_one(tmp_path / "000000.tar"))
+
+
+def test_two_images_of_one_sample_are_named(tmp_path):
+    shards.write_one(tmp_path / "000000.tar", [{"__key__": "a", "png": png(1), "jpg": png(2), "json": b"{}"}])
+    with pytest.raises(InputError, match="a has 2 images"):
+        list(shards.read_one(tmp_path / "000000.tar"))

@@ -21,6 +21,8 @@ def read_cell(path: str, column: str, row: int, most: int) -> bytes:
     """
     try:
         with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as table:
+            if column not in table.schema_arrow.names:
+                raise OSError(f"the parquet has no column {column}")
             first = 0
             for group in range(table.num_row_groups):
                 rows = table.metadata.row_group(group).num_rows
