@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -162,7 +163,8 @@ def find(path: Path, layout: Layout) -> Table:
     own = [parsed for line in rows if (parsed := layout.parse(line))]
     columns = None
     has_quotes = bool(rows) and _holds_quotes(path)
-    if 2 * sum(bool(layout.key.fullmatch(key)) for key, _ in own) >= len(rows):
+    keys = [bool(layout.key.fullmatch(key)) for key, _ in own]
+    if 2 * sum(keys) >= len(rows):
         if has_quotes and is_quoted(lines(path, written), layout.delimiter, layout.key):
             columns = _columns(head, layout, layout.delimiter, quoted=True)
     else:
@@ -170,7 +172,7 @@ def find(path: Path, layout: Layout) -> Table:
         columns = max((fit for fit in fits if fit), key=lambda fit: fit.matching, default=None)
         if columns and has_quotes:
             columns = replace(columns, quoted=is_quoted(lines(path, written), columns.delimiter, layout.key))
-        if columns is None and not own and rows:
+        if columns is None and not any(keys):
             raise SourceError(f"{path}: found {_described(rows[0])}; expected {layout.expected}, or columns of both")
     if columns or written != Form():
         said = "; ".join(part for part in (str(written), str(columns) if columns else layout.expected) if part)
@@ -179,13 +181,13 @@ def find(path: Path, layout: Layout) -> Table:
 
 
 def _name(cell: str, key: re.Pattern[str]) -> str:
-    """The url or file name in a cell; empty if UTF-8 cannot hold it."""
+    """The url or file name in a cell; empty if there is none, or UTF-8 cannot hold it."""
     try:
         cell.encode()
     except UnicodeEncodeError:
         return ""
     found = key.fullmatch(cell)
-    return found[1] if found else cell.strip()
+    return found[1] if found else ""
 
 
 def _holds_quotes(path: Path) -> bool:
@@ -209,9 +211,10 @@ def _described(line: bytes) -> str:
 def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quoted: bool) -> _Columns | None:
     """Which columns of a file hold images and captions; None if it seems to have none of either."""
     found = [record.fields for record in records(head, delimiter, quoted, layout.key) if record.fields]
-    if not found or len(found[0]) < 2:
+    ((width, _),) = Counter(map(len, found)).most_common(1) or [(0, 0)]
+    if width < 2:
         return None
-    first, width = found[0], len(found[0])
+    first = next(own for own in found if len(own) == width)
     rows = [own for own in found[1:] if len(own) == width] or [own for own in found if len(own) == width]
     keys = [sum(bool(layout.key.fullmatch(own[c])) for own in rows) for c in range(width)]
     names = [name.strip() for name in first]
@@ -219,7 +222,8 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
     key = likely[0] if likely else max(range(width), key=lambda c: keys[c])
     if 2 * keys[key] < len(rows):
         return None
-    has_header = not layout.key.fullmatch(first[key])
+    known = layout.names.fullmatch(names[key]) or any(map(_CAPTION.fullmatch, names)) or names[key].isidentifier()
+    has_header = first is found[0] and bool(known) and not layout.key.fullmatch(first[key])
     captions: list[int] = []
     if has_header:
         captions = [c for c in range(width) if c != key and _CAPTION.fullmatch(names[c])][:1]

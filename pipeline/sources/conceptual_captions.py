@@ -103,7 +103,7 @@ _OWN = Layout(
     parse=_row,
     delimiter="\t",
     header=re.compile(rb'"?captions?"?\t"?(?:image[_ ]?)?urls?"?', re.IGNORECASE),
-    key=re.compile(r"\s*([a-z][a-z0-9+.-]*://\S.*?)\s*", re.IGNORECASE),
+    key=re.compile(r"\s*([a-z][a-z0-9+.-]*://\S+)\s*", re.IGNORECASE),
     names=re.compile(
         r"(?:image|img|photo|picture)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE
     ),

@@ -120,8 +120,9 @@ def is_quoted(numbered: Iterable[tuple[int, bytes]], delimiter: str, key: re.Pat
         if '"' not in record.raw:
             continue
         with_quotes += 1
-        for column, (inner, plain) in enumerate(field.findall(record.raw)):
-            in_quotes[column] += bool(inner)
+        for column, found in enumerate(field.finditer(record.raw)):
+            inner, plain = found[1], found[2] or ""
+            in_quotes[column] += inner is not None
             if inner and ('""' in inner or delimiter in inner or "\n" in inner or key.fullmatch(inner)):
                 reasons += 1
             elif inner and "," not in inner:  # which some spreadsheets quote whatever the delimiter
@@ -130,8 +131,8 @@ def is_quoted(numbered: Iterable[tuple[int, bytes]], delimiter: str, key: re.Pat
         if with_quotes >= _ENOUGH:
             break
     for column, count in idle.items():
-        if total[column] >= 3 and in_quotes[column] >= total[column] - 1:  # a header may have none
+        if total[column] >= 3 and in_quotes[column] >= 0.9 * total[column] - 1:  # a header may have none
             reasons += count
         else:
             against += count
-    return reasons >= against if delimiter in ",;" else reasons > 10 * against
+    return reasons >= against if delimiter in ",;" else reasons > 3 * against

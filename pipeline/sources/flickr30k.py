@@ -121,7 +121,7 @@ _TOKENS = Layout(
     parse=_token_row,
     delimiter="\t",
     header=re.compile(rb"\s*image(?:_name)?\s*\t\s*(?:caption|comment)\s*", re.IGNORECASE),
-    key=re.compile(r"\s*(?:.*[/\\])?([^/\\]+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))(?:#\d+)?\s*", re.IGNORECASE),
+    key=re.compile(r"\s*(?:.*[/\\])?([^/\\,;|\t]+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))(?:#\d+)?\s*", re.IGNORECASE),
     names=re.compile(r"image|(?:image|img|file)[ _-]?(?:name|id|path)?|name|path|filepath", re.IGNORECASE),
 )
 _KAGGLE = replace(

@@ -66,7 +66,7 @@ def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row | Held]
         except ValueError as error:
             fault = str(error)
         value = entry.get("sentences")
-        sentences = list(_sentences(value, place, path.name)) if image or value is not None else []
+        sentences = list(_sentences(value, place, path.name))
         yield Held(len(sentences), place)
         yield image or Rejected("image", "", place, Reason.MALFORMED_ROW, fault)
         for own, text in sentences:

@@ -62,6 +62,7 @@ def test_its_sentences_are_captions(tmp_path):
         ("caption", "b", "split.json#images[1]", Reason.MALFORMED_ROW),
         ("caption", "d", "split.json#images[3]", Reason.MALFORMED_ROW),
         ("image", "", "split.json#images[4]", Reason.MALFORMED_ROW),
+        ("caption", "", "split.json#images[4]", Reason.MALFORMED_ROW),
     ]
 
 
