@@ -5,8 +5,8 @@
 Every input is a small corpus in one of the layouts that are read, its captions marked by numbers, and then damaged:
 its entries before they are written (other types, lists, missing fields, repeated ids), or its bytes afterwards (cut,
 noise, zeros, joined). What the damaged files hold is counted by searching their bytes for the marks, which asks nothing
-of the readers. Then each mark has to be in a caption that was read or in a row that was rejected, or a tar or parquet is
-named of which something could not be read, or the corpus is refused. It prints inputs, captions held, read, rejected,
+of the readers. Then each mark has to be in a caption that was read or in a row that was rejected, or a tar or parquet
+is named of which not all could be read, or the corpus is refused. It prints inputs, captions held, read, rejected,
 refused, and how many were lost, and ends with 1 if any was.
 """
 
@@ -178,8 +178,9 @@ def damaged(draw: random.Random, files: Files) -> Files:
     )
     at = draw.randint(0, len(data))
     made = {
-        "cut": data[:at], "replace": data[:at] + noise + data[at + len(noise) :], "insert": data[:at] + noise + data[at:],
-        "remove": data[:at] + data[at + draw.randint(1, 600) :], "joined": data + data,
+        "cut": data[:at], "joined": data + data, "replace": data[:at] + noise + data[at + len(noise) :],
+        "insert": data[:at] + noise + data[at:],
+        "remove": data[:at] + data[at + draw.randint(1, 600) :],
     }  # fmt: skip
     return files | {name: draw.choice(list(made.values()))}
 
@@ -199,15 +200,14 @@ def held(files: Files) -> Counter[bytes]:
     return found
 
 
-def in_json(value: Any, within: bool = False) -> list[bytes]:
-    """Marks of whatever is, however deep, where captions are."""
+def in_json(value: Any, path: tuple[str, ...] = ("sentences annotations", "raw caption")) -> list[bytes]:
+    """Marks of whatever is, however deep, where captions are: below fields of these names, one within the other."""
     if isinstance(value, dict):
-        own = [(each, within or key in ("raw", "caption")) for key, each in value.items()]
-    elif isinstance(value, list):
-        own = [(each, within) for each in value]
-    else:
-        return MARK.findall(str(value).encode(errors="replace")) if within else []
-    return [mark for each, inside in own for mark in in_json(each, inside)]
+        below = {key: path[1:] if path and key in path[0].split() else path for key in value}
+        return [mark for key, each in value.items() for mark in in_json(each, below[key])]
+    if isinstance(value, list):
+        return [mark for each in value for mark in in_json(each, path)]
+    return [] if path else MARK.findall(str(value).encode(errors="replace"))
 
 
 def lines(data: bytes) -> list[bytes]:

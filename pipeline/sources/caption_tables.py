@@ -52,7 +52,7 @@ class Entry(NamedTuple):
     key: str
     text: str | bytes
     place: str
-    """Its line, and which caption of several it is."""
+    """The file, the line, and which caption of several it is."""
     row: int
     """Counted from 0, as download scripts do."""
 
@@ -75,13 +75,13 @@ class Table:
             yield from self._others(self.columns)
 
     def _own(self) -> Iterator[Entry | Held]:
-        count = 0
+        count, name, parse = 0, self.path.name, self.layout.parse
         for number, line in lines(self.path, self.form):
             if number == 1 and self.layout.header.fullmatch(line):
                 continue
             count += 1
-            key, caption = self.layout.parse(line) or ("", b"")
-            yield Entry(key, caption, str(number), number - 1)
+            key, caption = parse(line) or ("", b"")
+            yield Entry(key, caption, f"{name}:{number}", number - 1)
         yield Held(count, self.path.name)
 
     def _others(self, columns: _Columns) -> Iterator[Entry | Held]:
@@ -90,7 +90,7 @@ class Table:
             key, captions = columns.split(record, self.layout.key)
             count += len(captions)
             for k, caption in enumerate(captions):
-                place = f"{record.line}[{k}]" if len(captions) > 1 else str(record.line)
+                place = f"{self.path.name}:{record.line}" + (f"[{k}]" if len(captions) > 1 else "")
                 told = isinstance(caption, str | bytes)
                 yield Entry(key if told else "", caption if told else b"", place, row)  # type: ignore[arg-type]
         yield Held(count, self.path.name)
@@ -135,7 +135,7 @@ class _Columns:
             ]
             if not key.fullmatch(fields[at]):
                 return "", [None]
-        elif extra:
+        elif extra or any("\r" in own for c, own in enumerate(fields) if c not in self.captions):  # two rows in one
             return "", [None]
         captions = [caption for c in self.captions for caption in self._several(fields[c], c)]
         return _name(fields[at], key), captions
@@ -168,7 +168,8 @@ def find(path: Path, layout: Layout) -> Table:
         if has_quotes and is_quoted(lines(path, written), layout.delimiter, layout.key):
             columns = _columns(head, layout, layout.delimiter, quoted=True)
     else:
-        fits = (_columns(head, layout, d, has_quotes and is_quoted(head, d, layout.key)) for d in DELIMITERS)
+        likely = DELIMITERS if 2 * len(own) < len(rows) else (layout.delimiter,)
+        fits = (_columns(head, layout, d, has_quotes and is_quoted(head, d, layout.key)) for d in likely)
         columns = max((fit for fit in fits if fit), key=lambda fit: fit.matching, default=None)
         if columns and has_quotes:
             columns = replace(columns, quoted=is_quoted(lines(path, written), columns.delimiter, layout.key))
@@ -224,6 +225,8 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
         return None
     known = layout.names.fullmatch(names[key]) or any(map(_CAPTION.fullmatch, names)) or names[key].isidentifier()
     has_header = first is found[0] and bool(known) and not layout.key.fullmatch(first[key])
+    if not has_header and sum(2 * count >= len(rows) for count in keys) > 1:
+        return None  # rows run into each other
     captions: list[int] = []
     if has_header:
         captions = [c for c in range(width) if c != key and _CAPTION.fullmatch(names[c])][:1]

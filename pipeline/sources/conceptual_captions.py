@@ -78,14 +78,13 @@ def _table(table: Table, find: Find) -> Iterator[Row | Held]:
         if isinstance(entry, Held):
             yield entry
             continue
-        place = f"{table.path.name}:{entry.place}"
         if not entry.key:
-            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, f"expected {_OWN.expected}")
+            yield Rejected("caption", "", entry.place, Reason.MALFORMED_ROW, f"expected {_OWN.expected}")
             continue
         identity = source_id(entry.key)
         file, note = find(entry.key)
         yield Image(identity, file, licence=LICENCE, url=entry.key, note=note)
-        yield Caption(identity, entry.text, place)
+        yield Caption(identity, entry.text, entry.place)
 
 
 def _row(line: bytes) -> tuple[str, bytes] | None:

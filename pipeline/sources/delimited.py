@@ -128,7 +128,7 @@ def is_quoted(numbered: Iterable[tuple[int, bytes]], delimiter: str, key: re.Pat
             elif inner and "," not in inner:  # which some spreadsheets quote whatever the delimiter
                 idle[column] += 1
             against += '"' in plain
-        if with_quotes >= _ENOUGH:
+        if with_quotes >= _ENOUGH or (against > 100 and not reasons):
             break
     for column, count in idle.items():
         if total[column] >= 3 and in_quotes[column] >= 0.9 * total[column] - 1:  # a header may have none

@@ -88,13 +88,12 @@ def _rows(table: Table, image: Callable[[str], Image]) -> Iterator[Row | Held]:
         if isinstance(entry, Held):
             yield entry
             continue
-        place = f"{table.path.name}:{entry.place}"
         if entry.key:
             found = image(entry.key)
             yield found
-            yield Caption(found.id, entry.text, place)
+            yield Caption(found.id, entry.text, entry.place)
         else:
-            yield Rejected("caption", "", place, Reason.MALFORMED_ROW, f"expected {table.layout.expected}")
+            yield Rejected("caption", "", entry.place, Reason.MALFORMED_ROW, f"expected {table.layout.expected}")
 
 
 def _token_row(line: bytes) -> tuple[str, bytes] | None:

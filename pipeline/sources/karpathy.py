@@ -87,7 +87,7 @@ def _sentences(value: Any, place: str, name: str) -> Iterator[tuple[str, Any]]:
     a list, lists may be nested, and `raw` may be a list."""
     if isinstance(value, dict) and "raw" not in value:
         value = list(value.values())
-    found = [(place, value)] if not isinstance(value, list) else list(leaves(value, f"{place}.sentences"))
+    found = [(place, value)] if not isinstance(value, list) else list(leaves(value, f"{place}.sentences", "raw"))
     for own, sentence in found if value != [] else []:
         number = field(sentence, "sentid")
         yield from leaves(field(sentence, "raw"), f"{name}#{number}" if isinstance(number, int) else own)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +18,8 @@ _HEAD = 1 << 16
 _CHUNK = 1 << 20
 _LONGEST = 1 << 20
 """Bytes of a line; what is beyond is no part of any caption."""
+_CR_ALONE = re.compile(rb"\r(?![\r\n]|\Z)")
+"""One that ends no line of those that end at newlines, nor the file."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
@@ -42,11 +47,15 @@ def form(path: Path) -> Form:
         SourceError: the file cannot be read.
     """
     with _opened(path) as stream:
-        head = stream.read(_HEAD)
+        head, size = stream.read(_HEAD), os.fstat(stream.fileno()).st_size
     marked = (name for mark, name in _MARKS.items() if head.startswith(mark) and b"\0" in head)  # as every ASCII has
     encoding = next(marked, "") or _without_mark(head)
     text = head.decode(encoding, "replace").encode(errors="replace") if encoding else head
-    return Form(encoding, b"\r" if b"\r" in text.rstrip(b"\r") and b"\n" not in text else b"\n")
+    width = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
+    if size % width:
+        raise SourceError(f"{path}: {size:,} bytes are no {encoding.upper()}, of {width} each; download it again")
+    alone, newlines = len(_CR_ALONE.findall(text)), text.count(b"\n")
+    return Form(encoding, b"\r" if alone > (4 * newlines + 1 if newlines else 0) else b"\n")
 
 
 def _without_mark(head: bytes) -> str:
@@ -68,10 +77,11 @@ def lines(path: Path, written: Form = Form()) -> Iterator[tuple[int, bytes]]:
         SourceError: the file cannot be read.
     """
     with _opened(path) as stream:
-        found = _ended_by_newlines(stream) if written == Form() else _ended_by(written.end, _decoded(stream, written))
         try:
-            for number, line in enumerate(found, start=1):
-                yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b"\r\n")
+            if written == Form():
+                yield from _ended_by_newlines(stream)
+            else:
+                yield from _ended_by(written.end, _decoded(stream, written))
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(f"{path} cannot be read: {error}; expected a text file") from error
 
@@ -83,22 +93,30 @@ def _opened(path: Path) -> BinaryIO:
         raise SourceError(f"{path} cannot be read: {error}; expected a text file") from error
 
 
-def _ended_by_newlines(stream: BinaryIO) -> Iterator[bytes]:
+def _ended_by_newlines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    number = 0
     while line := stream.readline(_LONGEST):
+        number += 1
         rest = line
-        while rest and not rest.endswith(b"\n"):
+        while rest and rest[-1:] != b"\n":
             rest = stream.readline(_LONGEST)
-        yield line
+        yield number, line.rstrip(b"\r\n") if number > 1 else _first(line)
 
 
-def _ended_by(end: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    waiting = b""
-    for chunk in chunks:
+def _ended_by(end: bytes, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    waiting, number = b"", 0
+    for chunk in chain(chunks, [b""]):
         *whole, waiting = (waiting + chunk).split(end)
-        yield from (line[:_LONGEST] for line in whole)
+        if not chunk and waiting:
+            whole.append(waiting)
+        for line in whole:
+            number += 1
+            yield number, line[:_LONGEST].rstrip(b"\r\n") if number > 1 else _first(line[:_LONGEST])
         waiting = waiting[:_LONGEST]
-    if waiting:
-        yield waiting
+
+
+def _first(line: bytes) -> bytes:
+    return line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
 
 
 def _decoded(stream: BinaryIO, written: Form) -> Iterator[bytes]:
@@ -109,5 +127,3 @@ def _decoded(stream: BinaryIO, written: Form) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(written.encoding)("surrogatepass")
     while chunk := stream.read(_CHUNK):
         yield decoder.decode(chunk).encode(errors="surrogatepass")
-    if decoder.getstate()[0]:
-        yield b"\xff"  # the last character is not whole

@@ -93,7 +93,7 @@ def _images(path: Path, folder: Path, present: set[str] | None, split: karpathy.
 
 def _captions(path: Path) -> Iterator[Row | Held]:
     for index, entry in enumerate(entries(path, "annotations", _EXPECTED)):
-        for place, annotation in leaves(entry, f"{path.name}#annotations[{index}]"):
+        for place, annotation in leaves(entry, f"{path.name}#annotations[{index}]", "caption"):
             number, text = field(annotation, "id"), field(annotation, "caption")
             texts = list(leaves(text, f"{path.name}#{number}" if isinstance(number, int) else place))
             yield Held(len(texts), place)

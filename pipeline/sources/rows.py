@@ -124,23 +124,37 @@ def accounted(rows: Iterable[Row | Held]) -> Iterator[Row]:
     """
     held = found = 0
     for row in rows:
-        if isinstance(row, Held):
+        if isinstance(row, Caption):
+            found += 1
+        elif isinstance(row, Held):
             held += row.captions
             continue
-        if isinstance(row, Caption) or (isinstance(row, Rejected) and row.kind == "caption"):
-            found += 1
+        elif isinstance(row, Rejected):
+            found += row.kind == "caption"
         yield row
     if found != held:
         raise AssertionError(f"the files hold {held} captions, of which {found} were read")
 
 
-def leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """What lists hold, however nested, each with its place; an empty list, as anything else, is one by itself."""
+def leaves(value: Any, place: str, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What lists hold, however nested, each with its place; an empty list, as anything else, is one by itself.
+
+    Args:
+        value: a list, or what should be in one.
+        place: of it.
+        name: of the field that objects should have; one that lacks it counts as a list of the objects and lists in it.
+    """
     waiting = [(place, value)]
     while waiting:
         own, found = waiting.pop()
-        if isinstance(found, list) and found:
-            waiting += [(f"{own}[{k}]", found[k]) for k in reversed(range(len(found)))]
+        if isinstance(found, list):
+            inner = [(f"{own}[{k}]", each) for k, each in enumerate(found)]
+        elif isinstance(found, dict) and name not in found:
+            inner = [(f"{own}.{key}", each) for key, each in found.items() if isinstance(each, dict | list)]
+        else:
+            inner = []
+        if inner:
+            waiting += reversed(inner)
         else:
             yield own, found
 
