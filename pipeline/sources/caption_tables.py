@@ -26,6 +26,7 @@ _CAPTION = re.compile(
     r"(?:image[ _-]?)?(?:caption|comment|sentence|description|alt[ _-]?text|text|txt|title|raw|alt)s?", re.IGNORECASE
 )
 _NUMBERED_CAPTION = re.compile(r"(?:caption|comment|sentence|description|text)s?[ _-]?\d+", re.IGNORECASE)
+_LETTER = re.compile(r"[^\W\d_]")
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -174,7 +175,9 @@ def find(path: Path, layout: Layout) -> Table:
         if columns and has_quotes:
             columns = replace(columns, quoted=is_quoted(lines(path, written), columns.delimiter, layout.key))
         if columns is None and not any(keys):
-            raise SourceError(f"{path}: found {_described(rows[0])}; expected {layout.expected}, or columns of both")
+            raise SourceError(
+                f"{path}: found {_described(rows[0])}; expected {layout.expected}, or both in columns that a header names"
+            )
     if columns or written != Form():
         said = "; ".join(part for part in (str(written), str(columns) if columns else layout.expected) if part)
         print(f"{path} is read as: {said}", file=sys.stderr)
@@ -223,7 +226,7 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
     key = likely[0] if likely else max(range(width), key=lambda c: keys[c])
     if 2 * keys[key] < len(rows):
         return None
-    known = layout.names.fullmatch(names[key]) or any(map(_CAPTION.fullmatch, names)) or names[key].isidentifier()
+    known = layout.names.fullmatch(names[key]) or any(map(_CAPTION.fullmatch, names))
     has_header = first is found[0] and bool(known) and not layout.key.fullmatch(first[key])
     if not has_header and sum(2 * count >= len(rows) for count in keys) > 1:
         return None  # rows run into each other
@@ -239,7 +242,6 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
 
 
 def _wordiest(rows: list[list[str]], columns: list[int]) -> list[int]:
-    """The column that reads most like captions, if any does."""
-    words = {c: sum(len(own[c].split()) for own in rows if re.search(r"[^\W\d_]", own[c])) for c in columns}
-    best = max(columns, key=lambda c: words[c], default=None)
-    return [best] if best is not None and words[best] >= len(rows) / 2 and words[best] else []
+    """The one column that has words; none if there are several, of which no one knows which the captions are."""
+    having = [c for c in columns if 2 * sum(bool(_LETTER.search(own[c])) for own in rows) >= len(rows)]
+    return having if len(having) == 1 else []

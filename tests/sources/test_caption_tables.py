@@ -145,13 +145,14 @@ def test_a_cell_may_hold_a_list_of_captions(tmp_path):
     [
         (b"id,colour,size\n1,red,4\n2,blue,5\n", "3 columns between commas: 'id', 'colour', 'size'"),
         (b"a;b\n1;2\n", "2 columns between semicolons: 'a', 'b'"),
+        (b"100.jpg,train,a dog\n101.jpg,val,a cat\n", "3 columns between commas: '100.jpg', 'train', 'a dog'"),
         (b"nothing of the kind\n", "one column: 'nothing of the kind'"),
     ],
 )
 def test_where_nothing_fits_the_columns_are_named(tmp_path, data, found):
     with pytest.raises(SourceError, match=found) as caught:
         rows("flickr30k", flickr(tmp_path, data))
-    assert "expected name.jpg| i| caption, or columns of both" in str(caught.value)
+    assert "expected name.jpg| i| caption, or both in columns that a header names" in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None)
