@@ -214,7 +214,7 @@ def lines(data: bytes) -> list[bytes]:
     """The lines of a table, with their ends."""
     form = "utf-16-le" if data.startswith(b"\xff\xfe") else "utf-16-be" if data.startswith(b"\0") else ""
     plain = data.decode(form, "replace").encode(errors="replace") if form else data
-    end = b"\r" if b"\n" not in plain else b"\n"
+    end = b"\r" if plain.replace(b"\r\n", b"").count(b"\r") > plain.count(b"\n") else b"\n"
     return [line + end for line in plain.split(end)]
 
 

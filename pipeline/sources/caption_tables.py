@@ -176,7 +176,7 @@ def find(path: Path, layout: Layout) -> Table:
             columns = replace(columns, quoted=is_quoted(lines(path, written), columns.delimiter, layout.key))
         if columns is None and not any(keys):
             raise SourceError(
-                f"{path}: found {_described(rows[0])}; expected {layout.expected}, or both in columns that a header names"
+                f"{path}: found {_described(rows[0])}; expected {layout.expected}, or both in columns with a header"
             )
     if columns or written != Form():
         said = "; ".join(part for part in (str(written), str(columns) if columns else layout.expected) if part)

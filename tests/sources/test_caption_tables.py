@@ -152,7 +152,7 @@ def test_a_cell_may_hold_a_list_of_captions(tmp_path):
 def test_where_nothing_fits_the_columns_are_named(tmp_path, data, found):
     with pytest.raises(SourceError, match=found) as caught:
         rows("flickr30k", flickr(tmp_path, data))
-    assert "expected name.jpg| i| caption, or both in columns that a header names" in str(caught.value)
+    assert "expected name.jpg| i| caption, or both in columns with a header" in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None)
