@@ -210,11 +210,10 @@ def in_json(value: Any, path: tuple[str, ...] = ("sentences annotations", "raw c
     return [] if path else MARK.findall(str(value).encode(errors="replace"))
 
 
-def lines(data: bytes) -> list[bytes]:
+def lines(data: bytes, end: bytes = b"\n") -> list[bytes]:
     """The lines of a table, with their ends."""
     form = "utf-16-le" if data.startswith(b"\xff\xfe") else "utf-16-be" if data.startswith(b"\0") else ""
     plain = data.decode(form, "replace").encode(errors="replace") if form else data
-    end = b"\r" if plain.replace(b"\r\n", b"").count(b"\r") > plain.count(b"\n") else b"\n"
     return [line + end for line in plain.split(end)]
 
 
@@ -230,7 +229,10 @@ def told(files: Files, rows: list[Row]) -> int:
         name, _, number = row.place.partition("[")[0].rpartition(":")
         if name.endswith((".csv", ".tsv", ".token")):
             until = int(following[2].partition("[")[0]) - 1 if following else None
-            count += len(MARK.findall(b"".join(lines(files[name])[int(number) - 1 : until])))
+            both = (
+                lines(files[name], end)[int(number) - 1 : until] for end in (b"\n", b"\r")
+            )  # damage may leave either
+            count += max(len(MARK.findall(b"".join(own))) for own in both)
         else:
             count += 1
     return count
