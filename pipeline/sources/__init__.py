@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
 from pipeline.sources.rows import (
-    MAX_BYTES,
     Caption,
     Corpus,
     File,
@@ -32,7 +31,7 @@ CORPORA: dict[str, Corpus] = {
 }
 
 __all__ = [
-    "CORPORA", "MAX_BYTES", "Caption", "Corpus", "File", "Held", "Image", "Rejected", "Row", "SourceError",
+    "CORPORA", "Caption", "Corpus", "File", "Held", "Image", "Rejected", "Row", "SourceError",
     "TooManyBytes", "read",
 ]  # fmt: skip
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.bounds import MOST_BYTES
 from pipeline.errors import InputError
 from pipeline.schema import Reason
-
-MAX_BYTES = 1 << 29
-"""Of an image that is read at all, wherever it lies."""
 
 
 class SourceError(InputError):
@@ -45,17 +43,17 @@ class File:
         """The bytes.
 
         Raises:
-            TooManyBytes: there are more than MAX_BYTES.
+            TooManyBytes: there are more than MOST_BYTES.
             OSError: there is no such file, or it cannot be read.
         """
         if self._is_cell():
             from pipeline.sources.cells import read_cell  # pyarrow takes a while to load
 
-            return read_cell(*os.path.split(self.path), self.offset, MAX_BYTES)
+            return read_cell(*os.path.split(self.path), self.offset, MOST_BYTES)
         with open(self.path, "rb", buffering=0) as stream:  # noqa: PTH123 - a Path would be made 67,500 times
             there = os.fstat(stream.fileno()).st_size - self.offset if self.length is None else self.length
-            if there > MAX_BYTES:
-                raise TooManyBytes(f"{there:,} bytes, at most {MAX_BYTES:,}")
+            if there > MOST_BYTES:
+                raise TooManyBytes(f"{there:,} bytes, at most {MOST_BYTES:,}")
             stream.seek(self.offset)
             return stream.read(max(there, 0))
 

@@ -33,7 +33,6 @@ from pipeline.clip.pictures import Picture
 from pipeline.errors import InputError
 from pipeline.progress import track
 from pipeline.schema import Split
-from pipeline.sources import MAX_BYTES
 
 _NAMES = frozenset(IMG_EXTENSIONS) | {
     extension for extension, form in Image.registered_extensions().items() if form in images.EXTENSIONS
@@ -163,8 +162,10 @@ def _such_as(paths: list[Path]) -> str:
 
 
 def _check_size(picture: object, size: int) -> None:
-    if size > MAX_BYTES:
-        raise NoZeroshotData(f"{picture} has {size:,} bytes, at most {MAX_BYTES:,} are read; take it out")
+    try:
+        images.check_bytes(size)
+    except images.OversizedImage as error:
+        raise NoZeroshotData(f"{picture} has {error}; take it out") from error
 
 
 def _webdataset(folder: Path, split: Split) -> ZeroshotSet:

@@ -12,9 +12,10 @@ from reading import places, rows, texts
 from tiny_corpora import img2dataset as corpus
 from tiny_corpora import png, write
 
+from pipeline.bounds import MOST_BYTES
 from pipeline.curation.inspection import ImageFault, ImageLimits, inspect
 from pipeline.schema import Reason
-from pipeline.sources import MAX_BYTES, File, TooManyBytes
+from pipeline.sources import File, TooManyBytes
 from pipeline.sources.conceptual_captions import source_id
 
 ROWS = [
@@ -83,8 +84,8 @@ def test_a_cell_that_cannot_be_read_has_a_reason(tmp_path):
 def test_of_an_image_no_more_than_the_bound_is_read(tmp_path):
     path = tmp_path / "huge.jpg"
     with path.open("wb") as stream:
-        stream.truncate(MAX_BYTES + 1)
-    for file in (File(str(path)), File(str(path), 0, MAX_BYTES + 1)):
+        stream.truncate(MOST_BYTES + 1)
+    for file in (File(str(path)), File(str(path), 0, MOST_BYTES + 1)):
         with pytest.raises(TooManyBytes, match="536,870,913 bytes, at most 536,870,912"):
             file.read()
         fault = inspect(file, LIMITS)

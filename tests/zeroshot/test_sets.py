@@ -7,9 +7,9 @@ from tiny_corpora import encoded, png
 from tiny_models import picture
 from tiny_zeroshot import put
 
+from pipeline.bounds import MOST_BYTES
 from pipeline.errors import InputError
 from pipeline.schema import Split
-from pipeline.sources import MAX_BYTES
 from pipeline.zeroshot.sets import NoZeroshotData, find, read
 
 # The project's own layout
@@ -257,6 +257,6 @@ def test_a_class_of_other_files_names_one(tmp_path):
 def test_a_picture_larger_than_any_is_named_and_not_read(tmp_path):
     put(tmp_path, {"cat": 1}, split="")
     with (tmp_path / "cat/huge.jpg").open("wb") as stream:
-        stream.truncate(MAX_BYTES + 1)
+        stream.truncate(MOST_BYTES + 1)
     with pytest.raises(NoZeroshotData, match=r"huge\.jpg has 536,870,913 bytes, at most 536,870,912"):
         find(tmp_path, Split.TEST)
