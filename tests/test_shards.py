@@ -156,7 +156,7 @@ def test_a_shard_that_is_damaged_is_refused_however_it_is_read(tmp_path):
 @pytest.mark.parametrize("record", [b"{", b"\xff", b"[" * 5000])
 def test_a_record_that_is_no_json_is_named(tmp_path, record):
     shards.write_one(tmp_path / "000000.tar", [{"__key__": "a", "png": png(1), "json": record}])
-    with pytest.raises(InputError, match=r"000000\.tar: the record of a is no JSON"):
+    with pytest.raises(InputError, match=r"000000\.tar: a\.json"):
         list(shards.read_one(tmp_path / "000000.tar"))
 
 
