@@ -10,7 +10,7 @@ from stages.program import LIBRARY, home, run, threads
 
 CODE = (
     "training", "objectives.py", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py", "spans/phrases.py",
-    "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
+    "spans/words.py", "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
 )  # fmt: skip
 """What a checkpoint depends on, and dvc.yaml names."""
 

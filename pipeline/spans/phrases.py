@@ -2,38 +2,116 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
 
-import spacy
-from spacy.lang.char_classes import HYPHENS
-from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.util import compile_infix_regex
-
-from pipeline.spans import spacy_models
 from pipeline.spans.tokens import Span
+from pipeline.spans.words import NO_PHRASE, PAIRS, word_class
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 RULES = "rules"
 
-_RELATIONS = """about above across after against along among around as at before behind below beneath beside besides
-    between beyond by down during for from in inside into like near of off on onto opposite out outside over past since
-    than through to toward towards under underneath until up upon via while with within without"""
-_LINKS = """and but nor or so yet he her him his i it its she that their them there they this those we what when where
-    which who whose you"""
-_VERBS = """am are be been being can could did do does had has have is may might must shall should was were will would
-    carries carrying climbing climbs eating eats flies flying getting gets going goes hold holding holds jumping jumps
-    laying lays leaning leans look looking looks lying making play playing plays posing reading ride rides riding run
-    running runs see seen shows sit sits sitting smiles smiling stand standing stands swimming swims takes taking
-    talking throwing using walk walking walks watch watches watching wearing wears work working"""
-_DETERMINERS = "a an the some any each every another several many few one two three four five six"
-_SIDES = "left right top bottom front back middle"
+_LETTER = r"[^\W_]|[^\x00-\x7f\s\u2010-\u2027\u3001-\u3003\u00ab\u00bb]"  # marks of many scripts are no \w
+_SUFFIX = r"'(?:[sdm]|re|ve|ll)\b"
+_WORD = re.compile(
+    rf"(?i:(?:[a-z]\.){{2,}}|\d+(?:[.,]\d+)+|(?:{_LETTER})+(?:(?:-|(?!{_SUFFIX})')(?:{_LETTER})+)*|{_SUFFIX}|\S)"
+)
 
-BREAKS = frozenset(f"{_RELATIONS} {_LINKS} {_VERBS}".split())
-"""Words that end a phrase and are never part of one."""
-DETERMINERS = frozenset(_DETERMINERS.split())
-"""Words that may open a phrase, and that end the one before."""
-SIDES = frozenset(_SIDES.split())
+# What a word is where it stands: rules over a string of classes, a letter a word, in this order.
+#
+#   a article (a, every)   d count (two, both, other)   n number (7)   D the, this, his   B pronoun, Z one before a verb
+#   N noun   S plural   A person or animal   P several of them   c a group of them   W material (wood, orange)
+#   J adjective   L colour   H side   q very, -ly   R other adverb   O 's   Q bare apostrophe
+#   G -ing   I one that is often an attribute (smiling)   M one that is often a noun (swimming, building)
+#   E -ed    Y one that ends an attribute (curly haired)
+#   V verb   v or a noun (walk)   F ends in -s or past   f or a plural (waves)   U be   h have   T to, can   ! settled
+#   X preposition   C and, or   K comma   - hyphen   t there   B whatever else ends a phrase
+_ATTRIBUTES = "[JLHWYn]"
+_NOUNS = "[NSAPWcvf]"
+_RULES = [
+    (frozenset(wanted), re.compile(pattern), replacement)
+    for wanted, pattern, replacement in [
+        ("Q", r"(?<=[SP])Q(?=[^B])", "O"),  # dogs' toys
+        ("t", r"t[UO]", "tX"),  # there is a smiling boy: no auxiliary of what follows
+        ("Z", r"ZO", "ZU"),  # he's
+        ("Z", r"(Z[RqUh]*+)[vVfF]", r"\1!"),  # who ride, we see
+        ("T", r"(T[Rq]*+)[vV]", r"\1!"),  # to ride, can fly
+        ("Uh", r"([Uh][Rq]*+)[GIME]|(?<=U)[vV]", r"\1!"),  # is riding, are parked, has jumped
+        ("U", r"(U[NWJ])M", r"U!!"),  # is ice skating
+        # After a determiner and attributes stands a noun.
+        ("vV", rf"([aDO]{_ATTRIBUTES}*+|d{_ATTRIBUTES}++|[XL])[vV](?![aDd])", r"\1N"),  # a walk, a long run, on display
+        ("T", r"(?<=a)T", "N"),  # a can
+        ("q", rf"([aDdJL])q(?={_NOUNS})", r"\1J"),  # a burly man
+        ("fF", rf"([aDO]{_ATTRIBUTES}*+)[fF](?![aDd])", r"\1S"),  # the waves, his drinks
+        ("f", r"^([^!UhTZFV]{0,30}[AP][^!UhTZFV]{0,30}[NSWJLcv])f(?=[XaDdRq])", r"\1!"),  # a man in a hat waves at
+        ("f", rf"(d{_ATTRIBUTES}*+|[XLJW])f(?![aDd])", r"\1S"),  # two watches; of waves
+        # -ing: a verb, unless it stands between a determiner and a noun.
+        ("M", r"(?<=[APcS])M|M(?=[aDd])", "!"),  # a man fishing
+        ("M", rf"([AP])[NW]M(?!{_NOUNS})", r"\1!!"),  # people ice skating
+        ("M", rf"M(?={_NOUNS}|{_ATTRIBUTES})|(?<=[aDdOXNWJLHM])M", "N"),  # swimming trunks, for fishing, brick building
+        (
+            "GI",
+            rf"([aDO][JLHWRq]*+|d[JLHWRq]*+(?=I)|d(?=G[AP]))[GI](?={_ATTRIBUTES}|{_NOUNS}|[ME])",
+            r"\1J",
+        ),  # the young smiling boy
+        ("GI", r"(?<=[aDO])[GI](?![aDdX])", "N"),  # the gathering
+        ("I", rf"(?<![NSAPcvfWLUh!])I(?={_NOUNS}|[JL])", "J"),  # smiling boys
+        # -ed: a verb, unless a noun follows.
+        ("E", r"(?<=[APcS])E", "!"),  # a dog leashed, a dog chased cats
+        (
+            "EY",
+            rf"[EY](?=(?:[JLHEYRqn]|[KC]+(?=[EJL])){{0,6}}(?:{_NOUNS}|M))|(?<=[aD])E",
+            "J",
+        ),  # a leashed dog, the injured
+        ("-", rf"-[GEY](?={_NOUNS})", "-J"),  # best - selling author
+        # Forms of present and past.
+        ("f", r"(?<=[ARqT])f", "!"),  # the man waves, happily waves
+        (
+            "fS",
+            rf"(a[JLHWn]*+(?:[NW]*+A|[NW]++))[fS](?!{_NOUNS})",
+            r"\1!",
+        ),  # a boy juggles, a bus stops: no plural after "a"
+        ("fv", r"([NW])f(?=[aDd])|(?<=[ANW])v(?=[aDd])", r"\1!"),  # player watches the, a boy hit the
+        ("fv", r"([!FVGIE]C)[fv]", r"\1!"),  # sits and drinks
+        ("fv", r"([CK])[fv](?=[aDd])|^v(?=[aDdT])", r"\1!"),  # , watch the
+        ("S", r"(?<=A)S(?=[aDd])", "!"),  # the dog tears the
+        ("vV", r"([SPc][Rq]*+)[vV]", r"\1!"),  # people walk
+        ("v", r"([AP]C[aDd]?[JLW]*+[AN])v", r"\1!"),  # a man and a woman walk
+        ("dn", r"([dn][JLHW]*+[SP])N(?=[XTaDdRqKB]|$)", r"\1!"),  # two giraffes mingle
+        ("P", r"(?<=P)N(?=[XTaDdRq]|$)", "!"),
+        ("U", rf"(?<=U)N(?!{_NOUNS}|O)", "!"),  # is overcast
+    ]
+]
+
+# A phrase: determiners, attributes, nouns. Attributes may be coordinated, nouns are not.
+_HYPHEN = rf"(?<=[JLHWNAn])-(?=[JLHWNAn]+{_NOUNS})"  # low - key weddings
+_MORE = r"(?:KC?|C)"
+_COORDINATED = (  # red, white and blue flag; a dry, scrubby plain. Bounded, so that long captions take no longer a word
+    rf"(?:[JLHW](?:q?[JLHW]){{0,8}}(?:{_MORE}q?[JLHW]{{1,8}}){{1,8}}(?=[JLHW]{{0,8}}{_NOUNS})"
+    rf"|(?<=[aDd])[JLH]{{1,8}}{_MORE}N(?=[JLHW]{{0,8}}{_NOUNS}))"
+)
+_PHRASE = re.compile(
+    rf"(?P<phrase>(?:aL+Ca(?=L)|a?[Ddn]*+){_COORDINATED}?(?:q?[JLHn]|{_HYPHEN})*"
+    rf"{_NOUNS}(?:(?:[NSAPWcvfJLHOn]|{_HYPHEN})*[NSAPWcvfn])?"  # a red, old school bus
+    r"|(?:a[Dd]*|(?<![Dd])[Dd]*D)(?:q?[JLH])+"  # the top left
+    r"|(?<=X)L+(?:CL+)*)"  # dressed in black and white
+    r"|a|[Ddn]++|[JLHRqn]++"  # what opens no phrase
+)
+
+
+@lru_cache(maxsize=1 << 14)
+def _chunks(classes: str) -> list[tuple[int, int]]:
+    """Where phrases begin and end among words of these classes."""
+    for wanted, pattern, replacement in _RULES:
+        if not wanted.isdisjoint(classes):
+            classes = pattern.sub(replacement, classes)
+    spans = (found.span("phrase") for found in _PHRASE.finditer(classes))
+    return [(start, end) for start, end in spans if start < end]
 
 
 class Parser(Protocol):
@@ -46,63 +124,40 @@ class Parser(Protocol):
 
 
 class NounChunks:
-    """spaCy's noun chunks, from a model's dependency parse."""
+    """spaCy's noun chunks, from a model's dependency parse, without those that are only a pronoun."""
 
     def __init__(self, nlp: Language) -> None:
         self.nlp = nlp
-        self.name = f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}"
+        self.name = f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}, no pronouns"
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[Span]]:
         """For every caption its noun chunks, in order."""
         for doc in self.nlp.pipe(captions, batch_size=256):
-            yield [Span(chunk.start_char, chunk.end_char) for chunk in doc.noun_chunks]
+            named = (chunk for chunk in doc.noun_chunks if any(word.lower_ not in NO_PHRASE for word in chunk))
+            yield [Span(chunk.start_char, chunk.end_char) for chunk in named]
 
 
 class Rules:
-    """Phrases without a model: spaCy's blank English tokenizer, then maximal runs of words between breaks.
+    """Phrases without a model: a lexicon of word classes, and rules on their order.
 
-    A run is broken by punctuation and by `BREAKS`; a determiner starts a new one. "left" and the like, right before
-    "of", are relations and not part of the run. A run that holds nothing but a determiner is no phrase. So
-    "a small red star left of the blue ring" gives "a small red star" and "the blue ring". Verbs that are not in
-    `BREAKS` stay inside a phrase: the price of having no model.
+    Every word gets a class (`words.word_class`); rules settle which of those that can be verbs are verbs here; then a
+    pattern finds determiners, attributes and nouns in a row. "left" and the like, right before "of", are relations.
+    So "a black and white dog left of the parked car wags" gives "a black and white dog" and "the parked car".
     """
 
-    name = "rules 2"
-
-    def __init__(self) -> None:
-        self.nlp = spacy.blank("en")
-        infixes = [rule for rule in self.nlp.Defaults.infixes or [] if HYPHENS not in rule]  # "t-shirt" is one word
-        self.nlp.tokenizer.infix_finditer = compile_infix_regex(infixes).finditer
+    name = "rules 3"
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[Span]]:
         """For every caption its phrases, in order."""
-        for doc in self.nlp.pipe(captions, batch_size=1024):
-            yield list(self._phrases(doc))
-
-    @staticmethod
-    def _phrases(doc: Doc) -> Iterator[Span]:
-        start: int | None = None
-
-        def close(end: int) -> Iterator[Span]:
-            nonlocal start
-            if start is not None:
-                words = doc[start:end]
-                if any(w.lower_ not in DETERMINERS for w in words):
-                    yield Span(words[0].idx, words[-1].idx + len(words[-1]))
-            start = None
-
-        for token in doc:
-            word = token.lower_
-            relation = word in SIDES and token.i + 1 < len(doc) and doc[token.i + 1].lower_ == "of"
-            if word in BREAKS or relation or not any(c.isalnum() for c in word):
-                yield from close(token.i)
-            elif word in DETERMINERS:
-                if start is not None and token.i > start and doc[token.i - 1].lower_ not in DETERMINERS:
-                    yield from close(token.i)
-                start = token.i if start is None else start
-            elif start is None:
-                start = token.i
-        yield from close(len(doc))
+        for caption in captions:
+            text = caption.replace("\u2019", "'")
+            places = [found.span() for found in _WORD.finditer(text)]
+            words = [text[start:end].lower() for start, end in places]
+            classes = "".join(map(word_class, words))
+            for at, pair in enumerate(pairwise(words)):
+                if pair in PAIRS:
+                    classes = classes[:at] + PAIRS[pair] + classes[at + 2 :]
+            yield [Span(places[start][0], places[end - 1][1]) for start, end in _chunks(classes)]
 
 
 def load_parser(name: str) -> Parser:
@@ -113,4 +168,6 @@ def load_parser(name: str) -> Parser:
     """
     if name == RULES:
         return Rules()
+    from pipeline.spans import spacy_models  # importing spaCy takes seconds
+
     return NounChunks(spacy_models.load(name))

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from pipeline.spans.phrases import DETERMINERS, SIDES, Parser
+from pipeline.spans.phrases import Parser
 from pipeline.spans.tokens import Span
+from pipeline.spans.words import DETERMINERS, SIDES
 
 
 def _opposites(pairs: str) -> dict[str, str]:

@@ -52,6 +52,81 @@ def test_a_hyphen_does_not_break_a_word(rules, caption, expected):
     assert phrases(rules, caption) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A black and white dog", ["A black and white dog"]),
+        ("a red, white and blue flag on a pole", ["a red, white and blue flag", "a pole"]),
+        ("young and old people", ["young and old people"]),
+        ("a big, brown bear", ["a big, brown bear"]),
+        ("a brick and stone house", ["a brick and stone house"]),
+        ("a dog and a cat", ["a dog", "a cat"]),
+        ("a man and woman", ["a man", "woman"]),
+        ("dogs and cats", ["dogs", "cats"]),
+        ("a man in black and a woman in red", ["a man", "black", "a woman", "red"]),
+        ("a photo in black and white", ["a photo", "black and white"]),
+        ("the sky is blue and clear", ["the sky"]),
+    ],
+)
+def test_coordinated_attributes_stay_with_their_noun_and_nouns_apart(rules, caption, expected):
+    assert phrases(rules, caption) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("Two giraffes wander", ["Two giraffes"]),
+        ("a dog leashed to a post", ["a dog", "a post"]),
+        ("a leashed dog", ["a leashed dog"]),
+        ("the boy leashed his dog", ["the boy", "his dog"]),
+        ("a man with a walking stick walking home", ["a man", "a walking stick", "home"]),
+        ("a painted wall of a house painted red", ["a painted wall", "a house"]),
+        ("people park a car in the park", ["people", "a car", "the park"]),
+        ("a woman drinks a drink", ["a woman", "a drink"]),
+        ("the man watches a gold watch", ["the man", "a gold watch"]),
+        ("two women building a brick building", ["two women", "a brick building"]),
+        ("children playing near a swimming pool", ["children", "a swimming pool"]),
+        ("a smiling boy is smiling", ["a smiling boy"]),
+        ("a boy juggles in the street", ["a boy", "the street"]),
+        ("a man and a woman walk on the waves", ["a man", "a woman", "the waves"]),
+        ("a man in a blue hat waves at the camera", ["a man", "a blue hat", "the camera"]),
+        ("a bus stops at a bus stop", ["a bus", "a bus stop"]),
+        ("a dog trying to catch a frisbee", ["a dog", "a frisbee"]),
+        ("a can of cola can fall", ["a can", "cola"]),
+        ("a brightly colored bird", ["a brightly colored bird"]),
+        ("a curly haired girl with long-sleeved shirts", ["a curly haired girl", "long-sleeved shirts"]),
+        ("cars parked on a tree lined street", ["cars", "a tree lined street"]),
+    ],
+)
+def test_verbs_are_no_part_of_phrases_and_what_is_spelt_alike_is(rules, caption, expected):
+    assert phrases(rules, caption) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("he holds it while she looks at them", []),
+        ("someone hurt himself", []),
+        ("dogs that chase each other", ["dogs"]),
+        ("this is what they see there", []),
+        ("it's a boy and he's in his car", ["a boy", "his car"]),
+        ("these two shoes are mine", ["these two shoes"]),
+    ],
+)
+def test_pronouns_are_no_phrases(rules, caption, expected):
+    assert phrases(rules, caption) == [expected]
+
+
+def test_a_typographic_apostrophe_is_one(rules):
+    assert phrases(rules, "the dog\u2019s ball isn\u2019t here") == [["the dog\u2019s ball"]]
+
+
+@pytest.mark.parametrize("word", ["red", "painted", "dog", "waves", "very", "a", "and", ",", "swimming", "-", "'"])
+def test_a_long_caption_takes_no_longer_a_word(rules, word):
+    """A pattern that looked back at every word would need hours for these."""
+    assert len(phrases(rules, " ".join([word] * 20_000))) == 1
+
+
 def test_captions_keep_their_order(rules):
     assert phrases(rules, "a dog", "", "a cat and a dog") == [["a dog"], [], ["a cat", "a dog"]]
 
@@ -81,6 +156,7 @@ def test_a_spacy_model_gives_its_noun_chunks():
 
     nlp.add_pipe("by_hand")
     assert phrases(NounChunks(nlp), "a dog sees the sea") == [["a dog", "the sea"]]
+    assert phrases(NounChunks(nlp), "the she sees each other") == [[]]
 
 
 def test_a_model_that_is_not_installed_says_what_to_do():
