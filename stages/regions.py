@@ -29,8 +29,9 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
     p = params.regions
     detector = CachedDetector(
         weights.load(data / "models/detector.pt", sha256), sha256,
-        Detection(p.confidence, p.iou, p.image_size, p.batch), Cropping(p.cap, p.margin, p.crop_side, p.crop_quality),
-        params.compute.device, store(), params.compute.workers,
+        Detection(p.confidence, p.iou, p.image_size, p.batch),
+        Cropping(p.cap, p.min_side, p.margin, p.crop_side, p.crop_quality), params.compute.device, store(),
+        params.compute.workers,
     )  # fmt: skip
     metadata = provenance(
         "regions", code=f"{CODE}, {images.CODE}", manifest=manifest.fingerprint, model="ultralytics", weights=sha256,

@@ -31,7 +31,8 @@ models:
   clip: {kind: sample, epochs: 1, batch: 8, lr: 0.001, weight_decay: 0}
   detector: {kind: sample, pictures: 8, width: 0.1, epochs: 1, batch: 8, lr: 0.01}
 regions:
-  {confidence: 0.2, iou: 0.5, image_size: 64, batch: 4, cap: 0, margin: 0, crop_side: 64, crop_quality: 90}
+  {confidence: 0.2, iou: 0.5, image_size: 64, batch: 4, cap: 0, min_side: 0, margin: 0, crop_side: 64,
+   crop_quality: 90}
 spans: {parser: rules, cap: 4}
 features: {batch: 8, spans: [phrases]}
 teacher:

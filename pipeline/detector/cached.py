@@ -19,7 +19,7 @@ from ultralytics import YOLO
 from pipeline import images
 from pipeline.ahead import ahead
 from pipeline.clip.encode import batches
-from pipeline.detector.detect import CODE, PADDING, Box, crop, detect
+from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_enough
 from pipeline.manifest import Manifest
 from pipeline.progress import said
 from pipeline.store import keys
@@ -51,9 +51,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class Cropping:
-    """How boxes are cut out; see `crop`. `cap`: most boxes a picture. `quality`: of the JPEG."""
+    """Which boxes are cut out (`large_enough`, then `cap` of a picture), and how (`crop`; `quality`: of the JPEG)."""
 
     cap: int
+    min_side: int
     margin: float
     side: int
     quality: int
@@ -80,7 +81,9 @@ class CachedDetector:
         self.workers = workers
         code = f"{CODE}, {images.CODE}"
         self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
-        how = {k: v for k, v in asdict(cropping).items() if k != "cap"}  # which boxes are cut stands in a row's key
+        how = {
+            k: v for k, v in asdict(cropping).items() if k not in ("cap", "min_side")
+        }  # which boxes are cut stands in a row's key
         self._crops = Collection(root, "crops", {"code": code, "padding": list(PADDING), **how}, _CROPS)
 
     @property
@@ -98,21 +101,22 @@ class CachedDetector:
                 found = self.detect(decoded)
                 columns = ([[getattr(b, name) for b in own] for own in found] for name in ("corners", "score", "name"))
                 boxes.add(pictures[numbers], *columns)
-                self._add_crops(pictures[numbers], decoded, found, crops)
-        wanted, some = self._crops_wanted(pictures)
+                self._add_crops(pictures[numbers], decoded, self._regions(manifest, numbers, found), crops)
+        wanted, some = self._crops_wanted(manifest)
         lacking = keys.first_of(wanted, some & self._crops.missing(wanted))
         if len(lacking):
             said("crop", len(lacking), int(some.sum()))
         with self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "crop"):
-                self._add_crops(pictures[numbers], decoded, self.boxes(pictures[numbers]), crops)
+                self._add_crops(pictures[numbers], decoded, self.regions(manifest, numbers), crops)
 
-    def _crops_wanted(self, pictures: Keys) -> tuple[Keys, NDArray[np.bool_]]:
+    def _crops_wanted(self, manifest: Manifest) -> tuple[Keys, NDArray[np.bool_]]:
         """The keys of every picture's crops, and which pictures have any."""
+        pictures = manifest.image_keys
         wanted, some = np.empty_like(pictures), np.empty(len(pictures), dtype=bool)
         for start in range(0, len(pictures), _CHUNK):
             part = slice(start, start + _CHUNK)
-            found = self.boxes(pictures[part])
+            found = self.regions(manifest, range(len(pictures))[part])
             wanted[part] = self._crop_keys(pictures[part], found)
             some[part] = [len(boxes) > 0 for boxes in found]
         return wanted, some
@@ -148,8 +152,22 @@ class CachedDetector:
         some = np.flatnonzero(lacking)
         writer.add(wanted[some], list(ahead(cut_out, some.tolist(), threads=self.workers, depth=max(1, len(some)))))
 
+    def regions(self, manifest: Manifest, numbers: Sequence[int] | NDArray[np.int64]) -> list[list[Box]]:
+        """Of these rows of a manifest the boxes that are large enough for a region, the best first.
+
+        Raises:
+            StoreError: the store has no row of a picture.
+        """
+        return self._regions(manifest, numbers, self.boxes(manifest.image_keys[numbers]))
+
+    def _regions(
+        self, manifest: Manifest, numbers: Sequence[int] | NDArray[np.int64], found: Sequence[list[Box]]
+    ) -> list[list[Box]]:
+        sizes = ((manifest.rows[i]["width"], manifest.rows[i]["height"]) for i in numbers)
+        return [large_enough(own, *size, self.cropping.min_side) for own, size in zip(found, sizes, strict=True)]
+
     def boxes(self, pictures: Keys) -> list[list[Box]]:
-        """Boxes of pictures whose keys are given, the best first.
+        """All boxes of pictures whose keys are given, the best first.
 
         Raises:
             StoreError: the store has no row of a picture.

@@ -32,6 +32,11 @@ class Box:
         x0, y0, x1, y1 = self.corners
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)
 
+    def longer_side(self, width: int, height: int) -> float:
+        """In pixels of a picture of this size."""
+        x0, y0, x1, y1 = self.corners
+        return max((x1 - x0) * width, (y1 - y0) * height)
+
 
 def detect(
     detector: YOLO,
@@ -67,6 +72,11 @@ def detect(
         boxes = [b for b in boxes if b.area > 0]
         found.append(sorted(boxes, key=lambda b: (-b.score * b.area, b.corners)))
     return found
+
+
+def large_enough(boxes: Sequence[Box], width: int, height: int, min_side: float) -> list[Box]:
+    """The boxes of a picture that become regions: of fewer pixels than `min_side` a crop shows CLIP only a blur."""
+    return [box for box in boxes if box.longer_side(width, height) >= min_side]
 
 
 def crop(picture: Image.Image, corners: Sequence[float], margin: float, side: int) -> Image.Image:

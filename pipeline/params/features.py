@@ -18,6 +18,9 @@ class Regions(Section):
     image_size: Annotated[int, Field(ge=32, multiple_of=32)] = Field(description="pixels of the detector's input")
     batch: Count
     cap: Annotated[int, Field(ge=0)] = Field(description="most boxes an image, by score x area; region 0 comes on top")
+    min_side: Annotated[int, Field(ge=0)] = Field(
+        description="a box whose longer side has fewer pixels of the original picture is no region; 0 leaves none out"
+    )
     margin: Annotated[float, Field(ge=0)] = Field(description="share of a box's longer side added around it")
     crop_side: Count = Field(description="crops are made no larger than this many pixels")
     crop_quality: Annotated[int, Field(ge=1, le=100)]

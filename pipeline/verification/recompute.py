@@ -22,7 +22,7 @@ from pipeline.concepts.clusters import soft_labels
 from pipeline.concepts.language import LanguageModel, Source
 from pipeline.concepts.tables import read_labels
 from pipeline.detector import weights
-from pipeline.detector.detect import crop, detect
+from pipeline.detector.detect import crop, detect, large_enough
 from pipeline.features.classes import Contents
 from pipeline.progress import track
 from pipeline.schema import SpanKind
@@ -126,7 +126,7 @@ class Recomputation:
             for row, boxes in zip(rows, found, strict=True):
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
-                boxes = boxes[: p["cap"]]
+                boxes = large_enough(boxes, *self.pictures[row].size, p["min_side"])[: p["cap"]]
                 if [b.name for b in boxes] != held["class_name"].to_pylist():
                     return count, 1.0
                 if boxes:

@@ -15,7 +15,7 @@ from pipeline.schema import Split
 from pipeline.store import collection
 
 DETECTION = Detection(confidence=1e-6, iou=0.5, image_size=64, batch=4)
-CROPPING = Cropping(cap=3, margin=0.1, side=16, quality=90)
+CROPPING = Cropping(cap=3, min_side=0, margin=0.1, side=16, quality=90)
 SAMPLES = {Split.TRAIN: {key: [key] for key in "abcd"}, Split.TEST: {key: [key] for key in "ef"}}
 PICTURES = [images.decode(png(picture(seed))) for seed in range(6)]
 

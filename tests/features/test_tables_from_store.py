@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ SAMPLES = {
 }
 KEYS = list("abcdefg")
 DETECTION = Detection(confidence=0.5, iou=0.5, image_size=64, batch=4)
-CROPPING = Cropping(cap=2, margin=0.1, side=16, quality=90)
+CROPPING = Cropping(cap=2, min_side=0, margin=0.1, side=16, quality=90)
 KINDS = (SpanKind.PHRASES, SpanKind.TOKENS)
 BOXES_SEEN = {  # none, one, two, and more than are kept
     n: [Box((0.1 * i, 0.25, 0.5 + 0.125 * i, 0.75), 0.5 + 0.125 * i, f"thing {i}") for i in range(n)] for n in range(4)
@@ -81,8 +82,8 @@ def zero_shot(tmp_path_factory):
     return folder
 
 
-def write_regions(root, manifest, out):
-    detector = CachedDetector(None, "w", DETECTION, CROPPING, "cpu", root)
+def write_regions(root, manifest, out, cropping=CROPPING):
+    detector = CachedDetector(None, "w", DETECTION, cropping, "cpu", root)
     return regions.write(detector, manifest, out, {"kind": "regions"})
 
 
@@ -187,9 +188,27 @@ def test_counts_of_regions_are_of_the_boxes_that_are_kept(cold, data):
     found = [len(seen(images.decode(image))) for image in data.values()]
     boxes = sum(min(n, CROPPING.cap) for n in found)
     assert cold[2] == {
-        "images": 7, "boxes": boxes, "images_without_boxes": found.count(0), "images_capped": found.count(3),
-        "boxes_per_image": boxes / 7,
+        "images": 7, "boxes": boxes, "boxes_too_small": 0, "images_without_boxes": found.count(0),
+        "images_capped": found.count(3), "boxes_per_image": boxes / 7,
     }  # fmt: skip
+
+
+def test_small_boxes_are_no_regions_are_counted_and_take_no_place(manifest, tmp_path, capsys, monkeypatch):
+    """Pictures are 48 pixels wide: the boxes seen are 24, 25.2 and 26.4 pixels wide, and 20 high."""
+    root = tmp_path / "store"
+    write_regions(root, manifest, tmp_path)
+    capsys.readouterr()
+    monkeypatch.setattr(cached, "detect", lambda *_, **how: pytest.fail("what was detected is detected again"))
+    for side, left, cap in ((25, (1, 2), 2), (26, (2,), 1), (27, (), 2)):
+        counts = write_regions(root, manifest, tmp_path, replace(CROPPING, min_side=side, cap=cap))
+        rows = Table(tmp_path / "regions.arrow", REGIONS).columns.to_pylist()
+        found = [len(seen(images.decode(data))) for _, data in manifest.images("read")]
+        wanted = [["image", *(f"thing {i}" for i in range(n) if i in left)][: 1 + cap] for n in found]
+        assert [row["class_name"] for row in rows] == [name for own in wanted for name in own]
+        small = sum(i not in left for n in found for i in range(n))
+        assert counts["boxes_too_small"] == small
+        assert counts["images_without_boxes"] == sum(len(own) == 1 for own in wanted)
+        assert f"regions: {small} of " in capsys.readouterr().err
 
 
 def test_the_boxes_of_the_test_pictures_are_theirs_alone_without_crops(cold):
