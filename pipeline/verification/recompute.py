@@ -126,7 +126,7 @@ class Recomputation:
             for row, boxes in zip(rows, found, strict=True):
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
-                boxes = large_enough(boxes, *self.pictures[row].size, p["min_side"])[: p["cap"]]
+                boxes = large_enough(boxes, *self.pictures[row].size, p.get("min_side", 0))[: p["cap"]]
                 if [b.name for b in boxes] != held["class_name"].to_pylist():
                     return count, 1.0
                 if boxes:
