@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,8 +12,15 @@ from ultralytics import YOLO
 
 from pipeline.detector import keep_threads
 
-CODE = "regions 2"
+CODE = "regions 3"
 """Raised whenever the same picture and detector give other boxes or crops; `images.CODE` for decoding and JPEGs."""
+
+_AS_TRAINED: dict[str, Any] = {
+    "max_det": 300, "agnostic_nms": False, "classes": None, "augment": False, "quantize": None, "channels_last": True,
+    "compile": False, "dnn": False, "nms": None, "rect": False, "verbose": False, "save": False, "show": False,
+}  # fmt: skip
+"""Everything else that ultralytics' prediction can be told and boxes depend on: its own defaults, stated here so that
+no other version, settings file or checkpoint has others. `channels_last` it would choose by the processor."""
 
 PADDING = (122, 116, 104)
 """CLIP's mean colour, around crops that reach over the picture's edge."""
@@ -53,12 +61,15 @@ def detect(
     Every forward has the shape [batch, 3, image_size, image_size]: pictures are letterboxed (`rect=False`) and a
     short batch is padded, so a picture's boxes do not depend on its neighbours. PIL pictures, since ultralytics takes
     arrays to be BGR.
+
+    Raises:
+        CutShort: ultralytics has left pictures of the batch without their boxes.
     """
     n = len(pictures)
     padded = [*pictures, *[Image.new("RGB", (image_size, image_size))] * (batch - n)]
     keep_threads()
     results = detector.predict(
-        padded, imgsz=image_size, conf=confidence, iou=iou, batch=batch, rect=False, device=device, verbose=False
+        padded, imgsz=image_size, conf=confidence, iou=iou, batch=batch, device=device, **_AS_TRAINED
     )
     found: list[list[Box]] = []
     for result in results[:n]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import matplotlib
 import yaml
@@ -34,6 +35,11 @@ def architecture(width: float) -> str:
     return yaml.safe_dump(cfg, sort_keys=False)
 
 
+def _keep_batch(trainer: Any) -> None:
+    """A full GPU stops the training; ultralytics would go on with half the batch, and train another detector."""
+    trainer._oom_retries = 3  # as after the last of them
+
+
 def train(
     pictures: Iterable[tuple[str, bytes, list[list[float]]]],
     *,
@@ -57,6 +63,9 @@ def train(
         seed: of everything; deterministic on CPU.
         device: torch device.
 
+    What ultralytics would take from the machine is stated: further augmentations wherever albumentations is installed,
+    half the batch where a GPU's memory is full.
+
     Returns:
         the trained detector with the single class `object`.
     """
@@ -78,9 +87,11 @@ def train(
         )
         model_file.write_text(architecture(width))
         detector = YOLO(model_file, task="detect", verbose=False)
+        detector.add_callback("on_train_epoch_start", _keep_batch)
         detector.train(
             data=str(data_file), imgsz=image_size, epochs=epochs, batch=batch, lr0=lr, optimizer="AdamW",
             warmup_epochs=0.5, close_mosaic=0, mosaic=0.0, workers=0, seed=seed, deterministic=True, device=device,
             project=work, name="run", plots=False, val=False, verbose=False, cache=False, amp=False,
+            augmentations=[], patience=0, time=None, compile=False, channels_last=False,
         )  # fmt: skip
         return YOLO(root / "run/weights/last.pt", task="detect")

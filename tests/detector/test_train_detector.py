@@ -4,8 +4,13 @@ import os
 import subprocess
 import sys
 
+import pytest
+import torch
 from tiny_manifest import png
 from tiny_models import picture
+from ultralytics.utils.loss import v8DetectionLoss
+
+from pipeline.detector.train import train
 
 PROGRAM = """
 import sys
@@ -39,3 +44,13 @@ def test_a_training_reports_to_no_tracker_and_leaves_its_folder_as_it_was(tmp_pa
     assert "{0: 'object'}" in done.stdout
     assert set(tmp_path.iterdir()) == before
     assert (tmp_path / "dvc.yaml").read_text() == "stages: {}  # mine\n"
+
+
+def test_a_full_gpu_ends_the_training_instead_of_halving_the_batch(monkeypatch):
+    def full(self, *args, **how):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(v8DetectionLoss, "__call__", full)
+    pictures = [(str(seed), png(picture(seed)), [[0.1, 0.1, 0.6, 0.6]]) for seed in range(4)]
+    with pytest.raises(torch.OutOfMemoryError):
+        train(pictures, width=0.0625, image_size=32, epochs=1, batch=2, lr=1e-3, seed=0, device="cpu")
