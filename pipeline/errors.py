@@ -8,6 +8,12 @@ from contextlib import contextmanager
 _LONGEST = 500
 """Letters that are told of what a library says; some list every tensor of a model."""
 
+_FULL = {
+    "the machine's memory": ("can't allocate memory", "not enough memory", "bad_alloc"),
+    "the GPU's memory": ("out of memory", "alloc_failed"),
+}
+"""What torch, CUDA's libraries and FAISS write in errors that have no class of their own when memory is full."""
+
 
 class InputError(ValueError):
     """Something given cannot be used. The message says what was found, what was expected and what to do."""
@@ -22,7 +28,8 @@ def refusing(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
     """Whatever the block raises becomes a `kind` that says `what`, and then what was raised.
 
     For blocks that do nothing but let a library read what a user has given: libraries raise all there is, down to
-    StopIteration, when a file or a configuration is not what they expect. An `InputError` says it all by itself.
+    StopIteration, when a file or a configuration is not what they expect. An `InputError` says it all by itself, and
+    memory that is full is no fault of what was given.
 
     Raises:
         InputError: the block has raised it, or anything else.
@@ -32,10 +39,20 @@ def refusing(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        if memory_full(error):
+            raise
         raise kind(f"{what} ({said(error)})") from error
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """What an error says, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} .."
+
+
+def memory_full(error: BaseException) -> str | None:
+    """Whose memory an error says is full, in words; None for an error of another kind."""
+    if isinstance(error, MemoryError):
+        return "the machine's memory"
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return next((whose for whose, parts in _FULL.items() if any(part in text for part in parts)), None)

@@ -42,4 +42,4 @@ def concepts(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(concepts)
+    run(concepts, lower="concepts.batch or concepts.count")

@@ -47,4 +47,4 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(curate)
+    run(curate, lower="compute.workers or curate.images.max_pixels")

@@ -19,7 +19,7 @@ from stages import cache
 from stages.compare import compare
 from stages.figures import SELDOM, in_order, interval, told
 from stages.measure import evaluate
-from stages.program import OF_THE_DISK, store, threads
+from stages.program import explained, store, threads
 from stages.search import search, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -135,17 +135,22 @@ def profile(
     print(f"{params} is now {path}; run: dvc repro")
 
 
+LOWER = {
+    "compare": "student.chunk (from 0, which is all of student.batch, to 64 or less), student.batch or features.batch",
+    "evaluate": "--batch, --workers or --samples",
+    "verify": "--sample",
+}
+"""What takes less memory if it is lower, by command."""
+
+
 def main() -> None:
     """Entry point: errors that a user can act on are one clear paragraph, not a traceback."""
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     try:
-        app()
+        with explained(LOWER.get(command, "what else runs on this machine")):
+            app()
     except InputError as error:
         print(f"dclip: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in OF_THE_DISK:
-            raise
-        print(f"dclip: {OF_THE_DISK[error.errno]} ({error})", file=sys.stderr)
         sys.exit(1)
 
 

@@ -65,4 +65,4 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(evaluate)
+    run(evaluate, lower="features.batch or evaluate.bootstrap")

@@ -58,4 +58,4 @@ def features(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(features)
+    run(features, lower="features.batch or compute.workers")

@@ -46,4 +46,4 @@ def index(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(index)
+    run(index, lower="features.batch or compute.workers")

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline import files
+from pipeline import devices, files
 from pipeline.errors import InputError
 from stages.figures import SELDOM, interval, told
-from stages.program import allow_downloads, check_writable
+from stages.program import allow_downloads, arithmetic, check_writable
 
 
 def evaluate(
@@ -46,6 +46,8 @@ def evaluate(
     names = {"model": model} | ({} if against is None else {"against": against})
     if any(map(_is_tag, names.values())):
         allow_downloads()
+    devices.check(device)
+    arithmetic(device)
     from pipeline.clip.encode import DTYPES, Compute
     from pipeline.evaluation import measurement
     from pipeline.schema import Split

@@ -46,4 +46,4 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(probe)
+    run(probe, lower="features.batch or probe.captions")

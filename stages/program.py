@@ -7,16 +7,20 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import pipeline
-from pipeline import files, sums
-from pipeline.errors import InputError
+from pipeline import devices, files, sums
+from pipeline.errors import InputError, memory_full, said
 from pipeline.params import Params, load
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Environment variables that set a library's threads when it is imported."""
 
 LIBRARY = Path(pipeline.__file__).parent
 """Source code that a training's checkpoint depends on is below it."""
@@ -40,6 +44,29 @@ OF_THE_DISK = {
     errno.EIO: "the disk cannot be read or written: check it, then run it again",
     errno.EROFS: "the disk is read-only: choose another folder (--data, DCLIP_HOME), then run it again",
 }
+
+
+@contextmanager
+def explained(lower: str) -> Iterator[None]:
+    """Memory that is full, and a disk that cannot be written, become sentences.
+
+    Args:
+        lower: what takes less memory if it is lower: parameters or options.
+
+    Raises:
+        InputError: there was too little memory, or the disk is full or may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        what = f"{OF_THE_DISK[error.errno]} ({error}). What was written before is whole"
+        raise InputError(what) from error
+    except (RuntimeError, MemoryError) as error:
+        if not (full := memory_full(error)):
+            raise
+        raise InputError(f"{full} is full ({said(error)}): lower {lower}, then run it again") from error
 
 
 def check_writable(option: str, path: Path) -> None:
@@ -98,11 +125,12 @@ def _start_processes(module: str, count: int) -> None:
     os.execv(sys.executable, command)  # noqa: S606  our own program; whoever kills this process kills torchrun
 
 
-def run(stage: Stage, *, in_processes: bool = False) -> None:
+def run(stage: Stage, *, lower: str, in_processes: bool = False) -> None:
     """Make a command-line program of a stage, whose docstring is its help, and run it.
 
     Args:
         stage: the stage.
+        lower: the parameters that make it take less memory if they are lower, for whoever has too little.
         in_processes: whether it runs in compute.processes processes; torchrun, which may also be called by hand (for
             several machines), starts them.
     """
@@ -116,16 +144,13 @@ def run(stage: Stage, *, in_processes: bool = False) -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module="open_clip")
         try:
             loaded = load(params)
+            devices.check(loaded.compute.device, loaded.compute.processes if in_processes else 1)
             if in_processes and loaded.compute.processes > 1 and "WORLD_SIZE" not in os.environ:
                 _start_processes(f"stages.{name}", loaded.compute.processes)
-            perform(stage, loaded, data)
+            with explained(lower):
+                perform(stage, loaded, data)
         except InputError as error:
             print(f"{name}: {error}", file=sys.stderr)
-            raise typer.Exit(1) from error
-        except OSError as error:
-            if error.errno not in OF_THE_DISK:
-                raise
-            print(f"{name}: {OF_THE_DISK[error.errno]} ({error}). What was written before is whole", file=sys.stderr)
             raise typer.Exit(1) from error
 
     program.__doc__ = stage.__doc__
@@ -135,10 +160,27 @@ def run(stage: Stage, *, in_processes: bool = False) -> None:
 
 
 def threads(params: Params) -> None:
-    """Give torch the number of threads that params.yaml asks for, and only deterministic kernels."""
+    """Check the device, and give every library that computes the number of threads that params.yaml asks for."""
+    from threadpoolctl import threadpool_limits
+
+    devices.check(params.compute.device)
+    arithmetic(params.compute.device)
     import torch
 
-    torch.set_num_threads(params.compute.threads)
-    torch.use_deterministic_algorithms(True, warn_only=params.compute.device != "cpu")
+    count = params.compute.threads
+    for name in THREADS:
+        os.environ[name] = str(count)  # of libraries that are imported later, such as FAISS, and of processes
+    threadpool_limits(count)
+    torch.set_num_threads(count)
+
+
+def arithmetic(device: str) -> None:
+    """Only deterministic kernels of torch, and float32 that is float32, whatever was set before or a library sets."""
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.set_float32_matmul_precision("highest")
     # Nothing here reads memory that nothing has written; filling it first costs a tenth of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

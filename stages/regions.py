@@ -42,4 +42,4 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(regions)
+    run(regions, lower="regions.batch, regions.image_size or compute.workers")

@@ -33,4 +33,4 @@ def sample(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(sample)
+    run(sample, lower="compute.workers")

@@ -31,4 +31,4 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(spans)
+    run(spans, lower="sources.quota")

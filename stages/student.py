@@ -120,4 +120,8 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(student, in_processes=True)
+    run(
+        student,
+        lower="student.chunk (from 0, which is all of student.batch, to 64 or less), or student.batch",
+        in_processes=True,
+    )

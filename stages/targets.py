@@ -40,4 +40,4 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(targets)
+    run(targets, lower="teacher.heads or teacher.depth")

@@ -62,4 +62,4 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(teacher)
+    run(teacher, lower="teacher.batch")

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
 
-from pipeline import files
+from pipeline import devices, files
 from pipeline.clip import configuration
 from pipeline.clip.configuration import CONFIG
 from pipeline.errors import refusing
@@ -228,7 +228,9 @@ def load(folder: Path, device: str = "cpu") -> Clip:
 
     Raises:
         WrongWeights: the folder is not such a directory, or its weights do not fit its configuration.
+        InputError: the device is not here.
     """
+    devices.check(device)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise WrongWeights(

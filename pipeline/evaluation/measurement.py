@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from pipeline import devices
 from pipeline.clip import encode, pictures, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
@@ -41,10 +41,7 @@ def load(name: str, data: Path, device: str) -> Clip:
     Raises:
         InputError: there is none of that name, or no such device.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    devices.check(device)
     if name in _OWN:
         return towers.load(data / _OWN[name], device)
     if Path(name).is_dir():

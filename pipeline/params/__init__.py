@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from pipeline.errors import InputError
+from pipeline.params import document
 from pipeline.params.data import Curate, Sample, Sources
 from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models
-from pipeline.params.section import Section
+from pipeline.params.section import Section, Whole
 from pipeline.params.student import KNOWLEDGE, OF_IMAGES, TEACHERS, Student
 
 
@@ -25,7 +26,7 @@ class ParamsError(InputError):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Whole
     compute: Compute
     sources: Sources
     sample: Sample | None = None
@@ -107,11 +108,11 @@ def load(path: Path) -> Params:
         ParamsError: missing or unreadable file, unknown name (with the closest known one), wrong type or range.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = document.read(path)
     except FileNotFoundError as error:
         raise ParamsError(f"{path} does not exist; copy one of profiles/ there: dclip profile sample") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{path} is not a YAML file: {error}") from error
+    except (OSError, document.Unusable) as error:
+        raise ParamsError(f"{path} is not a YAML file of parameters: {error}") from error
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -123,6 +124,6 @@ def load(path: Path) -> Params:
                 close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
                 line = f"  {name}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
             elif problem["type"] not in ("missing", "value_error"):
-                line += f", found {problem['input']!r}"
+                line += f", found {reprlib.repr(problem['input'])}"
             lines.append(line)
         raise ParamsError("\n".join([f"{path} cannot be used:", *lines])) from error

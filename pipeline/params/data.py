@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline import images, sources
-from pipeline.params.section import Count, Number, Section
+from pipeline.params.section import MOST, Count, Number, Section, Word
 
 
 def _known_corpus(name: str) -> str:
@@ -16,6 +16,7 @@ def _known_corpus(name: str) -> str:
     return name
 
 
+Drawn = Annotated[int, Field(ge=60, le=MOST), Number]
 Corpus = Annotated[str, AfterValidator(_known_corpus)]
 
 
@@ -23,7 +24,7 @@ class Sources(Section):
     """Which corpora, and from where."""
 
     sample: list[Literal["world"]] = Field(description="[world] to generate the sample world, [] for real corpora")
-    path: str = Field(description="folder that holds a folder for every corpus named in quota")
+    path: Word = Field(description="folder that holds a folder for every corpus named in quota")
     quota: dict[Corpus, Count] = Field(
         description="images of train and val together, by corpus; a corpus that is not named is not read"
     )
@@ -32,11 +33,13 @@ class Sources(Section):
 class Sample(Section):
     """Size of the sample world."""
 
-    mscoco: Annotated[int, Field(ge=60)]
-    flickr30k: Annotated[int, Field(ge=60)]
-    conceptual_captions: Annotated[int, Field(ge=60)]
+    mscoco: Drawn
+    flickr30k: Drawn
+    conceptual_captions: Drawn
     test: Count = Field(description="images of Flickr30k's Karpathy test split")
-    base_pairs: Annotated[int, Field(ge=64)] = Field(description="pictures that the sample's own models train on")
+    base_pairs: Annotated[int, Field(ge=64, le=MOST), Number] = Field(
+        description="pictures that the sample's own models train on"
+    )
     zeroshot_val: Count = Field(description="pictures of each of the 100 classes, for choosing")
     zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
     attributes_train: Count = Field(description="pictures with attributes that a probe learns from")
@@ -50,7 +53,7 @@ class CurateImages(Section):
     max_pixels: Annotated[Count, Field(le=images.MOST_PIXELS)] = Field(
         description="width times height in the header; more is not decoded, and nothing decodes more than the default"
     )
-    max_aspect: Annotated[float, Number, Field(ge=1, le=images.MOST_LONG)] = Field(
+    max_aspect: Annotated[float, Field(ge=1, le=images.MOST_LONG), Number] = Field(
         description="longer side over shorter side"
     )
 
@@ -71,7 +74,7 @@ class CurateCaptions(Section):
 class CurateDuplicates(Section):
     """What counts as the same picture, and what becomes of a copy's captions."""
 
-    radius: Annotated[int, Number, Field(ge=0, le=20)] = Field(
+    radius: Annotated[int, Field(ge=0, le=20), Number] = Field(
         description="bits of 64 that two perceptual hashes may differ in before the pictures are compared in colour"
     )
     prefer: list[Corpus] = Field(description="of copies the one in the first of these corpora stays")
@@ -81,10 +84,10 @@ class CurateDuplicates(Section):
 class Curate(Section):
     """What is kept, and in which split."""
 
-    test: dict[str, Literal["karpathy"] | Annotated[float, Field(gt=0, lt=1)]] = Field(
+    test: dict[str, Literal["karpathy"] | Annotated[float, Field(gt=0, lt=1), Number]] = Field(
         description="where test images come from: by corpus, karpathy (its split file) or a fraction of its images"
     )
-    validation: Annotated[float, Field(gt=0, lt=1)] = Field(description="share of the kept that goes to val")
+    validation: Annotated[float, Field(gt=0, lt=1), Number] = Field(description="share of the kept that goes to val")
     samples_per_shard: Count = Field(description="at most; shards of a split are equal in length")
     images: CurateImages
     captions: CurateCaptions

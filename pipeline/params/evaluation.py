@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params.section import Count, Section
+from pipeline.params.section import Count, Number, Section, Word
 
 
 class Index(Section):
@@ -17,15 +17,17 @@ class Index(Section):
     )
     lists: Count | None = Field(default=None, description="of ivf and pq; none: 4 times the root of the vectors")
     probes: Count = Field(default=16, description="lists that a search looks into")
-    links: Annotated[int, Field(ge=2)] = Field(default=32, description="of a vector of the graph")
+    links: Annotated[int, Field(ge=2, le=4096), Number] = Field(default=32, description="of a vector of the graph")
     effort: Count = Field(default=64, description="candidates that a search of the graph keeps")
-    bytes: Count = Field(default=32, description="of a code; divides the dimension")
+    bytes: Annotated[int, Field(ge=1, le=4096), Number] = Field(
+        default=32, description="of a code; divides the dimension"
+    )
 
 
 class Zeroshot(Section):
     """Zero-shot pictures by class, with val and test parts."""
 
-    path: str
+    path: Word
 
 
 class Evaluate(Section):
@@ -39,7 +41,7 @@ class Probe(Section):
     """What is read from embeddings."""
 
     enabled: bool
-    attributes: str = Field(description="folder of pictures with attributes, as CUB-200-2011 or AWA2 is published")
+    attributes: Word = Field(description="folder of pictures with attributes, as CUB-200-2011 or AWA2 is published")
     captions: Count = Field(description="training captions that the text probes learn from, at most")
     words: Count = Field(description="words that are probed, the commonest ones")
     near: Count = Field(description="near-misses among which a caption is to be found")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params.section import Count, Fraction, Positive, Section
+from pipeline.params.section import Batch, Count, Fraction, Number, Pixels, Positive, Section, Whole, Word
 from pipeline.schema import SpanKind
 
 
@@ -15,28 +15,32 @@ class Regions(Section):
 
     confidence: Fraction = Field(description="lowest score of a box")
     iou: Fraction = Field(description="overlap above which non-maximum suppression drops a box")
-    image_size: Annotated[int, Field(ge=32, multiple_of=32)] = Field(description="pixels of the detector's input")
-    batch: Count
-    cap: Annotated[int, Field(ge=0)] = Field(description="most boxes an image, by score x area; region 0 comes on top")
-    min_side: Annotated[int, Field(ge=0)] = Field(
+    image_size: Annotated[int, Field(ge=32, le=1 << 14, multiple_of=32), Number] = Field(
+        description="pixels of the detector's input"
+    )
+    batch: Batch
+    cap: Whole = Field(description="most boxes an image, by score x area; region 0 comes on top")
+    min_side: Whole = Field(
         description="a box whose longer side has fewer pixels of the original picture is no region; 0 leaves none out"
     )
-    margin: Annotated[float, Field(ge=0)] = Field(description="share of a box's longer side added around it")
-    crop_side: Count = Field(description="crops are made no larger than this many pixels")
-    crop_quality: Annotated[int, Field(ge=1, le=100)]
+    margin: Annotated[float, Field(ge=0, le=100), Number] = Field(
+        description="share of a box's longer side added around it"
+    )
+    crop_side: Pixels = Field(description="crops are made no larger than this many pixels")
+    crop_quality: Annotated[int, Field(ge=1, le=100), Number]
 
 
 class Spans(Section):
     """Phrases."""
 
-    parser: str = Field(description="a spaCy model's name or path, or rules")
+    parser: Word = Field(description="a spaCy model's name or path, or rules")
     cap: Count = Field(description="most phrases a caption")
 
 
 class Features(Section):
     """Frozen CLIP embeddings."""
 
-    batch: Count
+    batch: Batch
     spans: Annotated[list[SpanKind], Field(min_length=1)] = Field(description="which spans to embed")
 
 
@@ -47,14 +51,16 @@ class Teacher(Section):
     inputs: Literal["regions", "picture", "text"] = Field(
         description="regions and spans; or, as controls, the whole picture alone and spans; or spans only"
     )
-    heads: Count
-    depth: Count
-    feed_forward: Annotated[int, Field(ge=0)] = Field(description="hidden width over dimension; 0 as published")
+    heads: Annotated[int, Field(ge=1, le=1024), Number]
+    depth: Annotated[int, Field(ge=1, le=1024), Number]
+    feed_forward: Annotated[int, Field(ge=0, le=1024), Number] = Field(
+        description="hidden width over dimension; 0 as published"
+    )
     pool_temperature: Positive
     temperature: Positive
-    caption_dropout: Annotated[float, Field(ge=0, lt=1)]
+    caption_dropout: Annotated[float, Field(ge=0, lt=1), Number]
     epochs: Count
-    batch: Annotated[int, Field(ge=2)]
+    batch: Annotated[int, Field(ge=2, le=1 << 16), Number]
     lr: Positive
 
 
@@ -64,11 +70,13 @@ class Language(Section):
     kind: Literal["sentence_transformers", "transformers"] = Field(
         description="sentence_transformers: a model with a pooling of its own; transformers: any encoder or decoder"
     )
-    name: str = Field(description="a folder, an installed package that carries a model, or a name on the hub")
+    name: Word = Field(description="a folder, an installed package that carries a model, or a name on the hub")
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
         description="of its model.safetensors; empty for a model whose weights are in several files"
     )
-    layer: int = Field(description="whose hidden states are pooled: 0 is the input, -1 the last; for transformers")
+    layer: Annotated[int, Field(ge=-1024, le=1024), Number] = Field(
+        description="whose hidden states are pooled: 0 is the input, -1 the last; for transformers"
+    )
     pooling: Literal["mean", "last"] = Field(description="of the tokens that are not padding; for transformers")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of its weights")
 
@@ -78,7 +86,7 @@ class Concepts(Section):
 
     enabled: bool
     model: Language
-    batch: Count = Field(description="captions of every forward")
+    batch: Batch = Field(description="captions of every forward")
     count: Count | Literal["auto"] = Field(description="concepts; auto: the root of the number of training captions")
     temperature: Positive = Field(description="of the soft labels")
     top: Count = Field(description="concepts of a caption that are kept")

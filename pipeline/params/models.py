@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from pipeline.params.section import Count, Number, Positive, Section
+from pipeline import devices
+from pipeline.params.section import Batch, Count, Number, Positive, Section, Threads, Weight, Word
 
 
 class Compute(Section):
     """Where models run. Frozen results differ in the last bits with dtype and batch, so both stand in fingerprints."""
 
-    device: str = Field(description="torch device: cpu, cuda, cuda:0, mps")
+    device: Annotated[str, AfterValidator(devices.named)] = Field(description="cpu, cuda, cuda:0, mps")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of frozen forwards; autocast unless float32")
-    threads: Count = Field(description="CPU threads of torch; equal results need equal numbers")
-    workers: Count = Field(description="processes or threads that decode and draw")
-    processes: Count = Field(
+    threads: Threads = Field(description="CPU threads of torch, NumPy and FAISS; equal results need equal numbers")
+    workers: Threads = Field(description="processes or threads that decode and draw")
+    processes: Threads = Field(
         description="that train the student together, on a GPU each, or on CPU threads of their own"
     )
 
@@ -26,24 +27,24 @@ class ClipFromSample(Section):
 
     kind: Literal["sample"]
     epochs: Count
-    batch: Count
+    batch: Batch
     lr: Positive
-    weight_decay: Annotated[float, Number, Field(ge=0)]
+    weight_decay: Weight
 
 
 class ClipFromOpenClip(Section):
     """An open_clip architecture with a pretrained tag (downloaded) or a weights file."""
 
     kind: Literal["open_clip"]
-    name: str
-    pretrained: str
+    name: Word
+    pretrained: Word
 
 
 class ClipFromDirectory(Section):
     """An open_clip local directory."""
 
     kind: Literal["directory"]
-    path: str
+    path: Word
 
 
 class DetectorFromSample(Section):
@@ -51,9 +52,11 @@ class DetectorFromSample(Section):
 
     kind: Literal["sample"]
     pictures: Count = Field(description="how many pictures to train on")
-    width: Positive = Field(description="channel multiple of YOLO11 (its n scale has 0.25)")
+    width: Annotated[float, Field(gt=0, le=16), Number] = Field(
+        description="channel multiple of YOLO11 (its n scale has 0.25)"
+    )
     epochs: Count
-    batch: Count
+    batch: Batch
     lr: Positive
 
 
@@ -61,13 +64,13 @@ class DetectorFromWeights(Section):
     """An ultralytics weights file; a pickle, so its hash is checked before it is opened."""
 
     kind: Literal["weights"]
-    path: str
+    path: Word
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Models(Section):
     """The base CLIP and the detector."""
 
-    path: str = Field(description="what the stage depends on: the sample's base pictures, or your weights folder")
+    path: Word = Field(description="what the stage depends on: the sample's base pictures, or your weights folder")
     clip: Annotated[ClipFromSample | ClipFromOpenClip | ClipFromDirectory, Field(discriminator="kind")]
     detector: Annotated[DetectorFromSample | DetectorFromWeights, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.params.section import Count, Fraction, Number, Positive, Section, Weight
+from pipeline.params.section import LARGEST, Count, Fraction, Number, Positive, Section, Weight, Whole, Word
 
 
 class Weights(Section):
@@ -38,7 +38,7 @@ class Student(Section):
         "dclip+knowledge", "procrustes", "labclip",
         "continue_base", "shuffled_targets", "text_only_teacher", "no_regions",
     ]  # fmt: skip
-    init: str = Field(
+    init: Word = Field(
         description="base, or an open_clip architecture for a lightweight student; after a change of a .json file run "
         "dvc repro -sf student"
     )
@@ -46,27 +46,23 @@ class Student(Section):
     layers: Count | Literal["all"] = Field(
         description="how many groups of the image tower are trained, from its output"
     )
-    unfreeze: Annotated[int, Number, Field(ge=0)] = Field(
-        description="epochs after which one more is trained; 0: never"
-    )
-    temperature: Annotated[float, Number, Field(ge=0.01, allow_inf_nan=False)] | Literal["learnable"]
+    unfreeze: Whole = Field(description="epochs after which one more is trained; 0: never")
+    temperature: Annotated[float, Field(ge=0.01, le=LARGEST), Number] | Literal["learnable"]
     captions: Count | Literal["all"] = Field(description="captions of a picture in a step, at most")
     pixels: Literal["cached", "decoded"] = Field(
         description="cached: decoded once into a memory map in .dclip; decoded: by compute.workers threads, every epoch"
     )
     epochs: Count
-    patience: Annotated[int, Number, Field(ge=0)] = Field(
-        description="epochs without better retrieval on val after which training stops; 0: never"
-    )
-    batch: Annotated[int, Field(ge=2)] = Field(description="pictures a step, over all processes")
-    chunk: Annotated[int, Number, Field(ge=0)] = Field(
+    patience: Whole = Field(description="epochs without better retrieval on val after which training stops; 0: never")
+    batch: Annotated[int, Field(ge=2, le=1 << 20), Number] = Field(description="pictures a step, over all processes")
+    chunk: Whole = Field(
         description="gradient caching: pictures that go through a tower at once, whatever the batch; 0: all of them"
     )
     lr: Positive
     warmup: Fraction = Field(description="share of the steps in which the learning rate rises")
-    weight_decay: Annotated[float, Number, Field(ge=0)]
-    max_norm: Annotated[float, Number, Field(ge=0)] = Field(description="gradients are clipped to this norm; 0: never")
-    average: Annotated[float, Number, Field(ge=0, lt=1)] = Field(
+    weight_decay: Weight
+    max_norm: Weight = Field(description="gradients are clipped to this norm; 0: never")
+    average: Annotated[float, Field(ge=0, lt=1), Number] = Field(
         description="decay of the moving average of the weights, which is then the student; 0: none"
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(description="of the towers; autocast unless float32")

@@ -30,7 +30,7 @@ def check(lock: Path, root: Path, data: Path) -> Iterator[Finding]:
     try:
         stages: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
         outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         yield Finding(lock.name, "hashes of all outputs", fault=f"it is no lock file of DVC: {error!r}; run: dvc repro")
         return
     below = data.absolute()  # not resolved: an output may be a link into DVC's cache

@@ -1,12 +1,16 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from pipeline import files, sums
 from pipeline.errors import InputError
+from pipeline.params import load
 from stages.program import run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -24,7 +28,7 @@ def execute(monkeypatch, stage, *arguments):
     """The exit code of the program that `stage` becomes."""
     monkeypatch.setattr("sys.argv", [f"{stage.__name__}.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        run(stage)
+        run(stage, lower="regions.batch")
     return ended.value.code
 
 
@@ -86,7 +90,7 @@ def test_a_mistake_of_the_program_is_not_hidden(monkeypatch, tmp_path):
 
     monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
     with pytest.raises(RuntimeError, match="a mistake"):
-        run(regions)
+        run(regions, lower="regions.batch")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
@@ -106,7 +110,7 @@ def test_a_file_that_is_missing_is_a_mistake_of_the_program(monkeypatch, tmp_pat
 
     monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
     with pytest.raises(FileNotFoundError):
-        run(regions)
+        run(regions, lower="regions.batch")
 
 
 def test_the_docstring_is_the_programs_help(monkeypatch, capsys):
@@ -146,3 +150,43 @@ def test_what_killed_runs_left_is_removed_wherever_a_stage_writes(monkeypatch, t
         os.utime(left, (0, 0))
     assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path / "data") in (0, None)
     assert [list(folder.iterdir()) for folder in folders] == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [
+        (MemoryError("Unable to allocate 8 EiB"), "the machine's"),
+        (RuntimeError("CUDA out of memory. Tried"), "the GPU's"),
+    ],
+)
+def test_memory_that_is_full_names_the_parameters_to_lower(monkeypatch, tmp_path, capsys, error, whose):
+    def regions(params, data):
+        raise error
+
+    assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err == f"regions: {whose} memory is full ({error}): lower regions.batch, then run it again\n"
+
+
+@pytest.mark.parametrize("path", sorted((PARAMS.parent / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_every_stage_says_which_of_its_parameters_to_lower(path):
+    told = re.findall(r"^    run\(\w+, lower=\"([^\"]+)\"", path.read_text(), re.MULTILINE)
+    assert len(told) == (path.stem in yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"])
+    content = load(PARAMS).model_dump()
+    for name in re.findall(r"\b[a-z]+(?:\.\w+)+", " ".join(told)):
+        section = content
+        for part in name.split("."):
+            section = section[part]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps"])
+def test_a_device_that_is_not_here_ends_every_stage_before_any_work(monkeypatch, tmp_path, capsys, device):
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("device: cpu", f"device: {device}"))
+
+    def curate(params, data):
+        pytest.fail("it was begun")
+
+    assert execute(monkeypatch, curate, "--params", tmp_path / "params.yaml", "--data", tmp_path) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"curate: the device {device} is not on this machine") and err.count("\n") == 1
