@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import Any
 
 from pipeline import files
 
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "ultralytics", "spacy", "numpy", "pillow", "pyarrow")
-"""Those whose version can change the last bits of a result."""
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "ultralytics", "spacy", "numpy", "pillow", "pyarrow", "opencv-python",
+    "faiss-cpu", "faiss-gpu", "ftfy", "regex", "timm", "transformers", "tokenizers", "sentence-transformers",
+)  # fmt: skip
+"""Those whose version can change the last bits of a result; of FAISS a machine has one of two."""
 
 
 @cache
 def packages() -> dict[str, str]:
     """Versions of Python and of every package that can change a result."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def provenance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table as RichTable
 from tqdm import tqdm
 
 from pipeline.errors import InputError
-from pipeline.store import inventory, remote
+from pipeline.store import inventory, keys, remote
 from pipeline.tables import Table
 from stages.program import store
 
@@ -44,7 +45,7 @@ def stats() -> None:
         made = ", ".join(f"{k} {str(v)[:12]}" for k, v in h.made_with.items() if isinstance(v, str | int | float))
         damaged = f" ({len(h.damaged)} damaged)" if h.damaged else ""
         table.add_row(
-            h.folder.name[: len(h.name) + 9],
+            h.folder.name[: len(h.name) + inventory.SHOWN],
             f"{h.rows:,}",
             f"{len(h.segments)}{damaged}",
             _size(h.bytes),
@@ -90,6 +91,28 @@ def _told(moved: remote.Moved, what: str, url: str) -> None:
             f"{len(moved.damaged)} damaged files were not {what} ({url}): {', '.join(moved.damaged)}. Remove them "
             "there; a member who has them whole sends them again: dclip cache push"
         )
+
+
+@app.command()
+def forget(
+    collection: Annotated[str, typer.Argument(help="As stats names it, such as boxes-3f2a1b0c.")],
+    rows: Annotated[
+        list[str] | None, typer.Argument(help="Keys of rows, as dclip verify names them; none: all.")
+    ] = None,
+) -> None:
+    """Take rows that were computed wrongly out of the store; the next run of their stage computes them again.
+
+    Members who have the same rows, and remotes, keep them: they have to forget them, too.
+    """
+    if bad := [row for row in rows or [] if not re.fullmatch(r"[0-9a-f]{32}", row)]:
+        raise InputError(f"{bad[0]!r} is no key of a row; expected 32 hex digits, as dclip verify names them")
+    held = inventory.collections(store(), [collection])
+    if not rows:
+        inventory.remove(inventory.Garbage(h.folder, h.bytes, "to be forgotten") for h in held)
+        print(f"{sum(h.rows for h in held):,} rows forgotten")
+        return
+    wanted = keys.pack(bytes.fromhex(row) for row in rows)
+    print(f"{sum(inventory.forget(h, wanted) for h in held):,} rows forgotten")
 
 
 @app.command()

@@ -120,8 +120,4 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(
-        student,
-        lower="student.chunk (from 0, which is all of student.batch, to 64 or less), or student.batch",
-        in_processes=True,
-    )
+    run(student, lower="student.chunk (0 is all of student.batch) or student.batch", in_processes=True)

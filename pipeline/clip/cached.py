@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import images
+from pipeline import files, images
 from pipeline.ahead import ahead
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
@@ -61,7 +62,7 @@ class CachedClip:
     @cached_property
     def texts(self) -> Collection:
         """Embeddings of strings."""
-        return self._collection("texts", self._vector)
+        return self._collection("texts", self._vector, **_tokenizer(self.clip))
 
     @cached_property
     def tokens(self) -> Collection:
@@ -144,6 +145,16 @@ class CachedClip:
         """Embeddings of strings, float16 [n, d], computed where no row holds them."""
         self.embed_texts(strings, what)
         return self.texts.vectors(keys.of_texts(strings))
+
+
+def _tokenizer(clip: Clip) -> dict[str, str]:
+    """What stands for a tokenizer that lies in files beside the weights; CLIP's own is told by the architecture."""
+    of_files = getattr(clip.tokenize, "tokenizer", None)
+    if of_files is None:
+        return {}
+    backend = getattr(of_files, "backend_tokenizer", None)
+    told = of_files.get_vocab() if backend is None else json.loads(backend.to_str())
+    return {"tokenizer": files.fingerprint(**{k: v for k, v in told.items() if k not in ("truncation", "padding")})}
 
 
 def _ragged(rows: Sequence[NDArray[np.float32]], vector: pa.DataType) -> pa.Array:

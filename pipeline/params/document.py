@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:merge":
-                name = self.construct_object(key)  # type: ignore[no-untyped-call]
+                name = self.construct_object(key)
                 if not isinstance(name, str):
                     raise Unusable(f"{_at(key)}: a parameter's name is {str(key.value)[:40]!r}, expected a word")
                 if name in seen:
@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
         try:
             if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MOST_DIGITS:
                 raise ValueError
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except Unusable:
             raise
         except (ValueError, OverflowError) as error:
@@ -106,11 +106,11 @@ def read(path: Path) -> Any:
         text = data.decode("utf-8-sig")
         _looked_at(yaml.parse(text, Loader=yaml.SafeLoader))
         loader = _Loader(text)
-        root = loader.get_single_node()  # type: ignore[no-untyped-call]
+        root = loader.get_single_node()
         if root is None:
             return None
         _expanded(root, {})
-        return loader.construct_document(root)  # type: ignore[no-untyped-call]
+        return loader.construct_document(root)
     except UnicodeDecodeError as error:
         raise Unusable(f"its bytes are not UTF-8 ({error})") from error
     except yaml.YAMLError as error:

@@ -17,8 +17,11 @@ from pipeline.errors import Damaged, InputError
 from pipeline.progress import track
 from pipeline.store import segment
 from pipeline.store.collection import DESCRIPTION
+from pipeline.store.keys import Keys
 
 FOLDER = re.compile(r"[a-z_]+-[0-9a-f]{32}")
+SHOWN = 9
+"""Letters of a folder's name behind the collection's, hyphen included, that are shown and tell it from others."""
 DAY = 86_400.0
 
 
@@ -204,6 +207,38 @@ def beside(root: Path) -> list[Garbage]:
     """What may go of what lies beside the store: damaged checkpoints and decoded pictures that were set aside."""
     found = sorted(p for kind in ("runs/*/*", "pixels/*") for p in root.parent.glob(f"{kind}{files.DAMAGED}"))
     return [Garbage(path, _size(path), "it is damaged") for path in found if path.is_file()]
+
+
+def forget(held: Held, keys: Keys) -> int:
+    """Take rows out of a collection, so that they are computed again; all others stay.
+
+    A segment that has one is written again without it, and then removed: a kill in between takes nothing away.
+
+    Args:
+        held: the collection.
+        keys: uint64 [n, 2].
+
+    Returns:
+        how many rows there were; those of damaged segments, which nobody reads, do not count.
+    """
+    count = 0
+    for path in held.segments:
+        try:
+            segment.check(path)
+            table = segment.read(path, held.folder.name.rpartition("-")[2])
+        except (Damaged, FileNotFoundError):
+            continue
+        own = np.stack([table["high"].to_numpy(), table["low"].to_numpy()], axis=1)
+        gone = (own[:, None] == keys[None]).all(axis=2).any(axis=1)
+        if not gone.any():
+            continue
+        metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+        if not gone.all():
+            rest = table.filter(pa.array(~gone)).drop_columns(["high", "low"]).replace_schema_metadata()
+            segment.write(held.folder, own[~gone], rest, metadata)
+        path.unlink(missing_ok=True)
+        count += int(gone.sum())
+    return count
 
 
 def remove(items: Iterable[Garbage]) -> None:

@@ -29,10 +29,12 @@ from pipeline.schema import SpanKind
 from pipeline.spans.phrases import load_parser
 from pipeline.spans.table import phrases_of
 from pipeline.spans.tokens import token_spans
+from pipeline.store import keys
 from pipeline.tables import ContractError, Table, offsets
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import embed
+from pipeline.verification.compared import Compared
 from pipeline.verification.findings import Finding, checked
 from pipeline.verification.tables import Artefacts
 
@@ -65,13 +67,20 @@ class Recomputation:
         pairs = zip(self.rows, self.artefacts.manifest.images("read sampled pictures", self.rows), strict=True)
         return {int(row): images.decode(data) for row, (_, data) in pairs}
 
+    def _key(self, row: int) -> str:
+        return self.artefacts.manifest.keys[row]
+
+    def _image_key(self, row: int) -> bytes:
+        """Of a picture in the feature store."""
+        return keys.unpack(self.artefacts.manifest.image_keys[row : row + 1])[0]
+
     def _drawn(self, count: int) -> NDArray[np.int64]:
         return np.sort(self.rng.choice(count, size=min(self.sample, count), replace=False))
 
     def check(self) -> Iterator[Finding]:
         """Recompute rows of every table; one finding a table."""
         splits, clip = ("curate/train", "curate/val", "curate/test"), "models/clip"
-        tables: list[tuple[str, Callable[[], tuple[int, float]], tuple[str, ...]]] = [
+        tables: list[tuple[str, Callable[[], Compared], tuple[str, ...]]] = [
             ("regions/regions.arrow", self._boxes, (*splits, "models/detector.pt")),
             ("regions/regions.arrow", self._crops, splits),
             ("spans/spans.arrow", self._spans, ()),
@@ -92,12 +101,12 @@ class Recomputation:
             paths = [self.artefacts.data / name for name in (artefact, *needed)]
             yield checked(artefact, what, paths, partial(self._compare, artefact, what, run))
 
-    def _compare(self, artefact: str, what: str, run: Callable[[], tuple[int, float]]) -> Finding:
-        dtype = Table(self.artefacts.data / artefact).metadata.get("dtype", "float32")
-        tolerance = SHADES if run == self._crops else TOLERANCE[dtype]
-        count, deviation = run()
-        fault = "" if deviation <= tolerance else f"differs by {deviation:.4g}, expected at most {tolerance:g}"
-        return Finding(artefact, what, count, deviation, fault)
+    def _compare(self, artefact: str, what: str, run: Callable[[], Compared]) -> Finding:
+        table = Table(self.artefacts.data / artefact)
+        tolerance = SHADES if run == self._crops else TOLERANCE[table.metadata.get("dtype", "float32")]
+        found = run()
+        deviation = found.largest
+        return Finding(artefact, what, len(found.names), deviation, found.fault(tolerance, table))
 
     def _compute(self, table: Table) -> Compute:
         made_with = table.json("parameters")
@@ -113,11 +122,11 @@ class Recomputation:
         table = self.artefacts.regions()
         return table, offsets(table.strings("key"), self.artefacts.manifest.keys, str(table.path))
 
-    def _boxes(self) -> tuple[int, float]:
+    def _boxes(self) -> Compared:
         table, start = self._of_regions()
         p = table.json("parameters")
         detector = weights.load(self.artefacts.data / "models/detector.pt", table.metadata["weights"])
-        worst, count = 0.0, 0
+        compared = Compared(collection="boxes")
         for rows in batches(self.pictures, p["batch"]):
             found = detect(
                 detector, [self.pictures[row] for row in rows], confidence=p["confidence"], iou=p["iou"],
@@ -127,39 +136,43 @@ class Recomputation:
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
                 boxes = large_enough(boxes, *self.pictures[row].size, p.get("min_side", 0))[: p["cap"]]
+                told, key = f"{self._key(row)} ({len(held)} boxes, {len(boxes)} anew)", self._image_key(row)
                 if [b.name for b in boxes] != held["class_name"].to_pylist():
-                    return count, 1.0
-                if boxes:
-                    corners = np.array([b.corners for b in boxes]) - table.vectors("box")[part]
-                    scores = np.array([b.score for b in boxes]) - held["score"].to_numpy()
-                    worst = max(worst, float(np.abs(corners).max()), float(np.abs(scores).max()))
-                count += len(boxes)
-        return count, worst
+                    compared.add(told, 1.0, key)
+                    continue
+                corners = np.array([b.corners for b in boxes]).reshape(-1, 4) - table.vectors("box")[part]
+                scores = np.array([b.score for b in boxes]) - held["score"].to_numpy()
+                distance = np.abs(np.concatenate([corners.ravel(), scores])).max(initial=0.0)
+                compared.add(told, float(distance), key)
+        return compared
 
-    def _crops(self) -> tuple[int, float]:
+    def _crops(self) -> Compared:
         table, start = self._of_regions()
         p = table.json("parameters")
-        boxes, worst, count = table.vectors("box"), 0.0, 0
+        boxes, compared = table.vectors("box"), Compared(collection="crops")
         for row, picture in self.pictures.items():
-            for i in range(int(start[row]) + 1, int(start[row + 1])):
+            part = slice(int(start[row]) + 1, int(start[row + 1]))
+            key = keys.of(self._image_key(row), np.ascontiguousarray(boxes[part], dtype="<f4").tobytes())
+            for i in range(part.start, part.stop):
+                name = f"{self._key(row)} region {i - int(start[row])}"
                 cut = crop(picture, boxes[i].tolist(), p["margin"], p["crop_side"])
                 anew = images.decode(images.encode_jpeg(cut, p["crop_quality"]))
                 held = images.decode(table.columns["crop"][i].as_py())
                 if held.size != anew.size:
-                    return count, 255.0
+                    compared.add(f"{name} (of {held.size[0]} pixels, {anew.size[0]} anew)", 255.0, key)
+                    continue
                 difference = np.asarray(held, dtype=np.float32) - np.asarray(anew, dtype=np.float32)
-                worst = max(worst, float(np.abs(difference).mean()))
-                count += 1
-        return count, worst
+                compared.add(name, float(np.abs(difference).mean()), key)
+        return compared
 
-    def _spans(self) -> tuple[int, float]:
+    def _spans(self) -> Compared:
         table = self.artefacts.spans()
         p, manifest = table.json("parameters"), self.artefacts.manifest
         start = offsets(table.strings("key"), manifest.keys, str(table.path))
         parser, tokenizer = load_parser(table.metadata["parser"]), SimpleTokenizer()
         if parser.name != p["model"]:
             raise ContractError(f"{table.path} was made with {p['model']}, installed here is {parser.name}")
-        count = 0
+        compared = Compared()
         for row in self.rows:
             held = table.columns.slice(int(start[row]), int(start[row + 1] - start[row])).to_pylist()
             texts = manifest.captions[row]
@@ -172,28 +185,43 @@ class Recomputation:
                             f"{table.path}: the {kind} of caption {index} of {manifest.keys[row]} are others than "
                             f"those of {text!r}; run: dvc repro -sf spans"
                         )
-                    count += len(own)
-        return count, 0.0
+                    compared.names += [manifest.keys[row]] * len(own)
+                    compared.distances += [0.0] * len(own)
+        return compared
 
-    def _whole_pictures(self) -> tuple[int, float]:
+    def _whole_pictures(self) -> Compared:
         table = self.artefacts.features("images.arrow")
-        return _distance(self._embedded(table, list(self.pictures.values())), table.vectors()[self.rows])
+        names, held = [self._key(row) for row in self.pictures], table.vectors()[self.rows]
+        own = [self._image_key(row) for row in self.pictures]
+        return Compared.vectors(self._embedded(table, list(self.pictures.values())), held, names, "pictures", own)
 
-    def _regions(self) -> tuple[int, float]:
+    def _regions(self) -> Compared:
         table = self.artefacts.features("regions.arrow", "region_index")
         crops = self.artefacts.regions().columns["crop"]
         with_crop = np.flatnonzero(crops.is_valid().to_numpy())
         rows = with_crop[self._drawn(len(with_crop))]
-        pictures = [images.decode(crops[int(i)].as_py()) for i in rows]
-        return _distance(self._embedded(table, pictures), table.vectors()[rows]) if pictures else (0, 0.0)
+        data = [crops[int(i)].as_py() for i in rows]
+        if not data:
+            return Compared()
+        index, own = table.integers("region_index"), table.strings("key")
+        names = [f"{own[i]} region {index[i]}" for i in rows]
+        anew = self._embedded(table, [images.decode(crop) for crop in data])
+        return Compared.vectors(anew, table.vectors()[rows], names, "pictures", [keys.of(crop) for crop in data])
 
-    def _texts(self, table: Table, texts: list[str], rows: NDArray[np.int64]) -> tuple[int, float]:
-        return _distance(encode.texts(self.artefacts.clip, texts, self._compute(table)).numpy(), table.vectors()[rows])
+    def _texts(self, table: Table, texts: list[str], rows: NDArray[np.int64], names: list[str]) -> Compared:
+        anew = encode.texts(self.artefacts.clip, texts, self._compute(table)).numpy()
+        return Compared.vectors(anew, table.vectors()[rows], names, "texts", keys.unpack(keys.of_texts(texts)))
 
-    def _captions(self) -> tuple[int, float]:
+    def _named(self, table: Table, rows: NDArray[np.int64]) -> list[str]:
+        """Rows of a caption's, by picture, caption and, if it has one, span."""
+        own, index = table.strings("key"), table.integers("caption_index")
+        spans = table.integers("span_index") if "span_index" in table.columns.schema.names else None
+        return [f"{own[i]} caption {index[i]}" + ("" if spans is None else f" span {spans[i]}") for i in rows.tolist()]
+
+    def _captions(self) -> Compared:
         rows = self._drawn(len(self.captions))
         table = self.artefacts.features("captions.arrow", "caption_index")
-        return self._texts(table, [self.captions[i] for i in rows], rows)
+        return self._texts(table, [self.captions[i] for i in rows], rows, self._named(table, rows))
 
     def _span_rows(self, kind: SpanKind) -> tuple[Table, NDArray[np.int64], list[dict[str, Any]], list[str]]:
         """The vectors' table, sampled rows of it, those rows of the spans table, and their captions."""
@@ -205,20 +233,22 @@ class Recomputation:
         texts = dict(zip(self.artefacts.manifest.keys, self.artefacts.manifest.captions, strict=True))
         return table, rows, held, [texts[r["key"]][r["caption_index"]] for r in held]
 
-    def _phrases(self) -> tuple[int, float]:
+    def _phrases(self) -> Compared:
         table, rows, held, captions = self._span_rows(SpanKind.PHRASES)
-        return self._texts(table, [c[r["start"] : r["end"]] for r, c in zip(held, captions, strict=True)], rows)
+        texts = [c[r["start"] : r["end"]] for r, c in zip(held, captions, strict=True)]
+        return self._texts(table, texts, rows, self._named(table, rows))
 
-    def _tokens(self) -> tuple[int, float]:
+    def _tokens(self) -> Compared:
         table, rows, held, captions = self._span_rows(SpanKind.TOKENS)
         compute = self._compute(table)
         anew = []
         for part in batches(zip(held, captions, strict=True), compute.batch):
             _, tokens = encode.texts_with_tokens(self.artefacts.clip, [caption for _, caption in part], compute)
             anew += [tokens[i, 1 + r["span_index"]].numpy() for i, (r, _) in enumerate(part)]
-        return _distance(np.stack(anew), table.vectors()[rows])
+        own = keys.unpack(keys.of_texts(captions))
+        return Compared.vectors(np.stack(anew), table.vectors()[rows], self._named(table, rows), "tokens", own)
 
-    def _zeroshot_pictures(self) -> tuple[int, float]:
+    def _zeroshot_pictures(self) -> Compared:
         table = self.artefacts.features("zeroshot/images.arrow")
         rows, names = self._drawn(len(table)), table.strings("key")
         found = Contents(self.zeroshot).fingerprint
@@ -227,18 +257,21 @@ class Recomputation:
                 f"{table.path} was made from the zero-shot set {made_from}, {self.zeroshot} is {found}; "
                 "run: dvc repro features"
             )
-        pictures = [images.decode(bytes_of(self.zeroshot / names[i])) for i in rows]
-        return _distance(self._embedded(table, pictures), table.vectors()[rows])
+        data = [bytes_of(self.zeroshot / names[i]) for i in rows]
+        anew = self._embedded(table, [images.decode(own) for own in data])
+        own = [keys.of(picture) for picture in data]
+        return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", own)
 
-    def _zeroshot_prompts(self) -> tuple[int, float]:
+    def _zeroshot_prompts(self) -> Compared:
         table = self.artefacts.features("zeroshot/prompts.arrow")
         rows, prompts = self._drawn(len(table)), table.strings("key")
-        return self._texts(table, [prompts[i] for i in rows], rows)
+        texts = [prompts[i] for i in rows]
+        return self._texts(table, texts, rows, [repr(text) for text in texts])
 
-    def _language(self) -> tuple[int, float]:
+    def _language(self) -> Compared:
         table = self.artefacts.concepts("language.arrow")
         if not len(table):
-            return 0, 0.0
+            return Compared()
         p = table.json("parameters")
         model = LanguageModel(Source(**p["model"]), self.device)
         if model.weights != (made_with := table.json("inputs")["weights"]):
@@ -246,14 +279,15 @@ class Recomputation:
         rows = self._drawn(len(table))
         texts = [self.captions[row] for row in rows]
         anew = [model.embed(part, max(model.lengths(part)), p["batch"]) for part in batches(texts, p["batch"])]
-        return _distance(F.normalize(torch.cat(anew), dim=-1).numpy(), table.vectors()[rows])
+        vectors, own = F.normalize(torch.cat(anew), dim=-1).numpy(), keys.unpack(keys.of_texts(texts))
+        return Compared.vectors(vectors, table.vectors()[rows], self._named(table, rows), "language", own)
 
-    def _labels(self) -> tuple[int, float]:
+    def _labels(self) -> Compared:
         table, language, told = (
             self.artefacts.concepts(f"{name}.arrow") for name in ("labels", "language", "concepts")
         )
         if not len(table):
-            return 0, 0.0
+            return Compared()
         p, rows = table.json("parameters"), self._drawn(len(table))
         captions, centres = (of.astype(np.float32) for of in (language.vectors()[rows], told.vectors("centre")))
         anew = soft_labels(captions, centres, temperature=p["temperature"], top=p["top"])
@@ -261,9 +295,9 @@ class Recomputation:
         each = np.arange(len(rows))[:, None]
         found, held = (np.zeros((len(rows), len(told)), dtype=np.float32) for _ in range(2))
         found[each, anew.concepts], held[each, concepts] = anew.shares, shares
-        return len(rows), float(np.abs(found - held).max(initial=0.0))
+        return Compared(self._named(table, rows), np.abs(found - held).max(axis=1, initial=0.0).tolist())
 
-    def _targets(self) -> tuple[int, float]:
+    def _targets(self) -> Compared:
         targets, manifest = self.artefacts.targets()
         p = Table(self.artefacts.data / "targets/targets.arrow").json("parameters")
         features = FeatureSet(manifest, self.artefacts.data / "features", SpanKind(p["spans"]), p["inputs"])
@@ -272,14 +306,11 @@ class Recomputation:
         rows = self._drawn(len(manifest))
         captions = features.random_captions(rows, self.rng)
         pairs = embed(teacher, features, rows, captions, with_text=True)
-        found = _distance(pairs.numpy(), targets.pairs[features.caption_start[rows] + captions])
+        held = targets.pairs[features.caption_start[rows] + captions]
+        names = [f"{manifest.keys[row]} caption {caption}" for row, caption in zip(rows, captions, strict=True)]
+        found = Compared.vectors(pairs.numpy(), held, names)
         if not features.reads_pictures:
             return found
         alone = embed(teacher, features, rows, np.zeros_like(rows), with_text=False)
-        count, largest = _distance(alone.numpy(), targets.images[rows])
-        return found[0] + count, max(found[1], largest)
-
-
-def _distance(anew: NDArray[np.float32], held: NDArray[np.float16]) -> tuple[int, float]:
-    """How many rows there are, and the largest Euclidean distance of a pair of them."""
-    return len(anew), float(np.linalg.norm(anew - held.astype(np.float32), axis=1).max(initial=0.0))
+        own = Compared.vectors(alone.numpy(), targets.images[rows], [f"{manifest.keys[row]} alone" for row in rows])
+        return Compared(found.names + own.names, found.distances + own.distances)

@@ -44,7 +44,8 @@ def verify(
     for held in inventory.collections(store):
         if held.folder.name in used:
             what = f"{len(held.segments)} segments, {held.rows:,} rows: bytes, order, finite values"
-            yield checked(f"store {held.folder.name[: len(held.name) + 9]}", what, [held.folder], partial(_sound, held))
+            name = held.folder.name[: len(held.name) + inventory.SHOWN]
+            yield checked(f"store {name}", what, [held.folder], partial(_sound, held))
     yield from kept.check(store.parent, threads)
     yield from kept.check_small(data)
     yield from _models(data)

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from pipeline.clip import encode
+from pipeline.clip.cached import CachedClip
 from pipeline.clip.towers import CONFIG, architecture, create, load
 from pipeline.errors import InputError
 from pipeline.training.student import start
@@ -84,3 +85,16 @@ def test_a_text_tower_with_a_class_token_has_no_token_features():
     cfg["model_cfg"]["text_cfg"] |= {"embed_cls": True, "pad_id": 0}
     with pytest.raises(InputError, match="without a class token"):
         encode.check_tokens(create(cfg))
+
+
+def test_texts_that_another_tokenizer_read_are_other_rows_of_the_store(folder, tmp_path):
+    def collection():
+        clip = load(folder)
+        clip.tokenize(["a cat"])  # which leaves its length and padding in the tokenizer
+        return CachedClip(clip, COMPUTE, tmp_path / "store").texts.folder
+
+    before = collection()
+    assert collection() == before
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"cat"', '"cow"'))
+    assert collection() != before

@@ -369,3 +369,20 @@ def test_gc_refuses_what_is_no_amount(cache, two, option, value):
 def test_gc_to_an_endless_size_or_none_that_is_a_number_removes_nothing(cache, two, value):
     cache("gc", "--max-size", value, "--yes")
     assert two[0].exists() and two[1].exists()
+
+
+def test_rows_are_forgotten_by_their_keys_and_a_collection_as_a_whole(home, cache):
+    folder = fill(home, "a", "b")
+    key = keys.of(b"a").hex()
+    assert cache("forget", folder.name[:17], key)[:2] == (0, "1 rows forgotten\n")
+    assert cache("forget", folder.name[:17], key)[:2] == (0, "0 rows forgotten\n")
+    assert cache("forget", folder.name[:17])[:2] == (0, "1 rows forgotten\n")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("given", [["pictures", "a"], ["pictures", "g" * 32], ["nothing"], ["pictures", "../x"]])
+def test_what_is_no_key_or_no_collection_is_not_forgotten(home, cache, given):
+    folder = fill(home, "a", "b")
+    code, _, err = cache("forget", *given)
+    assert code == 1 and err.startswith("dclip: ") and "Traceback" not in err
+    assert len(list(folder.glob("*.arrow"))) == 1
