@@ -413,9 +413,7 @@ def test_concepts_of_another_curation_are_named(copied_with_concepts):
     assert all("manifest is" in fault for fault in faults.values())
 
 
-def test_rows_that_the_store_holds_wrongly_are_made_right_by_the_command_that_is_named(
-    copied, tmp_path, monkeypatch, capsys
-):
+def test_rows_that_the_store_holds_wrongly_are_right_after_what_is_named(copied, tmp_path, monkeypatch, capsys):
     data, params = copied
     monkeypatch.setenv("DCLIP_HOME", str(tmp_path))
     execute(["regions"], params, data)
