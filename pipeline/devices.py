@@ -38,9 +38,11 @@ def check(device: str, processes: int = 1) -> None:
     kind = device.partition(":")[0]
     count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     here = [f"cuda:{number}" for number in range(count)] if kind == "cuda" else ["mps"] * count
-    advice = f"set compute.device, or --device, to {' or '.join(['cpu', *here])}"
+    advice = "set compute.device, or --device, to cpu"
     if device not in (kind, *here) or not here:
-        raise InputError(f"the device {device} is not on this machine, as torch {torch.__version__} sees it; {advice}")
+        raise InputError(
+            f"the device {device} is not on this machine, as torch {torch.__version__} sees it; {advice}{''.join(f' or {other}' for other in here)}"
+        )
     if kind == "cuda" and processes > count:
         raise InputError(f"compute.processes is {processes}; each needs a GPU, and there are {count}: lower it")
     try:
