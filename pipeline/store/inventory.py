@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline import files
@@ -225,16 +226,20 @@ def forget(held: Held, keys: Keys) -> int:
     for path in held.segments:
         try:
             segment.check(path)
-            table = segment.read(path, held.folder.name.rpartition("-")[2])
+            rows = segment.read(path, held.folder.name.rpartition("-")[2])
         except (Damaged, FileNotFoundError):
             continue
-        own = np.stack([table["high"].to_numpy(), table["low"].to_numpy()], axis=1)
+        own = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
         gone = (own[:, None] == keys[None]).all(axis=2).any(axis=1)
         if not gone.any():
             continue
-        metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+        metadata = {name.decode(): value.decode() for name, value in rows.schema.metadata.items()}
         if not gone.all():
-            rest = table.filter(pa.array(~gone)).drop_columns(["high", "low"]).replace_schema_metadata()
+            rest = (
+                pa.Table.from_batches([rows.filter(pa.array(~gone))])
+                .drop_columns(["high", "low"])
+                .replace_schema_metadata()
+            )
             segment.write(held.folder, own[~gone], rest, metadata)
         path.unlink(missing_ok=True)
         count += int(gone.sum())
