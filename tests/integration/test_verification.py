@@ -10,10 +10,13 @@ from tiny_world import execute
 
 from pipeline.detector import cached
 from pipeline.manifest import Manifest
-from pipeline.store import inventory
+from pipeline.store import inventory, keys, segment
 from pipeline.tables import Table
+from pipeline.verification.recompute import Recomputation
+from pipeline.verification.tables import Artefacts
 from pipeline.verification.verify import verify
 from stages import dclip
+from stages.program import store
 
 FEWER = ("regions/regions.arrow", "concepts/language.arrow", "concepts/labels.arrow")
 """Tables of which the tiny world may have fewer rows than are drawn."""
@@ -437,3 +440,19 @@ def test_rows_that_the_store_holds_wrongly_are_right_after_what_is_named(copied,
     assert "1 rows forgotten" in capsys.readouterr().out
     execute(["regions"], params, data)
     assert not any(f.fault for f in check(data, params, sample=500)[0] if f.artefact == "regions/regions.arrow")
+
+
+ROWS = ("boxes", "crops", "whole_pictures", "regions", "captions", "phrases", "tokens", "zeroshot_pictures",
+        "zeroshot_prompts")  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_are_named_by_the_keys_that_the_store_has_them_under(world, rows):
+    data, _ = world
+    anew = Recomputation(Artefacts(data, "cpu"), sample=30, seed=0, zeroshot=data / "sample/zeroshot")
+    compared = getattr(anew, f"_{rows}")()
+    held = inventory.collections(store(), [compared.collection])
+    segments = (segment.read(path, h.folder.name.rpartition("-")[2]) for h in held for path in h.segments)
+    halves = (np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1) for rows in segments)
+    known = {key for own in halves for key in keys.unpack(own)}
+    assert compared.keys and set(compared.keys) <= known
