@@ -57,6 +57,7 @@ class Inspection:
     height: int
     extension: str
     animated: bool = False
+    frames: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
             small = looks.shrink(images.upright(image, looks.ENOUGH))
             return Inspection(
                 hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small), width, height,
-                extension, animated,
+                extension, animated, looks.frames(small),
             )  # fmt: skip
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")

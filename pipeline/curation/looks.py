@@ -1,4 +1,7 @@
-"""What a picture looks like in few bytes: a perceptual hash to find candidates by, a sketch to rule most out."""
+"""What a picture looks like in few bytes: a perceptual hash to find candidates by, a sketch to rule most out.
+
+And frames, for the leak guard: the picture in grey, small, once whole and once without its border.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,20 @@ SKETCH = 8
 ENOUGH = 120
 """Pixels of a picture's shorter side from which hash and sketch are made."""
 _WORKING_SIDE = 64
+FRAME = 16
+"""Side of a frame in pixels."""
+_BORDER_SHADES = 12
+"""Grey levels by which 95 % of a border's line may differ from its colour: the noise of compression."""
+_LEAST_INSIDE = 0.3
+"""Of width and height, what a border leaves; if less is left, nothing is taken for a border."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
 
 
 @cache
-def _cosines(size: int, keep: int) -> NDArray[np.float32]:
+def cosines(size: int, keep: int) -> NDArray[np.float32]:
+    """The `keep` lowest of the cosines that a line of `size` pixels is made of: [keep, size]."""
     k = np.arange(keep)[:, None]
     n = np.arange(size)[None, :]
     return np.cos(np.pi * (2 * n + 1) * k / (2 * size)).astype(np.float32)
@@ -37,7 +50,7 @@ def perceptual_hash(image: Image.Image) -> int:
     The 8 x 8 lowest frequencies of the 32 x 32 grey picture, each compared with their median (without the mean).
     """
     small = shrink(image).convert("L").resize((32, 32), Image.Resampling.LANCZOS)
-    basis = _cosines(32, 8)
+    basis = cosines(32, 8)
     low = (basis @ np.asarray(small, dtype=np.float32) @ basis.T).ravel()
     bits = low > np.sort(low[1:])[31]  # of 63 values the median
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
@@ -46,3 +59,45 @@ def perceptual_hash(image: Image.Image) -> int:
 def sketch(image: Image.Image) -> bytes:
     """8 x 8 mean colours: 192 bytes, RGB, row by row."""
     return shrink(image).resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes()
+
+
+def inside_border(grey: NDArray[np.uint8]) -> Box | None:
+    """What a border of one colour, or several borders one in another, surround; None if there is no border.
+
+    Args:
+        grey: [height, width].
+    """
+    height, width = grey.shape
+    left, top, right, bottom = 0, 0, width, height
+    for _ in range(3):
+        before = (left, top, right, bottom)
+        inner = grey[top:bottom, left:right]
+        top, bottom = top + _border(inner), bottom - _border(inner[::-1])
+        inner = grey[top:bottom, left:right].T
+        left, right = left + _border(inner), right - _border(inner[::-1])
+        if (left, top, right, bottom) == before:
+            break
+    if (left, top, right, bottom) == (0, 0, width, height):
+        return None
+    if right - left < _LEAST_INSIDE * width or bottom - top < _LEAST_INSIDE * height:
+        return None
+    # Border and picture blend in the line between them.
+    return left + (left > 0), top + (top > 0), right - (right < width), bottom - (bottom < height)
+
+
+def _border(lines: NDArray[np.uint8]) -> int:
+    """How many of the first lines have one colour, the same in all."""
+    if len(lines) < 8:
+        return 0
+    apart = np.abs(lines[: len(lines) * 2 // 5] - np.median(lines[0]))
+    noise = np.sort(apart, axis=1)[:, int(0.95 * (apart.shape[1] - 1))] > _BORDER_SHADES
+    return int(noise.argmax()) if noise.any() else len(noise)
+
+
+def frames(image: Image.Image) -> tuple[bytes, ...]:
+    """FRAME x FRAME mean grey levels of the picture, and if it has a border also of what is inside."""
+    grey = shrink(image).convert("L")
+    box = inside_border(np.asarray(grey))
+    return tuple(
+        grey.resize((FRAME, FRAME), Image.Resampling.BOX, box=one).tobytes() for one in ((None, box) if box else (None,))
+    )

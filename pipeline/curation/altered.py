@@ -1,0 +1,214 @@
+"""Whether one picture is an altered copy of another: in other light or colours, mirrored, cropped, written upon.
+
+One is laid over the other as in `alignment`, with grey levels whose gain and level ECC leaves open. Three things are
+asked then. Do the small structures of both agree nearly everywhere (by local correlation, which no change of light
+moves)? Does *one* change of light and colour, the same for the whole picture, take the one to the other? And where it
+does not, was something laid upon one of them, as a watermark is, or is it a thing that has another colour or stands
+elsewhere, which makes another picture?
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import images
+from pipeline.curation import looks
+from pipeline.curation.guard import Placement, start_of
+from pipeline.curation.inspection import ImageChanged
+from pipeline.sources import File
+
+cv2.setNumThreads(0)  # the processes share the cores already
+Picture = NDArray[np.float32]
+"""[SIDE, SIDE, 3], RGB in 0..255."""
+Plane = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+SIDE = 64
+AGREEING = 0.6
+"""Least share of the structured windows in which both pictures show the same. Of altered photographs 99 % lie above
+0.7, of pairs of photographs that frames could not tell apart 99 % below 0.3 (benchmarks/lookalikes.py)."""
+SHADE = 16.0
+"""Largest difference, in grey levels of the copy, of a spot of SPOT x SPOT pixels that counts as the same colour."""
+SPOT = 4
+OVERLAID = 0.1
+"""Largest share of a picture that things laid upon it may hide."""
+EDGE = 2.5
+"""How many times stronger the outline of what was laid upon a picture is there than in the other picture."""
+COVERED = 0.4
+"""Least share of the copy that the other shows, too."""
+_WINDOW = 7
+_STRUCTURE = 16.0
+"""Variance of a window, in squared grey levels, from which on it has a structure."""
+_SAME = 0.6
+"""Correlation of two windows from which on they show the same."""
+_SCALES = (0.55, 1.45)
+_TURN = 0.2
+"""Radians."""
+_SLOPE = 10.0
+"""Grey levels a pixel of slope at which a difference counts half: there a small misalignment is enough for one."""
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
+_ROUNDS = 5
+
+
+def altered_copy(task: tuple[File, File, list[Placement]]) -> bool:
+    """Whether the second file shows an altered copy of what the first shows, in one of the ways suspected."""
+    guarded, other, placements = task
+    return any(
+        is_altered(first[way.frame], second[way.own], way)
+        for first, second in [(_open(guarded), _open(other))]
+        for way in placements
+        if way.frame < len(first) and way.own < len(second)
+    )
+
+
+@lru_cache(maxsize=256)
+def _open(file: File) -> tuple[Picture, ...]:
+    try:
+        with images.opened(file.read()) as image:
+            return views(images.upright(image, looks.ENOUGH))
+    except (OSError, images.UnreadableImage) as error:
+        raise ImageChanged(f"{file.path} could be read when curate began: {error}; run it again") from error
+
+
+def views(image: Image.Image) -> tuple[Picture, ...]:
+    """The whole picture, and if it has a border, what is inside."""
+    small = looks.shrink(image)
+    box = looks.inside_border(np.asarray(small.convert("L")))
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    x, y = image.width / small.width, image.height / small.height
+    boxes = (whole, (box[0] * x, box[1] * y, box[2] * x, box[3] * y)) if box else (whole,)
+    return tuple(_resized(image, one) for one in boxes)
+
+
+def _resized(image: Image.Image, box: tuple[float, float, float, float]) -> Picture:
+    enough = min(box[2] - box[0], box[3] - box[1]) >= SIDE
+    method = Image.Resampling.BOX if enough else Image.Resampling.BILINEAR
+    return np.asarray(image.resize((SIDE, SIDE), method, box=box, reducing_gap=2.0), dtype=np.float32)
+
+
+def is_altered(guarded: Picture, other: Picture, way: Placement) -> bool:
+    """Whether `other` shows `guarded`, beginning to look for it where `way` says."""
+    laid = _lay_over(guarded, other, way)
+    if laid is None:
+        return False
+    moved, inside = laid
+    agree, structured = _agreement(moved @ _GREY, other @ _GREY, inside)
+    if agree < AGREEING or not structured:
+        return False
+    expected = _in_its_light(moved, other, inside)
+    spots = _spots(expected, other, inside)
+    return not spots.any() or _is_overlay(spots, expected @ _GREY, other @ _GREY, inside)
+
+
+def _lay_over(guarded: Picture, other: Picture, way: Placement) -> tuple[Picture, Mask] | None:
+    """The guarded picture where the other shows it, and the pixels that both have."""
+    if way.mirrored:
+        guarded = np.ascontiguousarray(guarded[:, ::-1])
+    try:
+        _, found = cv2.findTransformECC(
+            other @ _GREY, guarded @ _GREY, start_of(way.window, SIDE), cv2.MOTION_AFFINE, _STEPS,
+            np.ones((SIDE, SIDE), np.uint8), 5,
+        )  # fmt: skip
+    except cv2.error:  # nothing brings them together
+        return None
+    transform = np.asarray(found, np.float32)
+    scales = np.linalg.svd(transform[:, :2].astype(np.float64), compute_uv=False)
+    turn = np.arctan2(transform[1, 0] - transform[0, 1], transform[0, 0] + transform[1, 1])
+    mirrors = np.linalg.det(transform[:, :2]) <= 0
+    if mirrors or abs(turn) > _TURN or scales.min() < _SCALES[0] or scales.max() > _SCALES[1]:
+        return None
+    back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(guarded, transform, (SIDE, SIDE), flags=back, borderMode=cv2.BORDER_REPLICATE)
+    covered = cv2.warpAffine(np.ones((SIDE, SIDE), np.float32), transform, (SIDE, SIDE), flags=back) > 0.99
+    inside = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    return (moved, inside) if inside.mean() >= COVERED else None
+
+
+def _agreement(a: Plane, b: Plane, inside: Mask) -> tuple[float, bool]:
+    """In what share of the windows in which either picture has a structure both have the same; and if there are any."""
+    weight = inside.astype(np.float32)
+    share = np.maximum(_mean(weight), 1e-6)
+
+    def mean(plane: Plane) -> Plane:
+        return np.asarray(_mean(plane * weight) / share)
+
+    mean_a, mean_b = mean(a), mean(b)
+    variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    correlation = (mean(a * b) - mean_a * mean_b) / np.sqrt(np.maximum(variance_a * variance_b, 1e-3))
+    structured = inside & (np.maximum(variance_a, variance_b) > _STRUCTURE)
+    count = int(structured.sum())
+    return float((correlation[structured] > _SAME).sum()) / max(count, 1), count > 0
+
+
+def _mean(plane: Plane) -> Plane:
+    return np.asarray(cv2.blur(plane, (_WINDOW, _WINDOW)))
+
+
+def _in_its_light(moved: Picture, other: Picture, inside: Mask) -> Picture:
+    """`moved` in the light and the colours of `other`, as far as one change of the whole picture does it.
+
+    Grey levels change by a curve (lighter, darker, more contrast, gamma), colours by a saturation and a tint that
+    depends on the grey level (cast, sepia, grey). Pixels that do not follow hardly count.
+    """
+    clear = inside & ((moved > 4) & (moved < 251) & (other > 4) & (other < 251)).all(axis=2)
+    used = clear if clear.sum() >= inside.sum() / 4 else inside
+    grey, wanted = moved @ _GREY, other @ _GREY
+    x, y = grey[used].astype(np.float64) / 128, wanted[used].astype(np.float64)
+    curve = _robust(np.stack([np.ones_like(x), x, x * x])[:, None], y[None])
+    colour = (moved - grey[..., None])[used].astype(np.float64).T
+    tint = (other - wanted[..., None])[used].astype(np.float64).T
+    terms = np.zeros((7, 3, len(x)))
+    terms[0] = colour
+    for channel in range(3):
+        terms[1 + channel, channel], terms[4 + channel, channel] = 1.0, x
+    change = _robust(terms, tint)
+    if change[0] < 0:  # colours never turn into their opposites
+        change = np.r_[0.0, _robust(terms[1:], tint)]
+    level = grey[..., None] / 128
+    light = curve[0] + curve[1] * level + curve[2] * level**2
+    tinted = change[0] * (moved - grey[..., None]) + change[1:4] + change[4:7] * level
+    return np.asarray(np.clip(light + tinted, 0, 255), np.float32)
+
+
+def _robust(terms: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors of terms [n, k, pixels] whose sum is nearest to `wanted` [k, pixels], outliers apart (IRLS, Cauchy)."""
+    weights = np.ones(wanted.shape[1])
+    factors = np.zeros(len(terms))
+    for _ in range(_ROUNDS):
+        weighted = (terms * weights).reshape(len(terms), -1)
+        square = weighted @ terms.reshape(len(terms), -1).T + 1e-6 * np.eye(len(terms))
+        factors = np.linalg.solve(square, weighted @ wanted.ravel())
+        off = np.abs(wanted - np.tensordot(factors, terms, 1)).max(axis=0)
+        weights = 1 / (1 + (off / (2 * max(float(np.median(off)), 1.0))) ** 2)
+    return factors
+
+
+def _spots(expected: Picture, other: Picture, inside: Mask) -> Mask:
+    """Where spots of SPOT x SPOT pixels or more have another colour; thin lines, such as those of letters, are none."""
+    apart = np.abs(other - expected).max(axis=2)
+    grey = expected @ _GREY
+    slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8)
+    apart = cv2.blur(apart, (2, 2)) / (1 + cv2.blur(slope, (3, 3)) / _SLOPE)
+    apart[~inside] = 0
+    return np.asarray(cv2.morphologyEx(apart, cv2.MORPH_OPEN, np.ones((SPOT, SPOT), np.uint8)) > SHADE)
+
+
+def _is_overlay(spots: Mask, a: Plane, b: Plane, inside: Mask) -> bool:
+    """Whether the spots are small, and their outlines are seen in the same one of the pictures, not in the other."""
+    if spots.sum() > OVERLAID * inside.sum():
+        return False
+    strengths = [np.hypot(cv2.Sobel(p, cv2.CV_32F, 1, 0), cv2.Sobel(p, cv2.CV_32F, 0, 1)) for p in (a, b)]
+    count, labels = cv2.connectedComponents(spots.astype(np.uint8))
+    ratios = []
+    for label in range(1, count):
+        spot = (labels == label).astype(np.uint8)
+        outline = (cv2.dilate(spot, np.ones((5, 5), np.uint8)) > cv2.erode(spot, np.ones((3, 3), np.uint8))) & inside
+        first, second = (float(strength[outline].mean()) for strength in strengths)
+        ratios.append((second + 1) / (first + 1))
+    return min(ratios) >= EDGE or max(ratios) <= 1 / EDGE
