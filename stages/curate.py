@@ -11,10 +11,12 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
     """Curate the corpora into WebDataset shards, a manifest, a table of everything rejected, and a data card.
 
     Reads every corpus named in sources.quota below sources.path. Published val and test images never train, and
-    neither do copies of them. Writes data/curate/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet and
-    card/; kept + rejected = read, always.
+    neither do copies of them, altered ones included, nor copies of the pictures in zeroshot.path or of the test
+    pictures in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
+    manifest.parquet, rejected.parquet and card/; kept + rejected = read, always.
     """
     from pipeline.curation import curate as library
+    from pipeline.curation import held_out
     from pipeline.curation.captions import CaptionLimits
     from pipeline.curation.inspection import ImageLimits
     from pipeline.curation.select import Rules
@@ -40,6 +42,9 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
             CaptionLimits(**wanted.captions.model_dump()),
             samples_per_shard=wanted.samples_per_shard,
             workers=params.compute.workers,
+            held_out=held_out.collections(
+                Path(params.zeroshot.path), Path(params.probe.attributes) if params.probe.enabled else None
+            ),
         )
     finally:  # a curation that came to nothing has a card, too
         if (card / "facts.json").is_file():

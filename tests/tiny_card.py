@@ -31,6 +31,10 @@ def facts():
         "sources": dict.fromkeys(order, about),
         "leak_guard": {
             "sources": {"mscoco": guard, "flickr30k": {**guard, "split_file": None}},
+            "held_out": [
+                {"folder": "data/zeroshot", "pictures": 40, "not_seen": 3},
+                {"folder": "data/attributes", "pictures": 0, "not_seen": 0},
+            ],
             "copies": [["flickr30k-7", "same bytes as mscoco-1"]],
             "copies_total": 1,
         },

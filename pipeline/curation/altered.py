@@ -101,8 +101,11 @@ def is_altered(guarded: Picture, other: Picture, way: Placement) -> bool:
     agree, structured = _agreement(moved @ _GREY, other @ _GREY, inside)
     if agree < AGREEING or not structured:
         return False
-    expected = _in_its_light(moved, other, inside)
-    spots = _spots(expected, other, inside)
+    telling = inside & ((moved > 4) & (moved < 251) & (other > 4) & (other < 251)).all(axis=2)
+    if telling.sum() < inside.sum() / 4:  # nearly everything is black or white
+        telling = inside
+    expected = _in_its_light(moved, other, telling)
+    spots = _spots(expected, other, telling)
     return not spots.any() or _is_overlay(spots, expected @ _GREY, other @ _GREY, inside)
 
 
@@ -110,24 +113,31 @@ def _lay_over(guarded: Picture, other: Picture, way: Placement) -> tuple[Picture
     """The guarded picture where the other shows it, and the pixels that both have."""
     if way.mirrored:
         guarded = np.ascontiguousarray(guarded[:, ::-1])
+    transform = _aligned(guarded @ _GREY, other @ _GREY, start_of(way.window, SIDE))
+    back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = np.asarray(
+        cv2.warpAffine(guarded, transform, (SIDE, SIDE), flags=back, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
+    covered = cv2.warpAffine(np.ones((SIDE, SIDE), np.float32), transform, (SIDE, SIDE), flags=back) > 0.99
+    inside = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    return (moved, inside) if inside.mean() >= COVERED else None
+
+
+def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The transform from the other's pixels to the guarded picture's that fits best, or `start` if it leads astray."""
     try:
         _, found = cv2.findTransformECC(
-            other @ _GREY, guarded @ _GREY, start_of(way.window, SIDE), cv2.MOTION_AFFINE, _STEPS,
-            np.ones((SIDE, SIDE), np.uint8), 5,
-        )  # fmt: skip
+            other, guarded, start.copy(), cv2.MOTION_AFFINE, _STEPS, np.ones((SIDE, SIDE), np.uint8), 5
+        )
     except cv2.error:  # nothing brings them together
-        return None
+        return start
     transform = np.asarray(found, np.float32)
     scales = np.linalg.svd(transform[:, :2].astype(np.float64), compute_uv=False)
     turn = np.arctan2(transform[1, 0] - transform[0, 1], transform[0, 0] + transform[1, 1])
     mirrors = np.linalg.det(transform[:, :2]) <= 0
     if mirrors or abs(turn) > _TURN or scales.min() < _SCALES[0] or scales.max() > _SCALES[1]:
-        return None
-    back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(guarded, transform, (SIDE, SIDE), flags=back, borderMode=cv2.BORDER_REPLICATE)
-    covered = cv2.warpAffine(np.ones((SIDE, SIDE), np.float32), transform, (SIDE, SIDE), flags=back) > 0.99
-    inside = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
-    return (moved, inside) if inside.mean() >= COVERED else None
+        return start
+    return transform
 
 
 def _agreement(a: Plane, b: Plane, inside: Mask) -> tuple[float, bool]:
@@ -150,52 +160,56 @@ def _mean(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(plane, (_WINDOW, _WINDOW)))
 
 
-def _in_its_light(moved: Picture, other: Picture, inside: Mask) -> Picture:
+def _in_its_light(moved: Picture, other: Picture, used: Mask) -> Picture:
     """`moved` in the light and the colours of `other`, as far as one change of the whole picture does it.
 
     Grey levels change by a curve (lighter, darker, more contrast, gamma), colours by a saturation and a tint that
-    depends on the grey level (cast, sepia, grey). Pixels that do not follow hardly count.
+    depends on the grey level (cast, sepia, grey). Pixels that do not follow hardly count; those that are black or white
+    in either, where light was cut off, tell nothing.
     """
-    clear = inside & ((moved > 4) & (moved < 251) & (other > 4) & (other < 251)).all(axis=2)
-    used = clear if clear.sum() >= inside.sum() / 4 else inside
-    grey, wanted = moved @ _GREY, other @ _GREY
-    x, y = grey[used].astype(np.float64) / 128, wanted[used].astype(np.float64)
-    curve = _robust(np.stack([np.ones_like(x), x, x * x])[:, None], y[None])
-    colour = (moved - grey[..., None])[used].astype(np.float64).T
-    tint = (other - wanted[..., None])[used].astype(np.float64).T
-    terms = np.zeros((7, 3, len(x)))
-    terms[0] = colour
+    wanted = (other @ _GREY)[used].astype(np.float64)
+    curve = _robust(_powers((moved @ _GREY)[used])[:, None], wanted[None])
+    light = np.clip(np.tensordot(curve, _powers(moved), 1), 0, 255)
+    grey = light @ _GREY
+    level, colours = grey[used] / 128, (light - grey[..., None])[used].T
+    tint = other[used].astype(np.float64).T - grey[used]
+    terms = np.zeros((7, *colours.shape))
+    terms[0] = colours
     for channel in range(3):
-        terms[1 + channel, channel], terms[4 + channel, channel] = 1.0, x
+        terms[1 + channel, channel], terms[4 + channel, channel] = 1.0, level
     change = _robust(terms, tint)
     if change[0] < 0:  # colours never turn into their opposites
         change = np.r_[0.0, _robust(terms[1:], tint)]
-    level = grey[..., None] / 128
-    light = curve[0] + curve[1] * level + curve[2] * level**2
-    tinted = change[0] * (moved - grey[..., None]) + change[1:4] + change[4:7] * level
-    return np.asarray(np.clip(light + tinted, 0, 255), np.float32)
+    tinted = change[0] * (light - grey[..., None]) + change[1:4] + change[4:7] * (grey[..., None] / 128)
+    return np.asarray(np.clip(grey[..., None] + tinted, 0, 255), np.float32)
+
+
+def _powers(plane: Plane) -> NDArray[np.float64]:
+    """What a curve is made of: 1, x, x^2 and x^3, stacked."""
+    x = plane.astype(np.float64) / 128
+    return np.stack([np.ones_like(x), x, x**2, x**3])
 
 
 def _robust(terms: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Factors of terms [n, k, pixels] whose sum is nearest to `wanted` [k, pixels], outliers apart (IRLS, Cauchy)."""
     weights = np.ones(wanted.shape[1])
-    factors = np.zeros(len(terms))
+    factors: NDArray[np.float64] = np.zeros(len(terms))
     for _ in range(_ROUNDS):
         weighted = (terms * weights).reshape(len(terms), -1)
         square = weighted @ terms.reshape(len(terms), -1).T + 1e-6 * np.eye(len(terms))
-        factors = np.linalg.solve(square, weighted @ wanted.ravel())
+        factors = np.asarray(np.linalg.solve(square, weighted @ wanted.ravel()), np.float64)
         off = np.abs(wanted - np.tensordot(factors, terms, 1)).max(axis=0)
         weights = 1 / (1 + (off / (2 * max(float(np.median(off)), 1.0))) ** 2)
     return factors
 
 
-def _spots(expected: Picture, other: Picture, inside: Mask) -> Mask:
+def _spots(expected: Picture, other: Picture, telling: Mask) -> Mask:
     """Where spots of SPOT x SPOT pixels or more have another colour; thin lines, such as those of letters, are none."""
     apart = np.abs(other - expected).max(axis=2)
     grey = expected @ _GREY
     slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8)
     apart = cv2.blur(apart, (2, 2)) / (1 + cv2.blur(slope, (3, 3)) / _SLOPE)
-    apart[~inside] = 0
+    apart[~telling] = 0
     return np.asarray(cv2.morphologyEx(apart, cv2.MORPH_OPEN, np.ones((SPOT, SPOT), np.uint8)) > SHADE)
 
 

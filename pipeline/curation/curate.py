@@ -7,7 +7,7 @@ import importlib
 import logging
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import files, shards, sources, tables
 from pipeline.curation import facts
 from pipeline.curation.captions import CaptionLimits
+from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageChanged
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Kept, Ledger
@@ -44,7 +45,14 @@ class _Shard:
 
 
 def curate(
-    path: Path, out: Path, rules: Rules, captions: CaptionLimits, *, samples_per_shard: int, workers: int
+    path: Path,
+    out: Path,
+    rules: Rules,
+    captions: CaptionLimits,
+    *,
+    samples_per_shard: int,
+    workers: int,
+    held_out: Mapping[Path, Sequence[HeldOut]] | None = None,
 ) -> dict[str, Any]:
     """Curate the corpora below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
     and what there is to say of them into card/.
@@ -60,6 +68,7 @@ def curate(
         captions: which captions are kept.
         samples_per_shard: at most.
         workers: processes that decode, compare and write.
+        held_out: by folder, pictures of evaluations that are no part of a corpus; copies of them are not kept.
 
     Returns:
         counts by split, and by kind and source.
@@ -77,17 +86,18 @@ def curate(
     files.sweep(out)
     for stale in (out / "manifest.parquet", out / "rejected.parquet"):  # of an earlier run
         stale.unlink(missing_ok=True)
+    others = held_out or {}
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         try:
             for source in rules.quota:
                 rows = sources.read(source, path / source)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
-            select(ledger, rules, workers)
+            unseen = select(ledger, rules, workers, [picture for own in others.values() for picture in own])
         finally:
             ledger.flush()
             tables.write_parquet(out / "rejected.parquet", ledger.rejected(), REJECTED)
         counts, by_split = ledger.balance(), ledger.kept_by_split()
-        files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card"))
+        files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card", others, unseen))
         _check_yield(ledger, rules, counts, by_split, out)
         importlib.import_module("webdataset")  # once, before the writing processes branch off
         with Processes(workers) as processes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from pipeline import files, images
 from pipeline.clip import bpe
+from pipeline.curation.held_out import HeldOut
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.schema import Reason, Split
@@ -27,7 +29,14 @@ SIDE_BIN, SIDE_BINS = 64, 24
 """Shorter sides are counted in steps of 64 pixels; 1,472 and more together."""
 
 
-def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any]:
+def gather(
+    ledger: Ledger,
+    rules: Rules,
+    path: Path,
+    out: Path,
+    held_out: Mapping[Path, Sequence[HeldOut]],
+    unseen: Sequence[HeldOut],
+) -> dict[str, Any]:
     """Everything that the card shows; small pictures of rejected images are written to `out`/examples.
 
     Args:
@@ -35,6 +44,8 @@ def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any
         rules: by which it was.
         path: holds the corpora; their split files are hashed and counted.
         out: folder of the card.
+        held_out: by folder, guarded pictures that are no part of a corpus.
+        unseen: those of them whose look is unknown.
     """
     sources = list(rules.quota)
     lengths = {source: _lengths(ledger, source) for source in sources}
@@ -45,6 +56,10 @@ def gather(ledger: Ledger, rules: Rules, path: Path, out: Path) -> dict[str, Any
         "sources": {source: _source(ledger, source) for source in sources},
         "leak_guard": {
             "sources": {source: _guard(ledger, source, path / source, rules) for source in sources},
+            "held_out": [
+                {"folder": folder.as_posix(), "pictures": len(own), "not_seen": len(set(own).intersection(unseen))}
+                for folder, own in held_out.items()
+            ],
             "copies": ledger.db.execute(
                 "SELECT key, detail FROM images WHERE reason = ? ORDER BY key LIMIT ?", (Reason.EVALUATION_COPY, LEAKS)
             ).fetchall(),
@@ -99,19 +114,20 @@ def _guard(ledger: Ledger, source: str, folder: Path, rules: Rules) -> dict[str,
     """What kept the evaluation images of a corpus, and their copies, out of training."""
     split_file = folder / CORPORA[source].split_file
     mode = rules.test.get(source)
+    splits = karpathy.counts(split_file) if CORPORA[source].split_file and split_file.is_file() else {}
+    published = splits.get("val", 0) + splits.get("test", 0)
     found: dict[str, Any] = {
         "test": "published split" if mode == PUBLISHED else f"drawn, {mode:g} of the images" if mode else "none",
         "in_corpus": _count(ledger, "source = ? AND role IS NOT NULL", source),
         "kept_as_test": _count(ledger, "source = ? AND split = ?", source, Split.TEST),
         "excluded_by_id": _count(ledger, "source = ? AND reason = ?", source, Reason.EVALUATION_IMAGE),
-        "not_seen": _count(ledger, "source = ? AND role IS NOT NULL AND seen = 0", source),
+        "not_seen": _count(ledger, "source = ? AND role IS NOT NULL AND seen = 0", source)
+        + max(0, published - _count(ledger, "source = ? AND evaluation IS NOT NULL", source)),
         "copies": _count(ledger, "source = ? AND reason = ?", source, Reason.EVALUATION_COPY),
         "split_file": None,
     }
-    if CORPORA[source].split_file and split_file.is_file():
-        found["split_file"] = {
-            "name": split_file.name, "sha256": files.sha256(split_file), "images": karpathy.counts(split_file),
-        }  # fmt: skip
+    if splits:
+        found["split_file"] = {"name": split_file.name, "sha256": files.sha256(split_file), "images": splits}
     return found
 
 

@@ -20,7 +20,6 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.curation.inspection import Inspection
 from pipeline.curation.looks import FRAME, cosines
 
 Window = tuple[float, float, float, float]
@@ -32,10 +31,12 @@ WINDOWS: tuple[Window, ...] = (
     (0.075, 0.075, 0.925, 0.925),
 )
 """Crops of a guarded picture that are looked for; those between them are near enough to one of them."""
-RADIUS = 14
+RADIUS = 16
 """Bits of 64 by which the codes of a crop and of its copy may differ."""
 ALIKE = 0.7
 """Least cosine of their low frequencies."""
+CERTAIN = 0.85
+"""Cosine from which on frames need not be aligned before the pictures are looked at."""
 CORRELATION = 0.83
 """Least correlation of the two frames when they are aligned."""
 CONTRAST = 3.0
@@ -124,9 +125,9 @@ class Frames:
         """[n, 2]: number of the picture, and which of its frames."""
         return self._owners[: self.count]
 
-    def add(self, number: int, picture: Inspection) -> None:
+    def add(self, number: int, frames: Sequence[bytes]) -> None:
         """Add a picture's frames."""
-        for place, frame in enumerate(picture.frames):
+        for place, frame in enumerate(frames):
             pixels = np.frombuffer(frame, np.uint8).reshape(FRAME, FRAME)
             if pixels.std() < CONTRAST:
                 continue
@@ -145,9 +146,9 @@ class Guard:
         self._index = faiss.IndexBinaryFlat(64)
         self._indexed = 0
 
-    def add(self, number: int, picture: Inspection) -> None:
+    def add(self, number: int, frames: Sequence[bytes]) -> None:
         """Guard a picture."""
-        self._frames.add(number, picture)
+        self._frames.add(number, frames)
 
     def suspects(self, others: Frames) -> dict[int, dict[int, list[Placement]]]:
         """Which pictures may be altered copies of guarded ones.
@@ -193,7 +194,9 @@ class Guard:
                 continue
             ways[pair] += 1
             window, mirrored = WINDOWS[variants[i] // 2], bool(variants[i] % 2)
-            reached = _correlation(self._frames.pixels[guarded[i]], frames[queries[i]], window, mirrored)
+            reached = float(alike[i])
+            if reached < CERTAIN:
+                reached = _correlation(self._frames.pixels[guarded[i]], frames[queries[i]], window, mirrored)
             if reached >= CORRELATION:
                 way = Placement(int(frame), int(which), window, mirrored)
                 found.setdefault(pair, []).append((reached, way))

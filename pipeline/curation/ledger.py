@@ -195,6 +195,10 @@ class Ledger:
         """Of an image."""
         return str(self.db.execute("SELECT key FROM images WHERE number = ?", (number,)).fetchone()[0])
 
+    def source(self, number: int) -> str:
+        """The corpus of an image."""
+        return str(self.db.execute("SELECT source FROM images WHERE number = ?", (number,)).fetchone()[0])
+
     def file(self, number: int) -> File:
         """Where an image lies."""
         query = "SELECT path, offset, length FROM images WHERE number = ?"
@@ -206,9 +210,9 @@ class Ledger:
         self.db.executemany("UPDATE images SET seen = 1 WHERE number = ?", ((n,) for n in numbers))
 
     def reject(self, number: int, reason: Reason, detail: str, original: int | None = None) -> None:
-        """Decide that an image, and with it every caption whose home it is, is not kept."""
+        """Decide that an image, and with it every caption whose home it is, is not kept, even if it was until now."""
         self.db.execute(
-            "UPDATE images SET reason = ?, detail = ?, original = ? WHERE number = ?",
+            "UPDATE images SET split = NULL, reason = ?, detail = ?, original = ? WHERE number = ?",
             (reason, utf8(detail), original, number),
         )
 

@@ -99,5 +99,6 @@ def frames(image: Image.Image) -> tuple[bytes, ...]:
     grey = shrink(image).convert("L")
     box = inside_border(np.asarray(grey))
     return tuple(
-        grey.resize((FRAME, FRAME), Image.Resampling.BOX, box=one).tobytes() for one in ((None, box) if box else (None,))
+        grey.resize((FRAME, FRAME), Image.Resampling.BOX, box=one).tobytes()
+        for one in ((None, box) if box else (None,))
     )

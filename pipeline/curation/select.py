@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import partial
 from itertools import islice
 
 from pipeline.curation.alignment import same_picture
-from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
+from pipeline.curation.guard import Guard
+from pipeline.curation.held_out import HeldOut
+from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection
 from pipeline.curation.ledger import Candidate, Ledger, draw
 from pipeline.curation.lookalikes import Lookalikes
+from pipeline.curation.looking import altered, inspected
 from pipeline.processes import Processes
 from pipeline.progress import track
 from pipeline.schema import Reason, Split
 from pipeline.sources import CORPORA, File, SourceError
 
 PUBLISHED = "karpathy"
-CHUNK = 32
-"""Images a process inspects at a time."""
 BATCH = 8192
 """Images drawn from a pool at a time."""
 BLOCK = 512
@@ -61,8 +61,8 @@ class _Fate(IntEnum):
     COPY = 3
 
 
-def select(ledger: Ledger, rules: Rules, workers: int) -> None:
-    """Decide on every image of the ledger, with so many processes.
+def select(ledger: Ledger, rules: Rules, workers: int, held_out: Sequence[HeldOut] = ()) -> list[HeldOut]:
+    """Decide on every image of the ledger, with so many processes; returns what could not be seen of `held_out`.
 
     Evaluation images come first. What a published split (or the seeded fraction of a corpus without one) names is
     never trained on, and neither is another copy of the picture, in whatever corpus; test images are kept as they are
@@ -70,6 +70,10 @@ def select(ledger: Ledger, rules: Rules, workers: int) -> None:
     draw of its key until the quota is full; of copies the first taken stays. A copy has the same bytes, or a near
     perceptual hash and then the same picture (`alignment`). Kept images that copies link (A is like B, B like C,
     but A is not like C) go to the split that the first of them drew, so that near-duplicates never straddle it.
+
+    Evaluation images, and the pictures of `held_out`, are guarded more widely: altered copies of them (`altered`) do
+    not train either, nor copies of such copies, whichever of them was drawn first. An image that turns out to be one
+    after it was taken is taken back, and another is drawn in its stead.
 
     Raises:
         SourceError: a published test split is wanted and no image of the corpus is in it.
@@ -93,59 +97,73 @@ def select(ledger: Ledger, rules: Rules, workers: int) -> None:
     )
     # Comparisons have processes of their own: among the others they would wait for all inspections under way.
     with Processes(workers) as inspecting, Processes(workers) as comparing:
-        _Selection(ledger, rules, inspecting, comparing).run()
+        return _Selection(ledger, rules, inspecting, comparing, held_out).run()
 
 
 class _Selection:
     """Numbers of pictures count those that were readable, in the order in which they were decided on."""
 
-    def __init__(self, ledger: Ledger, rules: Rules, inspecting: Processes, comparing: Processes) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        rules: Rules,
+        inspecting: Processes,
+        comparing: Processes,
+        held_out: Sequence[HeldOut],
+    ) -> None:
         self.ledger, self.rules, self.inspecting, self.comparing = ledger, rules, inspecting, comparing
+        self.held_out = held_out
+        self.room = dict(rules.quota)
+        self.reached = dict.fromkeys(rules.quota, (-1.0, ""))
+        """Of every corpus, the draw and key of the last image that was looked at."""
+        self.guard = Guard()
+        self.kept_frames: dict[int, tuple[bytes, ...]] = {}
+        """Of every kept picture of the pool, which a copy of an evaluation image that is found later may resemble."""
+        self.leaks: dict[int, tuple[bytes, ...]] = {}
+        """Frames of the copies of evaluation images that kept pictures were not yet compared with."""
         self.lookalikes = Lookalikes(rules.radius)
         self.same_bytes: dict[bytes, int] = {}
         self.images = array("q")
-        """Of every picture, its number in the ledger."""
+        """Of every picture, its number in the ledger; of those held out, -1 - the place among them."""
         self.fates = bytearray()
         self.originals = array("q")
         """Of every picture, the kept or evaluation picture that it is a copy of, itself if it is none."""
         self.neighbours = array("q")
         """Of every picture, an earlier one that shows the same, itself if there is none: groups as a forest."""
 
-    def run(self) -> None:
+    def run(self) -> list[HeldOut]:
         evaluation = list(self.ledger.evaluation_images())
         for _ in track(self._guard(evaluation), "evaluation images", total=len(evaluation), unit="images"):
             pass
+        unseen = self._guard_held_out()
+        while True:
+            for source in self.rules.quota:
+                total = min(self.room[source], self.ledger.pool_size(source))
+                for _ in track(self._fill(source), source, total=total, unit="images"):
+                    pass
+            if not self._take_back():
+                break
         for source, quota in self.rules.quota.items():
-            total = min(quota, self.ledger.pool_size(source))
-            for _ in track(self._fill(source, quota), source, total=total, unit="images"):
-                pass
             self.ledger.reject_rest(source, Reason.OVER_QUOTA, f"the quota of {quota} was full")
         self._gather_groups()
+        return unseen
 
     def _inspect(self, candidates: Iterable[Candidate], limits: ImageLimits) -> Iterator[Inspected]:
         """Inspect in order, several processes side by side."""
+        for candidate, result in inspected(self.inspecting, candidates, lambda c: c.file, limits):
+            if isinstance(result, ImageFault) and candidate.file is None and candidate.note:
+                result = ImageFault(result.reason, candidate.note)
+            yield candidate, result
 
-        def chunks() -> Iterator[list[Candidate]]:
-            iterator = iter(candidates)
-            while chunk := list(islice(iterator, CHUNK)):
-                waiting.append(chunk)
-                yield chunk
-
-        waiting: list[list[Candidate]] = []
-        work = partial(_inspect_all, limits=limits)
-        for found in self.inspecting.map(work, ([c.file for c in chunk] for chunk in chunks())):
-            for candidate, result in zip(waiting.pop(0), found, strict=True):
-                if isinstance(result, ImageFault) and candidate.file is None and candidate.note:
-                    result = ImageFault(result.reason, candidate.note)
-                yield candidate, result
-
-    def _remember(self, pictures: list[tuple[Candidate, Inspection]], fate: _Fate) -> list[int]:
-        """Number pictures; returns for each the first that has the same bytes."""
+    def _remember(self, pictures: list[tuple[int, Inspection]], fate: _Fate) -> list[int]:
+        """Number pictures, each given with its number in the ledger; returns for each the first with the same bytes."""
         first = []
         self.lookalikes.add([image for _, image in pictures])
-        for number, (candidate, image) in enumerate(pictures, len(self.images)):
+        for number, (in_ledger, image) in enumerate(pictures, len(self.images)):
             first.append(self.same_bytes.setdefault(image.sha256, number))
-            self.images.append(candidate.number)
+            if fate == _Fate.GUARD:
+                self.guard.add(number, image.frames)
+            self.images.append(in_ledger)
             self.fates.append(fate)
             self.originals.append(number)
             self.neighbours.append(number)
@@ -153,11 +171,11 @@ class _Selection:
 
     def _guard(self, evaluation: list[Candidate]) -> Iterator[None]:
         """Keep test images, and remember every evaluation image."""
-        inspected = self._inspect(evaluation, self.rules.images.widest())  # copies may be within the limits
-        while block := list(islice(inspected, BLOCK)):
-            pictures = [(c, found) for c, found in block if isinstance(found, Inspection)]
+        looked_at = self._inspect(evaluation, self.rules.images.widest())  # copies may be within the limits
+        while block := list(islice(looked_at, BLOCK)):
+            pictures = [(c.number, found) for c, found in block if isinstance(found, Inspection)]
             self._remember(pictures, _Fate.GUARD)
-            self.ledger.saw(candidate.number for candidate, _ in pictures)
+            self.ledger.saw(number for number, _ in pictures)
             for candidate, found in block:
                 if candidate.role == "guard":
                     detail = f"{candidate.evaluation} image of the published split"
@@ -165,6 +183,21 @@ class _Selection:
                 elif (image := self._usable(candidate, found)) is not None:
                     self._keep(candidate.number, candidate.key, image, Split.TEST)
                 yield
+
+    def _guard_held_out(self) -> list[HeldOut]:
+        """Remember the pictures that are no part of a corpus; returns those whose look is unknown."""
+        unseen = []
+        found = inspected(
+            self.inspecting, enumerate(self.held_out), lambda one: one[1].file, self.rules.images.widest()
+        )
+        for (place, picture), image in track(
+            found, "other evaluation pictures", total=len(self.held_out), unit="images"
+        ):
+            if isinstance(image, Inspection):
+                self._remember([(-1 - place, image)], _Fate.GUARD)
+            else:
+                unseen.append(picture)
+        return unseen
 
     def _usable(self, candidate: Candidate, image: Inspection | ImageFault) -> Inspection | None:
         if isinstance(image, Inspection):
@@ -180,36 +213,80 @@ class _Selection:
     def _keep(self, number: int, key: str, image: Inspection, split: Split) -> None:
         self.ledger.keep(number, image, split, draw(self.rules.seed, "order", key))
 
-    def _fill(self, source: str, quota: int) -> Iterator[None]:
+    def _fill(self, source: str) -> Iterator[None]:
         """Inspect no more than there is room for, decide, and again until the quota or the pool is used up."""
-        room, after = quota, (-1.0, "")
-        while room and (batch := self.ledger.pool(source, after, min(room, BATCH))):
+        while (room := self.room[source]) and (
+            batch := self.ledger.pool(source, self.reached[source], min(room, BATCH))
+        ):
             last = batch[-1].key
-            after = (draw(self.rules.seed, "quota", last), last)
-            inspected = self._inspect(batch, self.rules.images)
-            while block := list(islice(inspected, BLOCK)):
-                room -= self._settle(block)
+            self.reached[source] = (draw(self.rules.seed, "quota", last), last)
+            looked_at = self._inspect(batch, self.rules.images)
+            while block := list(islice(looked_at, BLOCK)):
+                self.room[source] -= self._settle(block)
                 yield from (None for _ in block)
 
     def _settle(self, block: list[Inspected]) -> int:
         """Decide on some images of the pool; returns how many are kept."""
         pictures = [(c, image) for c, found in block if (image := self._usable(c, found)) is not None]
         start = len(self.images)
-        same_bytes = self._remember(pictures, _Fate.OPEN)
+        same_bytes = self._remember([(c.number, image) for c, image in pictures], _Fate.OPEN)
         candidates: list[dict[int, int | None]] = [
             {first: None} if first < number else dict(near)
             for number, (first, near) in enumerate(zip(same_bytes, self.lookalikes.before(start), strict=True), start)
         ]
+        frames = {n: image.frames for n, (_, image) in enumerate(pictures, start) if same_bytes[n - start] == n}
+        for number, guarded in altered(self.comparing, self.guard, frames, self._file):
+            self._reject_altered(number, guarded)
         kept = 0
-        for number, found in self._compare(start, candidates):
+        for number, other in self._compare(start, candidates):
             candidate, image = pictures[number - start]
-            if found is None:
+            if other is None:
                 self.fates[number] = _Fate.KEPT
+                self.kept_frames[number] = image.frames
                 self._keep(candidate.number, candidate.key, image, self._drawn_split(candidate.key))
                 kept += 1
             else:
-                self._reject_copy(number, found, candidates[number - start][found])
+                self._reject_copy(number, other, candidates[number - start][other])
+        for number in frames:
+            if self._is_leak(number):
+                self._leak(number, frames[number])
         return kept
+
+    def _take_back(self) -> bool:
+        """Reject what was kept before a copy of an evaluation image was found that it is a copy of; whether any was."""
+        taken = False
+        while found := self._linked_to_leaks() or self._like_leaks():
+            taken = True
+            for number, leak in found:
+                self.room[self.ledger.source(self.images[number])] += 1
+                self._reject_altered(number, leak)
+                self._leak(number, self.kept_frames.pop(number))
+        return taken
+
+    def _linked_to_leaks(self) -> list[tuple[int, int]]:
+        """Kept pictures in one group with a copy of an evaluation image, and which that is."""
+        leaks: dict[int, int] = {}
+        for number in range(len(self.fates)):
+            if self._is_leak(number):
+                leaks.setdefault(self._root(number), number)
+        return [(kept, leaks[root]) for kept in self.kept_frames if (root := self._root(kept)) in leaks]
+
+    def _like_leaks(self) -> list[tuple[int, int]]:
+        """Kept pictures that are altered copies of the copies of evaluation images found since the last time."""
+        guard = Guard()
+        for number, frames in self.leaks.items():
+            guard.add(number, frames)
+        self.leaks.clear()
+        return list(altered(self.comparing, guard, self.kept_frames, self._file))
+
+    def _leak(self, number: int, frames: tuple[bytes, ...]) -> None:
+        """Guard a copy of an evaluation image as if it were one."""
+        self.guard.add(number, frames)
+        self.leaks[number] = frames
+
+    def _is_leak(self, number: int) -> bool:
+        """Whether a picture is a copy of an evaluation image."""
+        return self.fates[number] == _Fate.COPY and self.fates[self.originals[number]] == _Fate.GUARD
 
     def _compare(self, start: int, candidates: list[dict[int, int | None]]) -> Iterator[tuple[int, int | None]]:
         """Of every picture from `start` on: the earlier picture that shows it is a copy, or None.
@@ -235,7 +312,8 @@ class _Selection:
                     if verdicts.pop((number, other)):
                         self._join(number, other)
                         same_bytes = candidates[number - start][other] is None
-                        if self.fates[number] == _Fate.OPEN and (same_bytes or self.fates[other] != _Fate.COPY):
+                        copied = same_bytes or self.fates[other] != _Fate.COPY or self._is_leak(other)
+                        if self.fates[number] == _Fate.OPEN and copied:
                             yield number, other
                 if not queue:
                     del queues[number]
@@ -264,25 +342,33 @@ class _Selection:
                 self.ledger.move(self.images[number], self._drawn_split(self.ledger.key(self.images[first])))
 
     def _file(self, number: int) -> File:
-        return self.ledger.file(self.images[number])
+        known = self.images[number]
+        return self.ledger.file(known) if known >= 0 else self.held_out[-1 - known].file
+
+    def _name(self, number: int) -> str:
+        known = self.images[number]
+        return self.ledger.key(known) if known >= 0 else self.held_out[-1 - known].name
 
     def _reject_copy(self, number: int, found: int, distance: int | None) -> None:
         """Reject a picture that is a copy of `found`, which may be a copy of the same bytes itself."""
+        how = "bytes" if distance is None else f"picture (hashes {distance} bits apart)"
+        self._become_copy(
+            number, found, f"same {how} as", Reason.DUPLICATE_IMAGE if distance is None else Reason.NEAR_DUPLICATE
+        )
+
+    def _reject_altered(self, number: int, found: int) -> None:
+        """Reject a picture that is an altered copy of `found`, an evaluation image or a copy of one."""
+        self._become_copy(number, found, "an altered copy of", Reason.EVALUATION_COPY)
+
+    def _become_copy(self, number: int, found: int, detail: str, reason: Reason) -> None:
         original = self.originals[found]
         self.fates[number], self.originals[number] = _Fate.COPY, original
-        how = "bytes" if distance is None else f"picture (hashes {distance} bits apart)"
-        detail = f"same {how} as {self.ledger.key(self.images[found])}"
+        detail = f"{detail} {self._name(found)}"
         if original != found:
-            detail += f", the same picture as {self.ledger.key(self.images[original])}"
+            detail += f", the same picture as {self._name(original)}"
         if self.fates[original] == _Fate.GUARD:
             reason = Reason.EVALUATION_COPY
-        else:
-            reason = Reason.DUPLICATE_IMAGE if distance is None else Reason.NEAR_DUPLICATE
-            if self.rules.merge:
-                self.ledger.merge(self.images[number], self.images[original])
-        self.ledger.reject(self.images[number], reason, detail, self.images[original])
-
-
-def _inspect_all(files: list[File | None], limits: ImageLimits) -> list[Inspection | ImageFault]:
-    missing = ImageFault(Reason.MISSING_IMAGE, "no such file was downloaded")
-    return [missing if file is None else inspect(file, limits) for file in files]
+        elif self.rules.merge:
+            self.ledger.merge(self.images[number], self.images[original])
+        shown = self.images[original]
+        self.ledger.reject(self.images[number], reason, detail, shown if shown >= 0 else None)

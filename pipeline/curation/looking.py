@@ -1,0 +1,68 @@
+"""Inspections of pictures and the close look at suspects, several side by side, with results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from pipeline.curation.altered import altered_copy
+from pipeline.curation.guard import Frames, Guard
+from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
+from pipeline.processes import Processes
+from pipeline.schema import Reason
+from pipeline.sources import File
+
+T = TypeVar("T")
+CHUNK = 32
+"""Images a process inspects at a time."""
+
+
+def inspected(
+    processes: Processes, things: Iterable[T], file: Callable[[T], File | None], limits: ImageLimits
+) -> Iterator[tuple[T, Inspection | ImageFault]]:
+    """Everything with what an inspection of its file found."""
+
+    def chunks() -> Iterator[list[T]]:
+        iterator = iter(things)
+        while chunk := list(islice(iterator, CHUNK)):
+            waiting.append(chunk)
+            yield chunk
+
+    waiting: list[list[T]] = []
+    work = partial(_inspect_all, limits=limits)
+    for found in processes.map(work, ([file(one) for one in chunk] for chunk in chunks())):
+        yield from zip(waiting.pop(0), found, strict=True)
+
+
+def _inspect_all(files: list[File | None], limits: ImageLimits) -> list[Inspection | ImageFault]:
+    missing = ImageFault(Reason.MISSING_IMAGE, "no such file was downloaded")
+    return [missing if file is None else inspect(file, limits) for file in files]
+
+
+def altered(
+    processes: Processes, guard: Guard, pictures: Mapping[int, tuple[bytes, ...]], file: Callable[[int], File]
+) -> Iterator[tuple[int, int]]:
+    """Which pictures are altered copies of guarded ones.
+
+    Args:
+        processes: that look at suspects.
+        guard: of the others.
+        pictures: frames by number.
+        file: of a number, of a guarded picture too.
+
+    Yields:
+        number of a picture, and of the first guarded picture that it is found to be a copy of.
+    """
+    frames = Frames()
+    for number, own in pictures.items():
+        frames.add(number, own)
+    queues = {number: list(suspects.items()) for number, suspects in guard.suspects(frames).items()}
+    while queues := {number: queue for number, queue in queues.items() if queue}:
+        asked = [(number, *queue.pop(0)) for number, queue in queues.items()]
+        tasks = ((file(guarded), file(number), ways) for number, guarded, ways in asked)
+        for (number, guarded, _), same in zip(asked, processes.map(altered_copy, tasks), strict=True):
+            if same:
+                del queues[number]
+                yield number, guarded
