@@ -39,8 +39,17 @@ OVERLAID = 0.1
 """Largest share of a picture that things laid upon it may hide."""
 EDGE = 2.5
 """How many times stronger the outline of what was laid upon a picture is there than in the other picture."""
+TRACED = 0.7
+"""Correlation of the strengths of both outlines from which on it is one and the same thing in another colour."""
 COVERED = 0.4
 """Least share of the copy that the other shows, too."""
+_BLACK, _WHITE = 4, 251
+"""Grey levels beyond which light may have been cut off."""
+_CUT = 60
+"""By how many grey levels more what was cut off may differ."""
+_BLURS = (0.0, 0.7)
+"""Pictures are compared as they are, where thin writing stays thin, and blurred a little, where a small copy of a sharp
+picture is like it."""
 _WINDOW = 7
 _STRUCTURE = 16.0
 """Variance of a window, in squared grey levels, from which on it has a structure."""
@@ -52,7 +61,9 @@ _TURN = 0.2
 _SLOPE = 10.0
 """Grey levels a pixel of slope at which a difference counts half: there a small misalignment is enough for one."""
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
-_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
+_EPSILON, _COUNT = cv2.TERM_CRITERIA_EPS, cv2.TERM_CRITERIA_COUNT
+_ALIGNMENTS = ((12, 0.35), (60, AGREEING))
+"""Steps of an alignment, and the least share of windows that agree after it."""
 _ROUNDS = 5
 
 
@@ -98,36 +109,52 @@ def is_altered(guarded: Picture, other: Picture, way: Placement) -> bool:
     if laid is None:
         return False
     moved, inside = laid
-    agree, structured = _agreement(moved @ _GREY, other @ _GREY, inside)
-    if agree < AGREEING or not structured:
-        return False
-    telling = inside & ((moved > 4) & (moved < 251) & (other > 4) & (other < 251)).all(axis=2)
-    if telling.sum() < inside.sum() / 4:  # nearly everything is black or white
-        telling = inside
-    expected = _in_its_light(moved, other, telling)
-    spots = _spots(expected, other, telling)
+    return any(_same_but_for_light(_smooth(moved, blur), _smooth(other, blur), inside) for blur in _BLURS)
+
+
+def _smooth(picture: Picture, blur: float) -> Picture:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32) if blur else picture
+
+
+def _same_but_for_light(moved: Picture, other: Picture, inside: Mask) -> bool:
+    """Whether one change of light and colour takes one picture to the other, but for what was laid upon one of them."""
+    clear = inside & ((moved > _BLACK) & (moved < _WHITE) & (other > _BLACK) & (other < _WHITE)).all(axis=2)
+    expected = _in_its_light(moved, other, clear if clear.sum() >= inside.sum() / 4 else inside)
+    spots = _spots(expected, other, inside)
     return not spots.any() or _is_overlay(spots, expected @ _GREY, other @ _GREY, inside)
 
 
 def _lay_over(guarded: Picture, other: Picture, way: Placement) -> tuple[Picture, Mask] | None:
-    """The guarded picture where the other shows it, and the pixels that both have."""
+    """The guarded picture where the other shows it, and the pixels that both have; None if it shows another."""
     if way.mirrored:
         guarded = np.ascontiguousarray(guarded[:, ::-1])
-    transform = _aligned(guarded @ _GREY, other @ _GREY, start_of(way.window, SIDE))
-    back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = np.asarray(
-        cv2.warpAffine(guarded, transform, (SIDE, SIDE), flags=back, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
-    covered = cv2.warpAffine(np.ones((SIDE, SIDE), np.float32), transform, (SIDE, SIDE), flags=back) > 0.99
-    inside = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
-    return (moved, inside) if inside.mean() >= COVERED else None
+    transform, grey, wanted = start_of(way.window, SIDE), guarded @ _GREY, other @ _GREY
+    laid = None
+    for steps, agreeing in _ALIGNMENTS:  # most of those that are no copies need few steps to be known
+        transform = _aligned(grey, wanted, transform, steps)
+        back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = np.asarray(
+            cv2.warpAffine(guarded, transform, (SIDE, SIDE), flags=back, borderMode=cv2.BORDER_REPLICATE), np.float32
+        )
+        covered = cv2.warpAffine(np.ones((SIDE, SIDE), np.float32), transform, (SIDE, SIDE), flags=back) > 0.99
+        inside = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+        if inside.mean() < COVERED or _agreement(moved @ _GREY, wanted, inside) < agreeing:
+            return None
+        laid = moved, inside
+    return laid
 
 
-def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32]) -> NDArray[np.float32]:
+def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
     """The transform from the other's pixels to the guarded picture's that fits best, or `start` if it leads astray."""
     try:
         _, found = cv2.findTransformECC(
-            other, guarded, start.copy(), cv2.MOTION_AFFINE, _STEPS, np.ones((SIDE, SIDE), np.uint8), 5
+            other,
+            guarded,
+            start.copy(),
+            cv2.MOTION_AFFINE,
+            (_EPSILON | _COUNT, steps, 1e-4),
+            np.ones((SIDE, SIDE), np.uint8),
+            5,
         )
     except cv2.error:  # nothing brings them together
         return start
@@ -140,8 +167,8 @@ def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32]) -> NDArra
     return transform
 
 
-def _agreement(a: Plane, b: Plane, inside: Mask) -> tuple[float, bool]:
-    """In what share of the windows in which either picture has a structure both have the same; and if there are any."""
+def _agreement(a: Plane, b: Plane, inside: Mask) -> float:
+    """In what share of the windows in which either picture has a structure both have the same; 0 if there are none."""
     weight = inside.astype(np.float32)
     share = np.maximum(_mean(weight), 1e-6)
 
@@ -152,8 +179,7 @@ def _agreement(a: Plane, b: Plane, inside: Mask) -> tuple[float, bool]:
     variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
     correlation = (mean(a * b) - mean_a * mean_b) / np.sqrt(np.maximum(variance_a * variance_b, 1e-3))
     structured = inside & (np.maximum(variance_a, variance_b) > _STRUCTURE)
-    count = int(structured.sum())
-    return float((correlation[structured] > _SAME).sum()) / max(count, 1), count > 0
+    return float((correlation[structured] > _SAME).mean()) if structured.any() else 0.0
 
 
 def _mean(plane: Plane) -> Plane:
@@ -164,12 +190,12 @@ def _in_its_light(moved: Picture, other: Picture, used: Mask) -> Picture:
     """`moved` in the light and the colours of `other`, as far as one change of the whole picture does it.
 
     Grey levels change by a curve (lighter, darker, more contrast, gamma), colours by a saturation and a tint that
-    depends on the grey level (cast, sepia, grey). Pixels that do not follow hardly count; those that are black or white
-    in either, where light was cut off, tell nothing.
+    depends on the grey level (cast, sepia, grey). Pixels that do not follow hardly count; where light was cut off,
+    nothing can be learned.
     """
     wanted = (other @ _GREY)[used].astype(np.float64)
     curve = _robust(_powers((moved @ _GREY)[used])[:, None], wanted[None])
-    light = np.clip(np.tensordot(curve, _powers(moved), 1), 0, 255)
+    light = np.clip(_along(curve, moved, (moved @ _GREY)[used]), 0, 255)
     grey = light @ _GREY
     level, colours = grey[used] / 128, (light - grey[..., None])[used].T
     tint = other[used].astype(np.float64).T - grey[used]
@@ -182,6 +208,16 @@ def _in_its_light(moved: Picture, other: Picture, used: Mask) -> Picture:
         change = np.r_[0.0, _robust(terms[1:], tint)]
     tinted = change[0] * (light - grey[..., None]) + change[1:4] + change[4:7] * (grey[..., None] / 128)
     return np.asarray(np.clip(grey[..., None] + tinted, 0, 255), np.float32)
+
+
+def _along(curve: NDArray[np.float64], plane: Plane, known: Plane) -> NDArray[np.float64]:
+    """Values of a curve, which goes on straight beyond the grey levels that are known, and never back."""
+    low, high = (float(level) for level in np.percentile(known, (1, 99)))
+    within = np.clip(plane, low, high)
+    values = np.tensordot(curve, _powers(within), 1)
+    slopes = [max(0.0, float(curve[1:] @ [1, 2 * x, 3 * x * x])) / 128 for x in (low / 128, high / 128)]
+    beyond = plane.astype(np.float64) - within
+    return np.asarray(values + np.where(beyond < 0, slopes[0], slopes[1]) * beyond)
 
 
 def _powers(plane: Plane) -> NDArray[np.float64]:
@@ -203,13 +239,15 @@ def _robust(terms: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[
     return factors
 
 
-def _spots(expected: Picture, other: Picture, telling: Mask) -> Mask:
+def _spots(expected: Picture, other: Picture, inside: Mask) -> Mask:
     """Where spots of SPOT x SPOT pixels or more have another colour; thin lines, such as those of letters, are none."""
-    apart = np.abs(other - expected).max(axis=2)
+    apart = np.abs(other - expected)
+    apart[((other >= _WHITE) & (expected >= 255 - _CUT)) | ((other <= _BLACK) & (expected <= _CUT))] = 0
+    apart = apart.max(axis=2)
     grey = expected @ _GREY
     slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8)
     apart = cv2.blur(apart, (2, 2)) / (1 + cv2.blur(slope, (3, 3)) / _SLOPE)
-    apart[~telling] = 0
+    apart[~inside] = 0
     return np.asarray(cv2.morphologyEx(apart, cv2.MORPH_OPEN, np.ones((SPOT, SPOT), np.uint8)) > SHADE)
 
 
@@ -223,6 +261,9 @@ def _is_overlay(spots: Mask, a: Plane, b: Plane, inside: Mask) -> bool:
     for label in range(1, count):
         spot = (labels == label).astype(np.uint8)
         outline = (cv2.dilate(spot, np.ones((5, 5), np.uint8)) > cv2.erode(spot, np.ones((3, 3), np.uint8))) & inside
-        first, second = (float(strength[outline].mean()) for strength in strengths)
-        ratios.append((second + 1) / (first + 1))
+        first, second = (strength[outline].astype(np.float64) for strength in strengths)
+        together = float(((first - first.mean()) * (second - second.mean())).mean())
+        if together > TRACED * float(first.std() * second.std()):
+            return False
+        ratios.append((float(second.mean()) + 1) / (float(first.mean()) + 1))
     return min(ratios) >= EDGE or max(ratios) <= 1 / EDGE
