@@ -1,28 +1,37 @@
 """How well copies are told from pictures that only resemble them.
 
-    python -m benchmarks.lookalikes [--photographs FOLDER]
+    python -m benchmarks.lookalikes [--photographs FOLDER] [--half odd]
 
-Draws scenes of the sample world, and takes photographs from a folder if there is one. Of each it makes copies
-(compressed again, resized, cropped by up to 3 % of every side, and all of these at once) and of scenes twins, in which
-one thing has another colour or stands elsewhere. Prints for each kind how many would be found by their hashes, how many
-are then taken for the same picture, and the largest difference that alignment leaves.
+Takes photographs (by default those of DCLIP_REAL_DATA), alters each in every way of
+`benchmarks.alterations`, and prints by change and strength the share that is found as a copy of an evaluation image
+(the leak guard) and as a near-duplicate. Thresholds were chosen on the even photographs; the odd ones confirm them.
+
+Then false alarms. Of photographs: every photograph is once a training image, with all the others as evaluation
+images; counted are the photographs that the guard would reject, and the pairs that would be near-duplicates. Of scenes:
+twins of evaluation images, in which one thing has another colour or stands elsewhere, and scenes with nothing in common.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.alterations import all_of_them
 from pipeline import images
 from pipeline.curation.alignment import LIMIT, difference, thumbnail
-from pipeline.curation.lookalikes import SKETCH_LIMIT
-from pipeline.curation.looks import perceptual_hash, sketch
+from pipeline.curation.altered import Picture, is_altered, views
+from pipeline.curation.guard import Frames, Guard
+from pipeline.curation.inspection import Inspection
+from pipeline.curation.lookalikes import Lookalikes
+from pipeline.curation.looks import ENOUGH, frames, perceptual_hash, shrink, sketch
 from pipeline.progress import track
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.scenes import random_scene, twin
@@ -31,65 +40,112 @@ from pipeline.sample_world.vocabulary import SEEN_COLOURS, SEEN_SHAPES
 RADIUS = 12
 
 
-def _compressed(image: Image.Image, quality: int) -> Image.Image:
-    return images.decode(images.encode_jpeg(image, quality))
+@dataclass(frozen=True)
+class _Look:
+    """All that curation would know of a picture."""
+
+    inspection: Inspection
+    thumbnail: NDArray[np.float32]
+    views: tuple[Picture, ...]
 
 
-def _resized(image: Image.Image, factor: float) -> Image.Image:
-    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+def _look(image: Image.Image) -> _Look:
+    with images.opened(images.encode_jpeg(image, 90)) as file:
+        small = images.upright(file, ENOUGH)
+        shrunk = shrink(small)
+        seen = Inspection(
+            b"", perceptual_hash(shrunk), sketch(shrunk), image.width, image.height, "jpg", frames=frames(shrunk)
+        )
+        return _Look(seen, thumbnail(small), views(small))
 
 
-def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    left, top, right, bottom = rng.uniform(0, 0.03, 4)
-    w, h = image.size
-    return image.crop((round(left * w), round(top * h), round((1 - right) * w), round((1 - bottom) * h)))
+class _Judge:
+    """Tells which of the evaluation images others are copies of."""
+
+    def __init__(self, originals: Sequence[_Look]) -> None:
+        self.originals, self.guard, self.comparisons = originals, Guard(), 0
+        for number, look in enumerate(originals):
+            self.guard.add(number, look.inspection.frames)
+
+    def guarded(self, others: Sequence[_Look]) -> set[tuple[int, int]]:
+        """(Other, original) where the guard sees an altered copy."""
+        asked = Frames()
+        for number, look in enumerate(others):
+            asked.add(number, look.inspection.frames)
+        found = set()
+        for other, suspects in self.guard.suspects(asked).items():
+            for original, ways in suspects.items():
+                self.comparisons += 1
+                first, second = self.originals[original].views, others[other].views
+                if any(is_altered(first[way.frame], second[way.own], way) for way in ways):
+                    found.add((other, original))
+        return found
 
 
-def _copies(image: Image.Image, rng: np.random.Generator) -> Iterator[tuple[str, Image.Image]]:
-    yield "compressed again, quality 40", _compressed(image, 40)
-    yield "half the size", _compressed(_resized(image, 0.5), 90)
-    yield "1.25 times the size", _compressed(_resized(image, 1.25), 90)
-    yield "cropped", _compressed(_cropped(image, rng), 90)
-    yield "all of these", _compressed(_resized(_cropped(image, rng), 0.75), 70)
+def _near(pairs: Iterable[tuple[_Look, _Look]]) -> list[bool]:
+    """Which are near-duplicates."""
+    found = []
+    for a, b in pairs:
+        known = Lookalikes(RADIUS)
+        known.add([a.inspection, b.inspection])
+        found.append(bool(known.before(1)[0]) and difference(a.thumbnail, b.thumbnail) <= LIMIT)
+    return found
 
 
-def _compare(a: Image.Image, b: Image.Image) -> tuple[int, float, float]:
-    """Hash distance, mean difference of the sketches, largest difference after alignment."""
-    sketches = (np.frombuffer(sketch(picture), np.uint8).astype(np.int16) for picture in (a, b))
-    apart = np.abs(np.subtract(*sketches)).mean()
-    return (perceptual_hash(a) ^ perceptual_hash(b)).bit_count(), float(apart), difference(thumbnail(a), thumbnail(b))
+def _print_changes(title: str, pictures: Sequence[Image.Image]) -> None:
+    originals = [_look(picture) for picture in pictures]
+    judge = _Judge(originals)
+    print(f"\n{f'{len(pictures)} {title}':60s} guarded   near-duplicate")
+    for kind, strength, change in track(list(all_of_them()), title, unit="changes"):
+        copies = [_look(change(picture)) for picture in pictures]
+        guarded = {other for other, original in judge.guarded(copies) if other == original}
+        near = _near(zip(originals, copies, strict=True))
+        print(f"{kind:40s}{strength:20s} {len(guarded) / len(copies):6.1%}   {sum(near) / len(copies):6.1%}")
+
+
+def _print_alarms(photographs: Sequence[Image.Image]) -> None:
+    looks = [_look(picture) for picture in track(photographs, "false alarms", unit="photographs")]
+    judge = _Judge(looks)
+    wrong = {(other, original) for other, original in judge.guarded(looks) if other != original}
+    near = sum(_near(combinations(looks, 2)))
+    pairs = len(looks) * (len(looks) - 1)
+    print(
+        f"\nfalse alarms among {len(looks)} photographs, each a training image beside all others as evaluation images"
+    )
+    print(f"guard: {len({other for other, _ in wrong})} rejected, of {pairs:,} pairs {len(wrong)}")
+    print(f"near-duplicates: {near} of {pairs // 2:,} pairs")
+    print(f"looked at closely: {(judge.comparisons - len(looks)) / pairs:.1e} of the pairs")
+
+
+def _print_scenes(scenes: int) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [random_scene(rng, SEEN_SHAPES, SEEN_COLOURS) for _ in range(scenes)]
+    looks = [_look(draw(scene)) for scene in track(drawn, "scenes", unit="scenes")]
+    twins = [_look(draw(twin(rng, scene, SEEN_COLOURS))) for scene in drawn]
+    judge = _Judge(looks)
+    others = {other for other, original in judge.guarded(looks) if other != original}
+    guarded = {other for other, original in judge.guarded(twins) if other == original}
+    near = _near(zip(looks, twins, strict=True))
+    print(f"\n{scenes} scenes of the sample world")
+    print(f"taken for a copy of another scene: guard {len(others)}")
+    print(f"taken for a copy of their twin: guard {len(guarded)}, near-duplicates {sum(near)}")
 
 
 def main(
+    photographs: Annotated[Path | None, typer.Option(envvar="DCLIP_REAL_DATA", help="A folder of JPEG files.")] = None,
+    half: Annotated[Literal["even", "odd", "all"], typer.Option(help="Which photographs are altered.")] = "odd",
+    altered: Annotated[int, typer.Option(help="Photographs that are altered, at most.")] = 60,
     scenes: Annotated[int, typer.Option(help="Scenes of the sample world.")] = 300,
-    photographs: Annotated[Path | None, typer.Option(help="A folder of image files.")] = None,
 ) -> None:
     """Measure the recognition of copies."""
-    rng = np.random.default_rng(0)
-    found: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
-    for _ in track(range(scenes), "scenes", unit="scenes"):
-        scene = random_scene(rng, SEEN_SHAPES, SEEN_COLOURS)
-        picture = _compressed(draw(scene), 92)
-        for name, copy in _copies(picture, rng):
-            found[f"scene {name}"].append(_compare(picture, copy))
-        found["scene's twin"].append(_compare(picture, _compressed(draw(twin(rng, scene, SEEN_COLOURS)), 92)))
-    last = None
-    for path in track(sorted(photographs.rglob("*.jp*g")) if photographs else [], "photographs", unit="photographs"):
-        picture = images.decode(path.read_bytes())
-        for name, copy in _copies(picture, rng):
-            found[f"photograph {name}"].append(_compare(picture, copy))
-        if last is not None:
-            found["photograph and another"].append(_compare(last, picture))
-        last = picture
-    print(f"{'':44s} pairs   by hash    same   alignment leaves (smallest, median, largest)")
-    for name, pairs in found.items():
-        near = [(d, s, left) for d, s, left in pairs if d <= RADIUS and s <= SKETCH_LIMIT]
-        same = sum(left <= LIMIT for _, _, left in near)
-        rest = np.array([left for _, _, left in pairs])
-        print(
-            f"{name:44s} {len(pairs):5d}   {len(near) / len(pairs):6.1%}  {same / len(pairs):6.1%}   "
-            f"{rest.min():.1f}, {np.median(rest):.1f}, {rest.max():.1f}"
-        )
+    paths = sorted(photographs.rglob("*.jp*g")) if photographs else []
+    if paths:
+        pictures = [images.decode(path.read_bytes()) for path in paths]
+        chosen = {"even": pictures[::2], "odd": pictures[1::2], "all": pictures}[half]
+        step = max(1, len(chosen) // altered)
+        _print_changes(f"photographs ({half})", chosen[::step][:altered])
+        _print_alarms(pictures)
+    _print_scenes(scenes)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ SIDE = 64
 AGREEING = 0.6
 """Least share of the structured windows in which both pictures show the same. Of altered photographs 99 % lie above
 0.7, of pairs of photographs that frames could not tell apart 99 % below 0.3 (benchmarks/lookalikes.py)."""
-SHADE = 16.0
+SHADE = 20.0
 """Largest difference, in grey levels of the copy, of a spot of SPOT x SPOT pixels that counts as the same colour."""
 SPOT = 4
 OVERLAID = 0.1
