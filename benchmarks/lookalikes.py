@@ -8,7 +8,7 @@ Takes photographs (by default those of DCLIP_REAL_DATA), alters each in every wa
 
 Then false alarms. Of photographs: every photograph is once a training image, with all the others as evaluation
 images; counted are the photographs that the guard would reject, and the pairs that would be near-duplicates. Of scenes:
-twins of evaluation images, in which one thing has another colour or stands elsewhere, and scenes with nothing in common.
+twins of evaluation images, in which one thing has another colour or stands elsewhere, and scenes of nothing alike.
 """
 
 from __future__ import annotations

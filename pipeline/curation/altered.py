@@ -10,6 +10,7 @@ elsewhere, which makes another picture?
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -109,17 +110,26 @@ def is_altered(guarded: Picture, other: Picture, way: Placement) -> bool:
     if laid is None:
         return False
     moved, inside = laid
-    return any(_same_but_for_light(_smooth(moved, blur), _smooth(other, blur), inside) for blur in _BLURS)
+    for blur in _BLURS:
+        a, b = _smooth(moved, blur), _smooth(other, blur)
+        if any(_same_but_for_light(a, b, inside, cut) for cut in (True, False)):
+            return True
+    return False
 
 
 def _smooth(picture: Picture, blur: float) -> Picture:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32) if blur else picture
 
 
-def _same_but_for_light(moved: Picture, other: Picture, inside: Mask) -> bool:
-    """Whether one change of light and colour takes one picture to the other, but for what was laid upon one of them."""
+def _same_but_for_light(moved: Picture, other: Picture, inside: Mask, cut: bool) -> bool:
+    """Whether one change of light and colour takes one picture to the other, but for what was laid upon one of them.
+
+    Args:
+        cut: whether light was cut off at white before colours changed, as when a picture is made lighter, or only
+            after, as when it is toned.
+    """
     clear = inside & ((moved > _BLACK) & (moved < _WHITE) & (other > _BLACK) & (other < _WHITE)).all(axis=2)
-    expected = _in_its_light(moved, other, clear if clear.sum() >= inside.sum() / 4 else inside)
+    expected = _in_its_light(moved, other, clear if clear.sum() >= inside.sum() / 4 else inside, cut)
     spots = _spots(expected, other, inside)
     return not spots.any() or _is_overlay(spots, expected @ _GREY, other @ _GREY, inside)
 
@@ -186,7 +196,7 @@ def _mean(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(plane, (_WINDOW, _WINDOW)))
 
 
-def _in_its_light(moved: Picture, other: Picture, used: Mask) -> Picture:
+def _in_its_light(moved: Picture, other: Picture, used: Mask, cut: bool) -> Picture:
     """`moved` in the light and the colours of `other`, as far as one change of the whole picture does it.
 
     Grey levels change by a curve (lighter, darker, more contrast, gamma), colours by a saturation and a tint that
@@ -195,7 +205,9 @@ def _in_its_light(moved: Picture, other: Picture, used: Mask) -> Picture:
     """
     wanted = (other @ _GREY)[used].astype(np.float64)
     curve = _robust(_powers((moved @ _GREY)[used])[:, None], wanted[None])
-    light = np.clip(_along(curve, moved, (moved @ _GREY)[used]), 0, 255)
+    light = _along(curve, moved, (moved @ _GREY)[used])
+    if cut:
+        light = np.clip(light, 0, 255)
     grey = light @ _GREY
     level, colours = grey[used] / 128, (light - grey[..., None])[used].T
     tint = other[used].astype(np.float64).T - grey[used]
@@ -212,15 +224,15 @@ def _in_its_light(moved: Picture, other: Picture, used: Mask) -> Picture:
 
 def _along(curve: NDArray[np.float64], plane: Plane, known: Plane) -> NDArray[np.float64]:
     """Values of a curve, which goes on straight beyond the grey levels that are known, and never back."""
-    low, high = (float(level) for level in np.percentile(known, (1, 99)))
-    within = np.clip(plane, low, high)
-    values = np.tensordot(curve, _powers(within), 1)
-    slopes = [max(0.0, float(curve[1:] @ [1, 2 * x, 3 * x * x])) / 128 for x in (low / 128, high / 128)]
-    beyond = plane.astype(np.float64) - within
-    return np.asarray(values + np.where(beyond < 0, slopes[0], slopes[1]) * beyond)
+    levels = np.percentile(known, (1, 20, 80, 99)).astype(np.float64)
+    at = np.tensordot(curve, _powers(levels), 1)
+    slopes = [max(0.0, float((at[i + 1] - at[i]) / max(levels[i + 1] - levels[i], 1.0))) for i in (0, 2)]
+    within = np.clip(plane.astype(np.float64), levels[0], levels[3])
+    beyond = plane - within
+    return np.asarray(np.tensordot(curve, _powers(within), 1) + np.where(beyond < 0, slopes[0], slopes[1]) * beyond)
 
 
-def _powers(plane: Plane) -> NDArray[np.float64]:
+def _powers(plane: NDArray[Any]) -> NDArray[np.float64]:
     """What a curve is made of: 1, x, x^2 and x^3, stacked."""
     x = plane.astype(np.float64) / 128
     return np.stack([np.ones_like(x), x, x**2, x**3])

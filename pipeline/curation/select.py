@@ -261,6 +261,8 @@ class _Selection:
                 self.room[self.ledger.source(self.images[number])] += 1
                 self._reject_altered(number, leak)
                 self._leak(number, self.kept_frames.pop(number))
+                for copy in [n for n, original in enumerate(self.originals) if original == number]:
+                    self._become_copy(copy, number, "same picture as", Reason.EVALUATION_COPY)
         return taken
 
     def _linked_to_leaks(self) -> list[tuple[int, int]]:
@@ -358,7 +360,7 @@ class _Selection:
 
     def _reject_altered(self, number: int, found: int) -> None:
         """Reject a picture that is an altered copy of `found`, an evaluation image or a copy of one."""
-        self._become_copy(number, found, "an altered copy of", Reason.EVALUATION_COPY)
+        self._become_copy(number, found, "same picture, altered, as", Reason.EVALUATION_COPY)
 
     def _become_copy(self, number: int, found: int, detail: str, reason: Reason) -> None:
         original = self.originals[found]
