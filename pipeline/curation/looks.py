@@ -89,9 +89,9 @@ def _border(lines: NDArray[np.uint8]) -> int:
     """How many of the first lines have one colour, the same in all."""
     if len(lines) < 8:
         return 0
-    colour, rest = float(np.median(lines[0])), lines.shape[1] // 20
+    colour, rest = int(np.sort(lines[0])[lines.shape[1] // 2]), lines.shape[1] // 20
     for number, line in enumerate(lines[: len(lines) * 2 // 5]):
-        if np.count_nonzero(np.abs(line - colour) > _BORDER_SHADES) > rest:
+        if np.count_nonzero(np.abs(line.astype(np.int16) - colour) > _BORDER_SHADES) > rest:
             return number
     return len(lines) * 2 // 5
 

@@ -14,7 +14,7 @@ from tiny_corpora import coco, conceptual, flickr, png
 
 from pipeline import shards
 from pipeline.curation import curate as library
-from pipeline.curation import select as selection
+from pipeline.curation import looking
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import EmptySplit, ImageChanged, curate
 from pipeline.curation.inspection import ImageLimits
@@ -115,7 +115,7 @@ def full(path, records):
 @pytest.mark.parametrize(
     ("place", "name", "failing", "workers", "error", "decided"),
     [
-        (selection, "_inspect_all", die, 2, WorkerKilled, False),
+        (looking, "_inspect_all", die, 2, WorkerKilled, False),
         (library, "_write", die, 2, WorkerKilled, True),
         (library, "_write", changed, 1, ImageChanged, True),
         (shards, "write_one", full, 1, OSError, True),
