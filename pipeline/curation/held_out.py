@@ -6,11 +6,11 @@ know is known here too, without what their classes are called (which needs open_
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from pipeline import tars
 from pipeline.errors import InputError
 from pipeline.probes import attributes
 from pipeline.schema import Split
@@ -57,13 +57,12 @@ def _has_folders(folder: Path) -> bool:
 
 def _members(folder: Path, shard: Path) -> Iterator[HeldOut]:
     try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
-                if member.isfile() and PurePath(member.name).suffix not in _BESIDE:
-                    name = f"zero-shot picture {shard.relative_to(folder)}/{member.name}"
-                    yield HeldOut(name, File(str(shard), member.offset_data, member.size))
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{shard} cannot be read as a tar ({error}); download it again (zeroshot.path)") from error
+        for member in tars.whole(shard):
+            if PurePath(member.name).suffix not in _BESIDE:
+                name = f"zero-shot picture {shard.relative_to(folder)}/{member.name}"
+                yield HeldOut(name, File(str(shard), member.offset, member.size))
+    except tars.DamagedTar as error:
+        raise InputError(f"{shard} is no whole tar ({error}); download it again (zeroshot.path)") from error
 
 
 def with_attributes(folder: Path) -> Iterator[HeldOut]:
