@@ -282,7 +282,7 @@ def check_unit(table: Table, name: str = "vector") -> None:
             row = start + int(bad.argmax())
             key = f" ({table.strings('key')[row]})" if "key" in table.columns.schema.names else ""
             raise ContractError(
-                f"{table.path}: row {row}{key} has length {norms[row - start]}, expected 1; "
+                f"{table.path}: row {row}{key} has length {norms[row - start]:.4g}, expected 1; "
                 f"run: dvc repro -sf {stage(table.path)}"
             )
 

@@ -188,12 +188,14 @@ def _complete(model: nn.Module, config: dict[str, Any], tokenizer: Tokenizer) ->
     """A CLIP that has read a picture and a text, and whose configuration says how it reads pictures."""
     clip = Clip(model, config, tokenizer)
     clip.config = {**config, "preprocess_cfg": _stated(config.get("preprocess_cfg") or {}, clip.preprocessing)}
-    mean, std = clip.statistics()
-    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-        raise ValueError(f"mean {mean.flatten().tolist()}, std {std.flatten().tolist()}; expected std above 0")
-    clip.pixels()(Image.new("RGB", (2, 1)))
+    with torch.device("cpu"):  # of a model that is built without memory, too
+        mean, std = clip.statistics()
+        if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+            raise ValueError(f"mean {mean.flatten().tolist()}, std {std.flatten().tolist()}; expected std above 0")
+        clip.pixels()(Image.new("RGB", (2, 1)))
+        last = int(tokenizer(["a"]).max())
     text = config["model_cfg"]["text_cfg"]
-    last, known = int(tokenizer(["a"]).max()), text.get("vocab_size", CLIPTextCfg.vocab_size)
+    known = text.get("vocab_size", CLIPTextCfg.vocab_size)
     if last >= known and not text.get("hf_model_name"):
         raise ValueError(f"its tokenizer makes token {last:,} of a text, the model has {known:,}")
     return clip

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
+from threading import Condition
 from typing import Any
 
 from pipeline.search.turns import Turns
@@ -29,6 +29,8 @@ _FULL = (
 )
 _GOODBYE_SECONDS = 1.0
 """Without a byte from a client that has its answer."""
+_ENDING_SECONDS = 5.0
+"""In which the thread of a connection that was shut ends, however busy the machine is; a new one waits for it."""
 _DRAINED = 4096
 """Reads of what such a client still sends, at most."""
 
@@ -52,18 +54,19 @@ class Server(ThreadingHTTPServer):
         self._idle: dict[socket.socket, float] = {}  # since when each has been waited for, the longest first
         self._late: set[socket.socket] = set()
         self._answered: set[socket.socket] = set()  # those that are being answered
-        self._lock = Lock()
+        self._lock = Condition()  # notified when a connection ends
         super().__init__(("127.0.0.1", port), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Make room for a connection, or turn it away."""
         with self._lock:
-            count, oldest = len(self._idle) + len(self._answered), None
-            if count >= MOST:
-                oldest = next((one for one in self._idle if one not in self._late), None)
-                if oldest is not None:
-                    self._shut(oldest)
-            room = count < MOST or (oldest is not None and count < 2 * MOST)  # a thread needs a moment to end
+            most = MOST
+            if self._count() >= MOST and (oldest := next((o for o in self._idle if o not in self._late), None)):
+                self._shut(oldest)
+            if self._late:  # their threads are about to end
+                most = 2 * MOST
+                self._lock.wait_for(lambda: self._count() < most, _ENDING_SECONDS)
+            room = self._count() < most
             if room:
                 self._idle[request] = time.monotonic()
         if room:
@@ -72,7 +75,12 @@ class Server(ThreadingHTTPServer):
             request.settimeout(0)
             with suppress(OSError):
                 request.sendall(_FULL)
+                request.shutdown(socket.SHUT_WR)
+                request.recv(1 << 16)  # a socket that is closed with bytes unread takes the answer back
             request.close()
+
+    def _count(self) -> int:
+        return len(self._idle) + len(self._answered)
 
     def _shut(self, request: socket.socket) -> None:
         self._late.add(request)
@@ -122,6 +130,7 @@ class Server(ThreadingHTTPServer):
             with self._lock:
                 self._idle.pop(request, None)
                 self._late.discard(request)
+                self._lock.notify_all()
             self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -296,7 +296,7 @@ def test_bad_input_ends_in_an_error_that_says_what_to_do(world, tmp_path):
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
         execute(["curate"], missing, tmp_path)
 
-    (tmp_path / "curate").rmdir()  # nothing was left in it
+    shutil.rmtree(tmp_path / "curate")  # what was known until then
     (tmp_path / "curate").symlink_to(data / "curate")
     (tmp_path / "models").mkdir()
     for name in ("metrics.json", "detector.pt"):

@@ -375,7 +375,7 @@ def test_a_centre_that_is_not_of_unit_length_is_named_with_its_row(copied_with_c
     rewrite(data / "concepts/concepts.arrow", changed("centre", row(3, lambda c: 2 * c)))
     _, faults = check(data, params, sample=1)
     assert set(faults) == {"concepts/concepts.arrow"}
-    assert re.search(r"row 3 .*has length (2|1\.9999)", faults["concepts/concepts.arrow"])
+    assert re.search(r"row 3 .*has length 2,", faults["concepts/concepts.arrow"])
 
 
 @pytest.mark.parametrize("name", ["labels", "concepts"])
