@@ -1,6 +1,7 @@
 """The tiny world, run once a session through every real stage, without a network."""
 
 import copy
+import shutil
 import socket
 
 import pytest
@@ -55,3 +56,11 @@ def knowing(world, tmp_path_factory):
     changed["student"] |= {"recipe": "knowledge_clip", "text": "trainable", "epochs": 1}
     execute(["concepts"], changed, data)
     return data, changed
+
+
+@pytest.fixture
+def copied(world, tmp_path):
+    """The tiny world's data, of which a test may change anything."""
+    data, params = world
+    shutil.copytree(data, tmp_path / "data")
+    return tmp_path / "data", params
