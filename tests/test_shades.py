@@ -34,11 +34,12 @@ def shown(data):
     return np.asarray(decode(data)).astype(float)
 
 
-def png16(pixels, colour_type):
+def png16(pixels, colour_type, clear=()):
     height, width = pixels.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    trns = [(b"tRNS", struct.pack(f">{len(clear)}H", *clear))] if clear else []
+    chunks = [(b"IHDR", header), *trns, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
     )
@@ -99,11 +100,52 @@ def test_a_number_that_is_none_is_found_wherever_it_is(bad, monkeypatch):
             decode(tiff(pixels))
 
 
-def test_a_mark_for_missing_values_does_not_make_everything_else_one_shade():
-    pixels = RAMP.astype("f4")
-    pixels[3, 4] = -3.4e38
+def spoiled(pixels, number, count):
+    """With so many pixels, spread over it, of another number."""
+    found = pixels.copy()
+    found.flat[np.arange(count) * (found.size // max(1, count))] = number
+    return found, np.broadcast_to((found == number)[..., None], (*found.shape, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "high", "mark"),
+    [
+        ("f4", 1, -3.4e38), ("f4", 100, -9999), ("i2", 500, -32768), ("i4", 500, 2**31 - 1), ("u4", 3000, 2**32 - 1),
+        ("u2", 4095, 5000), ("u2", 3000, 65535), ("u2", 5000, 8192), ("u2", 8000, 9000),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_few_pixels_of_another_number_do_not_decide_how_the_others_look(kind, high, mark, count):
+    pixels, other = spoiled((RAMP * high).astype(kind), mark, count)
+    picture = shown(tiff(pixels))
+    assert len(np.unique(picture[~other])) > 128
+    assert picture[~other].mean() > 60
+    assert set(picture[other]) <= {0, 255}
+
+
+@pytest.mark.parametrize(("kind", "high", "mark"), [("f4", 100, -9999), ("i2", 500, -32768), ("i4", 500, 2**31 - 1)])
+@pytest.mark.parametrize("count", [5, 80, 700])
+def test_many_marks_for_missing_values_are_refused(kind, high, mark, count, monkeypatch):
+    monkeypatch.setattr(shades, "_STRIP", 32)
+    pixels, _ = spoiled((RAMP * high).astype(kind), mark, count)
     with pytest.raises(UnreadableImage, match="so far from the others"):
         decode(tiff(pixels))
+
+
+def test_a_mask_of_numbers_without_a_scale_is_black_and_white():
+    mask = (RAMP > 0.997).astype("f4")
+    assert (shown(tiff(mask)) == 255 * mask[..., None]).all()
+
+
+@pytest.mark.parametrize("bits", [13, 14, 16])
+def test_grey_of_sixteen_bits_keeps_its_depth_unless_its_bulk_is_in_the_lowest_eighth(bits):
+    picture = shown(png16(RAMP * (2**bits - 1), 0))
+    assert np.abs(picture - (255 if bits == 13 else 2 ** (bits - 8) - 1) * RAMP[..., None]).max() <= 1
+
+
+def test_a_bright_thing_on_black_keeps_its_depth():
+    pixels = np.where(RAMP > 0.997, 40_000, 0)
+    assert set(shown(png16(pixels, 0)).ravel()) == {0, 40_000 // 256}
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -131,6 +173,43 @@ def test_a_deep_png_is_shown_or_too_dark_to_be(samples, colour_type):
     dark = np.concatenate([colours * 4095, *([OPAQUE * 65535] if samples.shape[-1] % 2 == 0 else [])], -1)
     with pytest.raises(UnreadableImage, match="too dark to be read"):
         decode(png16(dark, colour_type))
+
+
+@pytest.mark.parametrize("colour_type", [2, 6])
+def test_a_bright_pixel_does_not_make_a_dark_deep_picture_one_that_is_seen(colour_type):
+    samples = np.concatenate([COLOURS * 4000, OPAQUE * 65535], -1)
+    samples[0, 0] = 65535
+    samples[:12] *= [1, 1, 1, colour_type == 2]  # a transparent half is not seen
+    with pytest.raises(UnreadableImage, match="too dark to be read"):
+        decode(png16(samples[..., : 3 if colour_type == 2 else 4], colour_type))
+
+
+def test_a_small_thing_on_nothing_is_not_dark():
+    samples = np.zeros((24, 32, 4))
+    samples[3, 4] = 65535, 0, 0, 65535
+    assert set(map(tuple, shown(png16(samples, 6)).reshape(-1, 3))) == {(255, 0, 0), (255, 255, 255)}
+
+
+@pytest.mark.parametrize("high", [4095, 65535])
+@pytest.mark.parametrize("clear", [0, 700, 65535])
+def test_a_deep_shade_that_a_png_calls_transparent_becomes_white(high, clear):
+    pixels = (RAMP * high).astype("u2")
+    pixels[5:9] = clear
+    picture = shown(png16(pixels, 0, clear=(clear,)))
+    wanted = np.where(pixels == clear, 255, 255 * RAMP)
+    assert np.abs(picture - wanted[..., None]).max() <= 2
+
+
+def test_a_deep_colour_that_a_png_calls_transparent_becomes_white():
+    pixels = (COLOURS * 65535).astype("u2")
+    pixels[5:9] = clear = (300, 40_000, 513)
+    picture = shown(png16(pixels, 2, clear=clear))
+    assert (picture[5:9] == 255).all()
+    assert np.abs(picture[9:] - 255 * COLOURS[9:]).max() <= 1
+
+
+def test_a_picture_that_is_all_of_a_transparent_shade_is_white():
+    assert set(shown(png16(np.full((4, 4), 300), 0, clear=(300,))).ravel()) == {255}
 
 
 def test_twelve_bits_in_a_grey_png_of_sixteen_are_seen():

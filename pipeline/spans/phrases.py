@@ -73,9 +73,9 @@ _RULES = [
         ("f", r"(?<=[ARqT])f", "!"),  # the man waves, happily waves
         (
             "fS",
-            rf"(a[JLHWn]*+(?:[NW]*+A|[NW]++))[fS](?!{_NOUNS})",
+            rf"(a[JLHWn]*+(?:[KC]{{1,2}}[JLH]++){{0,8}}(?:[NW]*+A|[NW]++))[fS](?!{_NOUNS})",
             r"\1!",
-        ),  # a boy juggles, a bus stops: no plural after "a"
+        ),  # a boy juggles, a red and white bus stops: no plural after "a"
         ("fv", r"([NW])f(?=[aDd])|(?<=[ANW])v(?=[aDd])", r"\1!"),  # player watches the, a boy hit the
         ("fv", r"([!FVGIE]C)[fv]", r"\1!"),  # sits and drinks
         ("fv", r"([CK])[fv](?=[aDd])|^v(?=[aDdT])", r"\1!"),  # , watch the

@@ -116,7 +116,7 @@ _NOUNS = """ally anomaly arkansas assembly atlas award awards awning bed bedding
     monopoly moped morning news offspring opening outing overpass packaging pajamas pancreas paneling paradise
     parasailing paris physics ping plaything ply politics pudding purebred railing rally red reed reply ring
     sapling scaffolding seasoning seaweed seed shed sibling siding sitting-room sled sling speed sports spring
-    steed sterling steward string supply swing tennis texas thing thomas thoroughbred toolshed top trolley vegas
+    steed sterling steward string supply tennis texas thing thomas thoroughbred toolshed top trolley vegas
     vegetable viking ward wards wedding weed wing wing-tip wiring wrestling"""
 
 _VERBS = """add admire adore adorn advance allow announce appear applaud apply approach arrange arrive ascend ask
