@@ -2,7 +2,7 @@
 
 A few kilobytes can ask for minutes of work (a thousand scans over the same pixels) or for gigabytes (a blank PNG, a
 TIFF with a million strips). Whatever these bounds let through is decoded in seconds, and beside the file itself in at
-most about 15 bytes a pixel: 1.2 gigabytes for a WebP of the most pixels, whose decoder holds the picture several times.
+most about 16 bytes a pixel: 1.3 gigabytes for a WebP of the most pixels, whose decoder holds the picture several times.
 They are far above what cameras, editors and optimisers write, and looking costs microseconds.
 """
 
