@@ -6,6 +6,7 @@ columns are told from the file, said on the screen, and read with the csv module
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -16,16 +17,38 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.sources.delimited import DELIMITERS, Record, is_quoted, raw_bytes, records, text
+from pipeline.sources.delimited import DELIMITERS, Quotes, Record, raw_bytes, records, text, told_quotes
 from pipeline.sources.lines import Form, form, lines
 from pipeline.sources.rows import Held, SourceError, leaves
 
 _HEAD = 1000
 """Records by which a layout is told."""
-_CAPTION = re.compile(
-    r"(?:image[ _-]?)?(?:caption|comment|sentence|description|alt[ _-]?text|text|txt|title|raw|alt)s?", re.IGNORECASE
+_CAPTIONS = tuple(
+    (re.compile(name, re.IGNORECASE), several)
+    for name, several in (
+        (r"(?:image[ _-]?)?captions?", False),
+        (r"captions?[ _-]?\d+", True),
+        # Such as blip_caption or caption_en, but nothing about captions.
+        (
+            r"(?!.*(?:^|[ _-])(?:ids?|index|no|num|number|count|len|length|urls?|has|is|score|lang)(?:[ _-]|$))"
+            r"(?:[^\W\d_]+[ _-])*captions?(?:[ _-][^\W\d_]+)*",
+            False,
+        ),
+        (r"(?:image[ _-]?)?(?:comment|sentence|description|text|txt)s?", False),
+        (r"(?:comment|sentence|description|text)s?[ _-]?\d+", True),
+        (r"(?:image[ _-]?)?(?:alt[ _-]?text|title|raw|alt)s?", False),
+    )
 )
-_NUMBERED_CAPTION = re.compile(r"(?:caption|comment|sentence|description|text)s?[ _-]?\d+", re.IGNORECASE)
+"""How columns of captions are called, the surest first, and whether several of such names hold a caption each."""
+_COPY = re.compile(r"\.\d+$")
+"""What pandas adds to a name that an earlier column has."""
+_NUMBER = re.compile(r"(?:(?:comment|caption|sentence)s?[ _-]?)?(?:number|num|no|index|idx|id|n|i|#)", re.IGNORECASE)
+_LIST_NAMES = ("raw", "captions", "sentences")
+_STRING = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
+_PYTHON_LIST = re.compile(rf"\[\s*(?:{_STRING})(?:(?:\s*+,\s*+|\s++)(?:{_STRING}))*\s*+,?\s*+\]", re.DOTALL)
+"""Of strings, with commas as Python prints it or without as numpy does."""
+_MOST_OF_A_LIST = 100_000
+"""Characters; no more are taken for one of Python."""
 _LETTER = re.compile(r"[^\W\d_]")
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -39,8 +62,8 @@ class Layout:
     parse: Callable[[bytes], tuple[str, bytes] | None]
     """Takes a row to image and caption."""
     delimiter: str
-    header: re.Pattern[bytes]
-    """The first line, if it is no row."""
+    columns: tuple[str, ...]
+    """What its header names, if it has one: image, number, caption."""
     key: re.Pattern[str]
     """What an image is called; the first group is what it is called in its own layout."""
     names: re.Pattern[str]
@@ -78,7 +101,7 @@ class Table:
     def _own(self) -> Iterator[Entry | Held]:
         count, name, parse = 0, self.path.name, self.layout.parse
         for number, line in lines(self.path, self.form):
-            if number == 1 and self.layout.header.fullmatch(line):
+            if number == 1 and _is_own_header(line, self.layout):
                 continue
             count += 1
             key, caption = parse(line) or ("", b"")
@@ -102,33 +125,39 @@ class _Columns:
     """What of a delimited file is taken for what."""
 
     delimiter: str
-    quoted: bool
+    quotes: Quotes | None
     names: list[str]
     """Of the header, or if there is none the first row's fields."""
     has_header: bool
     key: int
     captions: list[int]
+    lists: frozenset[int]
+    """Columns whose cells are lists of captions."""
     matching: int
     """Rows of the head in which it fits."""
 
     def __str__(self) -> str:
         called = self.names if self.has_header else [f"{n + 1} (no header)" for n in range(len(self.names))]
-        quotes = ", quotes as in csv" if self.quoted else ""
+        quotes = f", {self.quotes}" if self.quotes else ""
         captions = " and ".join(called[c] for c in self.captions)
+        others = [name for c, name in enumerate(called) if c != self.key and c not in self.captions and name]
+        left = f"; left out: {', '.join(others[:20])}" + (", ..." if len(others) > 20 else "") if others else ""
         return (
             f"{_DELIMITER_NAMES[self.delimiter]} between fields{quotes}; image from column {called[self.key]}, "
-            f"caption from {captions}"
+            f"caption from {captions}{left}"
         )
 
     def records(self, numbered: Iterator[tuple[int, bytes]], key: re.Pattern[str]) -> Iterator[Record]:
         """All but the header."""
-        return islice(records(numbered, self.delimiter, self.quoted, key), int(self.has_header), None)
+        return islice(records(numbered, self.delimiter, self.quotes, key), int(self.has_header), None)
 
     def split(self, record: Record, key: re.Pattern[str]) -> tuple[str, list[object]]:
         """Image and captions of a record; no image if it has other columns than the file."""
         fields, extra = record.fields, len(record.fields) - len(self.names)
         (first, *others), at = self.captions, self.key
-        if extra > 0 and not others and '"' not in record.raw:  # a caption that holds the delimiter, unquoted
+        if (
+            extra > 0 and not others and not (self.quotes and self.quotes.mark in record.raw)
+        ):  # a caption that holds the delimiter, unquoted
             fields = [
                 *fields[:first],
                 self.delimiter.join(fields[first : first + extra + 1]),
@@ -142,13 +171,10 @@ class _Columns:
         return _name(fields[at], key), captions
 
     def _several(self, cell: str, column: int) -> list[object]:
-        """The captions of a cell, which may be a list in JSON where its header says so."""
-        named = self.has_header and self.names[column].strip().casefold() in ("raw", "captions", "sentences")
-        if named and cell.startswith("[") and cell.endswith("]"):
-            try:
-                return [leaf for _, leaf in leaves(json.loads(cell), "")]
-            except (ValueError, RecursionError):
-                return [None]
+        """The captions of a cell."""
+        if column in self.lists and cell.startswith("[") and cell.endswith("]"):
+            found = _list(cell)
+            return [None] if found is None else [leaf for _, leaf in leaves(found, "")]
         return [raw_bytes(cell)]
 
 
@@ -160,20 +186,27 @@ def find(path: Path, layout: Layout) -> Table:
     """
     written = form(path)
     head = [line for line in islice(lines(path, written), _HEAD) if line[1].strip()]
-    rows = [line for number, line in head if not (number == 1 and layout.header.fullmatch(line))]
+    titled = bool(head) and head[0][0] == 1 and _is_own_header(head[0][1], layout)
+    rows = [line for _, line in head[titled:]]
     own = [parsed for line in rows if (parsed := layout.parse(line))]
     columns = None
-    has_quotes = bool(rows) and _holds_quotes(path)
+    double = bool(rows) and _holds_quotes(path)
     keys = [bool(layout.key.fullmatch(key)) for key, _ in own]
+    foreign = bool(rows) and not titled and _names_columns(rows[0], layout)
+
+    def quotes(delimiter: str, whole: bool) -> Quotes | None:
+        return told_quotes(lambda: lines(path, written) if whole else head, delimiter, layout.key, double)
+
     if 2 * sum(keys) >= len(rows):
-        if has_quotes and is_quoted(lines(path, written), layout.delimiter, layout.key):
-            columns = _columns(head, layout, layout.delimiter, quoted=True)
+        found = quotes(layout.delimiter, whole=True) if rows else None
+        if found or foreign or (own and _are_lists([text(caption).strip() for _, caption in own])):
+            columns = _columns(head, layout, layout.delimiter, found)
     else:
-        likely = DELIMITERS if 2 * len(own) < len(rows) else (layout.delimiter,)
-        fits = (_columns(head, layout, d, has_quotes and is_quoted(head, d, layout.key)) for d in likely)
+        likely = DELIMITERS if 2 * len(own) < len(rows) or foreign else (layout.delimiter,)
+        fits = (_columns(head, layout, d, quotes(d, whole=False)) for d in likely)
         columns = max((fit for fit in fits if fit), key=lambda fit: fit.matching, default=None)
-        if columns and has_quotes:
-            columns = replace(columns, quoted=is_quoted(lines(path, written), columns.delimiter, layout.key))
+        if columns and double:
+            columns = replace(columns, quotes=quotes(columns.delimiter, whole=True))
         if columns is None and not any(keys):
             raise SourceError(
                 f"{path}: found {_described(rows[0])}; expected {layout.expected}, or both in columns with a header"
@@ -182,6 +215,78 @@ def find(path: Path, layout: Layout) -> Table:
         said = "; ".join(part for part in (str(written), str(columns) if columns else layout.expected) if part)
         print(f"{path} is read as: {said}", file=sys.stderr)
     return Table(path, layout, written, columns)
+
+
+def _is_own_header(line: bytes, layout: Layout) -> bool:
+    """Whether a line names the columns of the corpus's own layout, in its order."""
+    names = _header_names(line, layout)
+    kinds: dict[str, Callable[[str], object]] = {
+        "image": layout.names.fullmatch,
+        "number": _NUMBER.fullmatch,
+        "caption": _rank,
+    }
+    return len(names) == len(layout.columns) and all(
+        kinds[kind](name) is not None for kind, name in zip(layout.columns, names, strict=True)
+    )
+
+
+def _names_columns(line: bytes, layout: Layout) -> bool:
+    """Whether a line is a header, of whatever columns."""
+    names = _header_names(line, layout)
+    return (
+        any(map(layout.names.fullmatch, names))
+        and any(_rank(name) is not None for name in names)
+        and not any(map(layout.key.fullmatch, names))
+    )
+
+
+def _header_names(line: bytes, layout: Layout) -> list[str]:
+    return [name.strip(" \"'") for name in text(line).split(layout.delimiter)]
+
+
+def _rank(name: str) -> int | None:
+    """How sure it is that a column of this name holds captions, from 0; None if nothing says so."""
+    name = _COPY.sub("", name)
+    return next((rank for rank, (pattern, _) in enumerate(_CAPTIONS) if pattern.fullmatch(name)), None)
+
+
+def _named_captions(names: list[str], key: int) -> list[int]:
+    """The columns of captions by their names: the surest one, with others of its name or of its kind with numbers."""
+    ranks = [(rank, c) for c, name in enumerate(names) if c != key and (rank := _rank(name)) is not None]
+    if not ranks:
+        return []
+    best, first = min(ranks)
+    same = [c for rank, c in ranks if rank == best]
+    if _CAPTIONS[best][1]:
+        return same
+    plain = [_COPY.sub("", name).casefold() for name in names]
+    return [c for c in same if plain[c] == plain[first]]
+
+
+def _list(cell: str) -> list[object] | None:
+    """The list that a cell is, in JSON or as Python prints one of strings; None if it is none."""
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return None
+    try:
+        found = json.loads(cell)
+        return found if isinstance(found, list) else None
+    except (ValueError, RecursionError):
+        pass
+    if len(cell) > _MOST_OF_A_LIST or not _PYTHON_LIST.fullmatch(cell):
+        return None
+    try:
+        return [ast.literal_eval(string) for string in re.findall(_STRING, cell, re.DOTALL)]
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _are_lists(cells: list[str]) -> bool:
+    """Whether nearly all of them are, and hold text."""
+    said = [cell for cell in cells if cell.strip()]
+    lists = sum(
+        bool(found) and any(isinstance(leaf, str) for _, leaf in leaves(found, "")) for found in map(_list, said)
+    )
+    return bool(lists) and lists >= 0.9 * len(said)
 
 
 def _name(cell: str, key: re.Pattern[str]) -> str:
@@ -212,9 +317,9 @@ def _described(line: bytes) -> str:
     return f"{count} columns between {_DELIMITER_NAMES[delimiter]}: {found}" if count > 1 else f"one column: {found}"
 
 
-def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quoted: bool) -> _Columns | None:
+def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quotes: Quotes | None) -> _Columns | None:
     """Which columns of a file hold images and captions; None if it seems to have none of either."""
-    found = [record.fields for record in records(head, delimiter, quoted, layout.key) if record.fields]
+    found = [record.fields for record in records(head, delimiter, quotes, layout.key) if record.fields]
     ((width, _),) = Counter(map(len, found)).most_common(1) or [(0, 0)]
     if width < 2:
         return None
@@ -226,19 +331,19 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
     key = likely[0] if likely else max(range(width), key=lambda c: keys[c])
     if 2 * keys[key] < len(rows):
         return None
-    known = layout.names.fullmatch(names[key]) or any(map(_CAPTION.fullmatch, names))
+    known = layout.names.fullmatch(names[key]) or any(_rank(name) is not None for name in names)
     has_header = first is found[0] and bool(known) and not layout.key.fullmatch(first[key])
     if not has_header and sum(2 * count >= len(rows) for count in keys) > 1:
         return None  # rows run into each other
-    captions: list[int] = []
-    if has_header:
-        captions = [c for c in range(width) if c != key and _CAPTION.fullmatch(names[c])][:1]
-        captions = captions or [c for c in range(width) if c != key and _NUMBERED_CAPTION.fullmatch(names[c])]
+    captions = _named_captions(names, key) if has_header else []
     if not captions:
         captions = _wordiest(rows, [c for c in range(width) if c != key])
     if not captions:
         return None
-    return _Columns(delimiter, quoted, names, has_header, key, captions, matching=keys[key] + (not has_header))
+    listing = (c for c in captions if _are_lists([own[c] for own in rows]))
+    lists = frozenset([*listing, *(c for c in captions if has_header and names[c].casefold() in _LIST_NAMES)])
+    matching = keys[key] + (not has_header)
+    return _Columns(delimiter, quotes, names, has_header, key, captions, lists, matching)
 
 
 def _wordiest(rows: list[list[str]], columns: list[int]) -> list[int]:

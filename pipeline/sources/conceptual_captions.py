@@ -94,14 +94,14 @@ def _row(line: bytes) -> tuple[str, bytes] | None:
         url = address.decode().strip()
     except UnicodeDecodeError:
         return None
-    return (url, caption) if url and "\t" not in url else None
+    return (url, caption) if url and "\t" not in url and "\r" not in url else None
 
 
 _OWN = Layout(
     expected="caption<TAB>url",
     parse=_row,
     delimiter="\t",
-    header=re.compile(rb'"?captions?"?\t"?(?:image[_ ]?)?urls?"?', re.IGNORECASE),
+    columns=("caption", "image"),
     key=re.compile(r"\s*([a-z][a-z0-9+.-]*://\S+)\s*", re.IGNORECASE),
     names=re.compile(
         r"(?:image|img|photo|picture)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE

@@ -110,7 +110,7 @@ def _csv_row(line: bytes) -> tuple[str, bytes] | None:
 
 def _named(name: bytes, caption: bytes) -> tuple[str, bytes] | None:
     try:
-        return (name.decode(), caption) if name else None
+        return (name.decode(), caption) if name and b"\r" not in name else None
     except UnicodeDecodeError:
         return None
 
@@ -119,8 +119,10 @@ _TOKENS = Layout(
     expected="name.jpg#i<TAB>caption",
     parse=_token_row,
     delimiter="\t",
-    header=re.compile(rb"\s*image(?:_name)?\s*\t\s*(?:caption|comment)\s*", re.IGNORECASE),
-    key=re.compile(r"\s*(?:.*[/\\])?([^/\\,;|\t]+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))(?:#\d+)?\s*", re.IGNORECASE),
+    columns=("image", "caption"),
+    key=re.compile(
+        r"\s*(?:[^\r\n]*[/\\])?([^/\\,;|\t\r\n]+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))(?:#\d+)?\s*", re.IGNORECASE
+    ),
     names=re.compile(r"image|(?:image|img|file)[ _-]?(?:name|id|path)?|name|path|filepath", re.IGNORECASE),
 )
 _KAGGLE = replace(
@@ -128,7 +130,7 @@ _KAGGLE = replace(
     expected="name.jpg| i| caption",
     parse=_csv_row,
     delimiter="|",
-    header=re.compile(rb"\s*image_name\s*\|\s*comment_number\s*\|\s*comment\s*", re.IGNORECASE),
+    columns=("image", "number", "caption"),
 )
 
 

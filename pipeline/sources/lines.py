@@ -20,6 +20,8 @@ _LONGEST = 1 << 20
 """Bytes of a line; what is beyond is no part of any caption."""
 _CR_ALONE = re.compile(rb"\r(?![\r\n]|\Z)")
 """One that ends no line of those that end at newlines, nor the file."""
+_IN_QUOTES = re.compile(rb'(?<![^,;|\t\r\n ])"(?:[^"]|"")*+"(?=[,;|\t\r\n ]|\Z)')
+"""Line ends in there are part of what a cell says."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
@@ -54,8 +56,9 @@ def form(path: Path) -> Form:
     width = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
     if size % width:
         raise SourceError(f"{path}: {size:,} bytes are no {encoding.upper()}, of {width} each; download it again")
-    alone, newlines = len(_CR_ALONE.findall(text)), text.count(b"\n")
-    return Form(encoding, b"\r" if alone > (4 * newlines + 1 if newlines else 0) else b"\n")
+    outside = _IN_QUOTES.sub(b"", text)
+    counted = outside if b"\n" in outside or b"\r" in outside else text
+    return Form(encoding, b"\r" if len(_CR_ALONE.findall(counted)) > counted.count(b"\n") else b"\n")
 
 
 def _without_mark(head: bytes) -> str:
