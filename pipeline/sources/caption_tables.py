@@ -172,7 +172,7 @@ class _Columns:
 
     def _several(self, cell: str, column: int) -> list[object]:
         """The captions of a cell."""
-        if column in self.lists and cell.startswith("[") and cell.endswith("]"):
+        if column in self.lists and cell.strip().startswith("[") and cell.strip().endswith("]"):
             found = _list(cell)
             return [None] if found is None else [leaf for _, leaf in leaves(found, "")]
         return [raw_bytes(cell)]
@@ -265,6 +265,7 @@ def _named_captions(names: list[str], key: int) -> list[int]:
 
 def _list(cell: str) -> list[object] | None:
     """The list that a cell is, in JSON or as Python prints one of strings; None if it is none."""
+    cell = cell.strip()
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
     try:

@@ -117,14 +117,17 @@ def _parsed(record: str, delimiter: str, quotes: Quotes) -> list[str]:
         record = re.sub(
             r"\\(.?)", lambda found: found[0] if found[1] and found[1] in special else rf"\{found[0]}", record
         )
-    reader = csv.reader(
-        [record], delimiter=delimiter, quotechar=quotes.mark, escapechar=quotes.escape or None, skipinitialspace=True,
-        strict=True,
-    )  # fmt: skip
-    try:
-        return next(reader, [""])
-    except csv.Error:
-        return []
+    after = rf"(?<![{quotes.mark}\\]){quotes.mark} +(?={re.escape(delimiter)}|\Z)"
+    for own in (record, re.sub(after, quotes.mark, record)):  # csv takes spaces before a quote, but none behind one
+        try:
+            reader = csv.reader(
+                [own], delimiter=delimiter, quotechar=quotes.mark, escapechar=quotes.escape or None,
+                skipinitialspace=True, strict=True,
+            )  # fmt: skip
+            return next(reader, [""])
+        except csv.Error:
+            continue
+    return []
 
 
 def told_quotes(
@@ -164,7 +167,7 @@ def _evidence(
     """How many fields speak for these quotes, how many against, and whether a backslash stands before one."""
     end, mark = re.escape(delimiter), quotes.mark
     within = rf"(?:[^{mark}\\]|{mark}{mark}|\\.)*+" if quotes.escape else rf"(?:[^{mark}]|{mark}{mark})*+"
-    field = re.compile(rf"(?:^|{end}) *+(?:{mark}({within}){mark}(?={end}|\Z)|([^{end}]*))", re.DOTALL)
+    field = re.compile(rf"(?:^|{end}) *+(?:{mark}({within}){mark}(?= *+(?:{end}|\Z))|([^{end}]*))", re.DOTALL)
     total, in_quotes, idle, commas = Counter[int](), Counter[int](), Counter[int](), Counter[int]()
     reasons = against = with_quotes = 0
     escaped = False

@@ -38,6 +38,13 @@ def test_spaces_before_quotes_are_no_part_of_what_is_said(tmp_path, header, deli
     assert flickr(tmp_path, header.replace(", ", delimiter) + "".join(cells)) == said
 
 
+def test_spaces_behind_quotes_are_none_either(tmp_path):
+    said = [text for text in SAID if "\n" not in text]
+    cells = ['"' + text.replace('"', '""') + '"' for text in said]
+    data = "".join(f'"http://x/{n}" , {cell} \n' for n, cell in enumerate(cells))
+    assert urls(tmp_path, data) == said
+
+
 @pytest.mark.parametrize("mark", "\"'")
 @pytest.mark.parametrize("escape", [None, "\\"])
 @pytest.mark.parametrize("delimiter", ",;\t|")
@@ -94,7 +101,7 @@ def test_the_column_most_surely_named_has_the_captions(tmp_path, capsys, header,
 
 @pytest.mark.parametrize("name", ["caption", "comment", "raw"])
 @pytest.mark.parametrize(
-    "cell", ['["a dog, 0", "b\'s dog"]', "['a dog, 0', \"b's dog\"]", "['a dog, 0'\n \"b's dog\"]"]
+    "cell", ['["a dog, 0", "b\'s dog"]', "['a dog, 0', \"b's dog\"]", "['a dog, 0'\n \"b's dog\"] "]
 )
 @pytest.mark.parametrize("delimiter", ",\t")
 def test_lists_of_captions_in_json_and_as_python_prints_them(tmp_path, name, cell, delimiter):
