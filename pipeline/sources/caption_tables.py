@@ -42,6 +42,8 @@ _CAPTIONS = tuple(
 """How columns of captions are called, the surest first, and whether several of such names hold a caption each."""
 _COPY = re.compile(r"\.\d+$")
 """What pandas adds to a name that an earlier column has."""
+_LONGEST_NAME = 100
+"""Characters; what is longer is no name, and might take long to look at."""
 _NUMBER = re.compile(r"(?:(?:comment|caption|sentence)s?[ _-]?)?(?:number|num|no|index|idx|id|n|i|#)", re.IGNORECASE)
 _LIST_NAMES = ("raw", "captions", "sentences")
 _STRING = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
@@ -246,6 +248,8 @@ def _header_names(line: bytes, layout: Layout) -> list[str]:
 
 def _rank(name: str) -> int | None:
     """How sure it is that a column of this name holds captions, from 0; None if nothing says so."""
+    if len(name) > _LONGEST_NAME:
+        return None
     name = _COPY.sub("", name)
     return next((rank for rank, (pattern, _) in enumerate(_CAPTIONS) if pattern.fullmatch(name)), None)
 

@@ -99,6 +99,10 @@ def test_the_column_most_surely_named_has_the_captions(tmp_path, capsys, header,
     assert said.strip().endswith(f"; left out: {left}") if left else "left out" not in said
 
 
+def test_an_endless_name_of_a_column_is_none(tmp_path):
+    assert urls(tmp_path, f"{'caption ' * 20_000}!,url,caption\nx,http://x/0,a dog\n", "a.csv") == ["a dog"]
+
+
 @pytest.mark.parametrize("name", ["caption", "comment", "raw"])
 @pytest.mark.parametrize(
     "cell", ['["a dog, 0", "b\'s dog"]', "['a dog, 0', \"b's dog\"]", "['a dog, 0'\n \"b's dog\"] "]
