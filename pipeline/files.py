@@ -44,16 +44,26 @@ def whole(path: Path) -> Iterator[Path]:
     The block has to write into the file that is there, rather than to rename another one over it: its writer holds a
     lock of it, by which others see that it is alive.
     """
+    with scratch(path) as temporary:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield an empty file beside `path`, of a name that no other writer has; it is removed when the block ends.
+
+    It is locked meanwhile, as `whole` needs it, and swept if its writer was killed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_folder(path.parent)
     name = os.fsencode(path.name)[:100].decode(errors="ignore")
     temporary, lock = _locked(path.parent, f".{name}.{_MACHINE}")
     try:
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(lock)

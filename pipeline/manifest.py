@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from errno import ENOENT
 from functools import cached_property
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -126,6 +127,8 @@ class Manifest:
         """
         path, offset, length = self._places[row]
         try:
+            if not path.is_file():  # a pipe would be waited for
+                raise FileNotFoundError(ENOENT, "no regular file is there")
             with path.open("rb") as stream:
                 stream.seek(offset)
                 data = stream.read(length)

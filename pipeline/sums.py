@@ -6,6 +6,7 @@ they are.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,23 @@ def write(folder: Path) -> None:
     files.write_text(folder / NAME, "".join(lines))
 
 
+def forget(folder: Path) -> None:
+    """Remove what was said of a stage's files, before they are written anew.
+
+    Raises:
+        Damaged: there is a folder in its place.
+    """
+    try:
+        (folder / NAME).unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError) as error:  # some systems name a folder by the latter
+        raise Damaged(f"{folder / NAME} cannot be removed ({error.strerror}); remove it and run again") from error
+
+
 def check(folder: Path, name: str) -> None:
     """Stop unless a file of a stage is the one that the stage wrote.
 
     Args:
-        folder: the stage's; without SHA256SUMS, as a version before had it, nothing is known.
+        folder: the stage's; without SHA256SUMS, which may not have been fetched, nothing is known.
         name: of the file, relative to it.
 
     Raises:
@@ -50,12 +63,15 @@ def check_all(folder: Path, *, partly: bool = False) -> None:
 
     Args:
         folder: the stage's.
-        partly: some may be missing, as a member of a team fetches only what is needed.
+        partly: some may be missing, SHA256SUMS too, as a member of a team fetches only what is needed.
 
     Raises:
         Damaged: one is not.
     """
-    for name in _stated(folder) or {}:
+    stated = _stated(folder)
+    if stated is None and not partly:
+        raise Damaged(f"{folder / NAME} does not exist; run: dvc repro -sf {folder.name}")
+    for name in stated or {}:
         if not partly or (folder / name).exists():
             check(folder, name)
 
@@ -69,8 +85,12 @@ def read_json(folder: Path, name: str) -> Any:
 def _stated(folder: Path) -> dict[str, str] | None:
     """The hash of every file, by its name; None where nothing states them."""
     path = folder / NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
+    if not path.is_file():
+        raise Damaged(
+            f"{path} is no file, or links to none; remove it and run: dvc checkout, or dvc repro -sf {folder.name}"
+        )
     lines = [_LINE.fullmatch(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     if not lines or not all(lines):
         raise Damaged(f"{path} is damaged: expected lines of a sha256 and a name; run: dvc repro -sf {folder.name}")

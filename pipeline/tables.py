@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
@@ -58,10 +59,10 @@ class TableWriter:
     def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
         self.path, self.schema, self.metadata = path, schema, metadata
         self.rows = 0
-        self._spool = path.with_name(f".{path.name}.spool")
 
     def __enter__(self) -> TableWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._open = ExitStack()
+        self._spool = self._open.enter_context(files.scratch(self.path))
         self._writer = pa.ipc.new_file(str(self._spool), self.schema)
         return self
 
@@ -74,8 +75,8 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        try:
+        with self._open:
+            self._writer.close()
             if kind is None:
                 with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as source:
                     reader = pa.ipc.open_file(source)
@@ -83,8 +84,6 @@ class TableWriter:
                     with pa.ipc.new_file(str(temporary), schema) as writer:
                         for i in range(reader.num_record_batches):
                             writer.write_batch(reader.get_batch(i).replace_schema_metadata(schema.metadata))
-        finally:
-            self._spool.unlink(missing_ok=True)
 
 
 class VectorWriter:
@@ -96,12 +95,12 @@ class VectorWriter:
     def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
         self.path, self.schema, self.metadata = path, schema, metadata
         self.dimension = schema.field(-1).type.list_size
-        self._spool = path.with_name(f".{path.name}.spool")
         self._columns: list[list[pa.Array]] = [[] for _ in schema.names[:-1]]
         self.rows = 0
 
     def __enter__(self) -> VectorWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._open = ExitStack()
+        self._spool = self._open.enter_context(files.scratch(self.path))
         self._stream = self._spool.open("wb")
         return self
 
@@ -125,8 +124,8 @@ class VectorWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
-        try:
+        with self._open:
+            self._stream.close()
             if kind is None:
                 with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as spool:
                     values = spool.read_buffer() if self.rows else None
@@ -139,8 +138,6 @@ class VectorWriter:
                     schema = _with_metadata(self.schema, self.metadata, self.rows)
                     with pa.ipc.new_file(str(temporary), schema) as writer:
                         writer.write_batch(pa.record_batch([*index, column], schema=schema))
-        finally:
-            self._spool.unlink(missing_ok=True)
 
 
 class Table:

@@ -101,7 +101,7 @@ def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
     out = data / stage.__name__
     for folder in (out, home()):
         files.sweep(folder)
-    (out / sums.NAME).unlink(missing_ok=True)  # of a run before, which this one's files are no more
+    sums.forget(out)  # of a run before, which this one's files are no more
     try:
         metrics = stage(params, data)
     except FileNotFoundError as error:

@@ -109,6 +109,27 @@ def test_damaged_sums_are_named(stage, content):
         figures.read(stage, "history.csv")
 
 
+def test_a_folder_or_a_lost_link_in_place_of_the_sums_is_named(stage):
+    (stage / sums.NAME).unlink()
+    (stage / sums.NAME).symlink_to("gone")
+    with pytest.raises(Damaged, match="SHA256SUMS is no file"):
+        figures.read(stage, "history.csv")
+    (stage / sums.NAME).unlink()
+    (stage / sums.NAME).mkdir()
+    with pytest.raises(Damaged, match="SHA256SUMS is no file"):
+        sums.read_json(stage, "metrics.json")
+    with pytest.raises(Damaged, match="SHA256SUMS cannot be removed"):
+        sums.forget(stage)
+
+
+def test_figures_fetched_without_their_sums_are_read_and_a_check_of_all_names_the_lack(stage):
+    (stage / sums.NAME).unlink()
+    assert sums.read_json(stage, "metrics.json") == {"best": 1}
+    sums.check_all(stage, partly=True)
+    with pytest.raises(Damaged, match="SHA256SUMS does not exist"):
+        sums.check_all(stage)
+
+
 def test_what_is_missing_from_a_stage_is_named_by_a_check_of_all(stage):
     (stage / "history.csv").unlink()
     with pytest.raises(Damaged, match=r"history\.csv does not exist; run: dvc repro student"):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.params import Params, ParamsError, load
+from pipeline.params import Params, ParamsError, document, load
 from pipeline.params.section import LARGEST, MOST
 
 ROOT = Path(__file__).parents[1]
@@ -57,11 +58,28 @@ def refusal(tmp_path, content):
         ("# " + "x" * 200_000, "more than 100,000 bytes"),
         ("seed: *there", "undefined alias"),
         ("\t\tseed: 1", "cannot start any token"),
+        ('a: b\nseed: "\\UFFFFFFFF"', "line 2: there is no such letter"),
+        ('seed: "\\U00110000"', "line 1: there is no such letter"),
+        ("%YAML 1." + "9" * 6000 + "\n--- {}", "or version"),
     ],
-    ids=range(25),
+    ids=range(28),
 )
 def test_yaml_that_no_person_writes_is_refused_with_its_line(tmp_path, content, reason):
     assert reason in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "number", ["017", "-017", "08", "0_1", "1:30", "190:20:30", "1:20.5", "on", "Off", "yes", "NO"]
+)
+def test_what_dvc_reads_as_another_value_is_refused_with_its_line(tmp_path, number):
+    assert f"line 2: {number}, which may be read" in refusal(tmp_path, f"a: 1\nseed: {number}")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "0x1F", "0.5", "00.5", "1_000", "TRUE", "false", "~", "'017'", '"yes"'])
+def test_what_dvc_reads_as_the_same_value_is_taken(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a: {text}")
+    assert document.read(path) == parse_yaml(path.read_text(), path)
 
 
 def test_a_folder_or_a_device_is_no_file_of_parameters(tmp_path):

@@ -1,8 +1,14 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import files
 from pipeline.schema import SPANS, vectors
 from pipeline.tables import ContractError, Table, TableWriter, VectorWriter, check_keys, offsets, write_parquet
 
@@ -154,6 +160,30 @@ def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(path, writer
         raise KeyboardInterrupt
     assert path.read_bytes() == old
     assert names(path.parent) == ["captions.arrow"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks of files")
+@pytest.mark.parametrize("writer", [TableWriter, VectorWriter])
+def test_what_a_killed_writer_left_is_swept(tmp_path, writer):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from pipeline import schema, tables\n"
+        f"with tables.{writer.__name__}(Path(sys.argv[1]), schema.vectors(dimension=3), {{}}):\n"
+        " os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "v.arrow"], check=False, cwd=Path(__file__).parents[1])
+    assert len(names(tmp_path)) == 1
+    files.sweep(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_two_writers_of_one_table_do_not_meet(tmp_path):
+    path, schema = tmp_path / "v.arrow", vectors(dimension=3)
+    with VectorWriter(path, schema, {}) as first, VectorWriter(path, schema, {}) as second:
+        first.write(["a"], ROWS[:1])
+        second.write(["b", "c"], ROWS[1:3])
+    table = Table(path, schema)
+    assert (table.strings("key"), table.vectors().tolist()) == (["a"], ROWS[:1].tolist()), "the last one to end"
+    assert names(tmp_path) == ["v.arrow"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 70_000.0])

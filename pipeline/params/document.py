@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ MOST_DEEP = 20
 MOST_VALUES = 10_000
 """When every alias stands for a copy of what it names."""
 MOST_DIGITS = 40
+_ZERO_FIRST = re.compile(r"[-+]?0[0-9_]+")
 
 
 class Unusable(ValueError):
@@ -46,11 +48,27 @@ class _Loader(yaml.SafeLoader):
         try:
             if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MOST_DIGITS:
                 raise ValueError
+            if isinstance(node, yaml.ScalarNode):
+                _check_plain(node)
             return super().construct_object(node, deep)
         except Unusable:
             raise
         except (ValueError, OverflowError) as error:
             raise Unusable(f"{_at(node)}: {str(node.value)[:20]!r}... is no number that can be read") from error
+
+
+def _check_plain(node: yaml.ScalarNode) -> None:
+    """Stop at what YAML 1.1, which is read here, takes for another value than YAML 1.2, as which DVC reads the file."""
+    kind, text = node.tag.rpartition(":")[2], str(node.value)
+    if kind in ("int", "float") and ":" in text:
+        advice = "which may be read to the base of 60; write it as a decimal number, or a word in quotes"
+    elif node.style is None and _ZERO_FIRST.fullmatch(text):
+        advice = "which may be read to the base of 8; write it without zeros before it, or a word in quotes"
+    elif kind == "bool" and text.lower() not in ("true", "false"):
+        advice = "which may be read as a word; write true or false, or a word in quotes"
+    else:
+        return
+    raise Unusable(f"{_at(node)}: {text[:40]}, {advice}")
 
 
 def _at(node: Any) -> str:
@@ -104,7 +122,15 @@ def read(path: Path) -> Any:
         raise Unusable(f"it has more than {MOST_BYTES:,} bytes")
     try:
         text = data.decode("utf-8-sig")
-        _looked_at(yaml.parse(text, Loader=yaml.SafeLoader))
+        scanner = yaml.SafeLoader(text)
+        try:
+            _looked_at(iter(scanner.get_event, None))
+        except Unusable:
+            raise
+        except (ValueError, OverflowError) as error:
+            raise Unusable(
+                f"line {scanner.line + 1}: there is no such letter (\\U.. in quotes), or version (%YAML): {error}"
+            ) from error
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:

@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.manifest import Manifest
 from pipeline.report.html import render
 from pipeline.search.connections import ANSWER_SECONDS, Server
+from pipeline.search.connections import MOST as MOST_CONNECTIONS
 from pipeline.search.turns import Busy, Late, Turns
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ MOST = 100
 """Pictures that are shown."""
 SECONDS = 10.0
 """In which a query is answered, with what was found or with an error."""
-_WAITING = 16
-"""Queries of a kind that may wait for their turn."""
 _NAMES = ("127.0.0.1", "localhost")
 _EXAMPLES = 4
 """Captions that the page offers as queries."""
@@ -57,7 +56,8 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
     first = manifest.image(0)  # finds all pictures; threads may read them afterwards
     assert first
     page = render("serve.html.j2", pictures=len(rows), examples=_examples(manifest), most=MOST).encode()
-    by_text, by_picture = Turns(_WAITING), Turns(_WAITING)
+    # whoever is let in may wait, until the deadline
+    by_text, by_picture = Turns(MOST_CONNECTIONS), Turns(MOST_CONNECTIONS)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = ANSWER_SECONDS

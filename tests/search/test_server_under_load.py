@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from threading import Event
+from threading import Event, Semaphore
 
 import pytest
 from test_server import OPEN, SAMPLES, Recorded, ask, assert_refused, manifest, running, sent, site  # noqa: F401
@@ -82,6 +82,27 @@ def test_the_next_query_is_answered_once_a_slow_one_has_ended(slow):
     assert ask(url + "/search?q=slow")[0] == 504
     search.let_go.set()
     assert ask(url + "/search?q=x")[0] == 200
+
+
+def test_of_a_burst_of_queries_every_one_is_answered(manifest, monkeypatch):  # noqa: F811
+    count = 40
+    monkeypatch.setattr(server, "SECONDS", 60.0)
+    search, came, each = Slow(), Semaphore(0), connections.Server.heard
+
+    def heard_of(self, request):
+        came.release()
+        return each(self, request)
+
+    monkeypatch.setattr(connections.Server, "heard", heard_of)
+    with running(search, manifest) as started:
+        port = started.server_address[1]
+        request = b"GET /search?q=slow HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % port
+        asked = [opened(port, request) for _ in range(count)]
+        for _ in range(count):
+            assert came.acquire(timeout=30)
+        search.let_go.set()
+        answers = [heard(connection) for connection in asked]
+    assert [answer.split()[1] for answer in answers] == [b"200"] * count
 
 
 def test_work_is_refused_where_too_much_waits():
@@ -191,6 +212,10 @@ def test_pictures_whose_shards_are_gone_are_an_error_as_json(tmp_path, capfd):
         assert_refused(ask(url), 500, "cannot be read")
         (tmp_path / "curate/test/000000.tar").mkdir(parents=True)
         assert_refused(ask(url), 500, "cannot be read")
+        (tmp_path / "curate/test/000000.tar").rmdir()
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(tmp_path / "curate/test/000000.tar")
+            assert_refused(ask(url), 500, "no regular file")
     assert "Traceback" not in capfd.readouterr().err
 
 
