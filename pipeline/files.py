@@ -155,6 +155,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; `Path.is_file` raises for a name that the disk cannot have, such as a long one."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_dir(path: Path) -> bool:
+    """Whether there is such a folder; `Path.is_dir` raises for a name that the disk cannot have, such as a long one."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; `InputError` names the file if there is none, or if it is not one."""
     try:

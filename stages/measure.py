@@ -75,7 +75,7 @@ def evaluate(
 def _is_tag(name: str) -> bool:
     """Whether a model is NAME:PRETRAINED with weights that open_clip may have to download."""
     _, colon, pretrained = name.partition(":")
-    return bool(colon) and not Path(name).is_dir() and not Path(pretrained).is_file()
+    return bool(colon) and not files.is_dir(Path(name)) and not files.is_file(Path(pretrained))
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -25,11 +25,18 @@ _OF_MODEL = {
     *_SECTIONS, "embed_dim", "custom_text", "quick_gelu", "init_logit_scale", "init_logit_bias",
     "nonscalar_logit_scale",
 }  # fmt: skip
+_OF_PREPROCESSING = {
+    "mode": ("RGB",),
+    "interpolation": ("bicubic", "bilinear", "random"),
+    "resize_mode": ("shortest", "longest", "squash"),
+}
 _OF_TOKENIZER = {"clean", "strip_sep_token"}
 """Others name code or files, ask for the network, or draw tokens at random."""
 _MOST = 2**20
 """The largest number: of rows of a vocabulary; open_clip's own go to 262,144."""
 _MOST_LAYERS = 500
+_NUMBERS_OF_LAYERS = ("layers", "layer", "depth")
+"""How settings end that say how many layers there are, in open_clip, transformers and spaCy."""
 _LARGEST_SIDE = 4096
 
 
@@ -60,6 +67,10 @@ def checked(config: Any, name: str) -> dict[str, Any]:
     model, preprocess = config["model_cfg"], config.get("preprocess_cfg")
     if not isinstance(preprocess, dict | None):
         raise WrongWeights(f"{name}: preprocess_cfg is {preprocess!r:.100}; expected mean, std and the like")
+    for setting, choices in _OF_PREPROCESSING.items():
+        given = (preprocess or {}).get(setting)
+        if given is not None and given not in choices:
+            raise WrongWeights(f"{name}: preprocess_cfg.{setting} is {given!r:.100}; expected {' or '.join(choices)}")
     _check_names(model, _OF_MODEL, f"{name}: model_cfg")
     for section, known in _SECTIONS.items():
         if section not in model and section == "multimodal_cfg":
@@ -67,7 +78,7 @@ def checked(config: Any, name: str) -> dict[str, Any]:
         if not isinstance(model.get(section), dict):
             raise WrongWeights(f"{name}: model_cfg.{section} is {model.get(section)!r:.100}; expected its settings")
         _check_names(model[section], {field.name for field in fields(known)}, f"{name}: model_cfg.{section}")
-    _check_numbers(model, f"{name}: model_cfg")
+    check_numbers(model, f"{name}: model_cfg")
     _check_image_tower(model["vision_cfg"], f"{name}: model_cfg.vision_cfg")
     _check_tokenizer(model["text_cfg"], f"{name}: model_cfg.text_cfg")
     return config
@@ -80,19 +91,29 @@ def _check_names(given: dict[str, Any], known: set[str], where: str) -> None:
         )
 
 
-def _check_numbers(value: Any, where: str) -> None:
-    """No number is so large that building the model would take all memory or all time."""
+def check_numbers(value: Any, where: str, most: int = _MOST, kinds: tuple[type, ...] = (int, float)) -> None:
+    """No number is so large that building the model would take all memory or all time.
+
+    Args:
+        value: a configuration, or a part of one.
+        where: its place, for errors.
+        most: the largest number; of layers there are fewer.
+        kinds: of numbers that sizes may be.
+
+    Raises:
+        WrongWeights: a number is larger.
+    """
     match value:
         case dict():
             for name, inner in value.items():
-                _check_numbers(inner, f"{where}.{name}")
+                check_numbers(inner, f"{where}.{name}", most, kinds)
         case list():
             for inner in value:
-                _check_numbers(inner, where)
-        case int() | float():
-            most = _MOST_LAYERS if where.endswith("layers") else _MOST
-            if not abs(value) <= most:  # NaN is not, either
-                raise WrongWeights(f"{where} is {value!r:.40}; expected a number up to {most:,}")
+                check_numbers(inner, where, most, kinds)
+        case int() | float() if isinstance(value, kinds):
+            bound = _MOST_LAYERS if where.endswith(_NUMBERS_OF_LAYERS) else most
+            if not abs(value) <= bound:  # NaN is not, either
+                raise WrongWeights(f"{where} is {value!r:.40}; expected a number up to {bound:,}")
 
 
 def _check_image_tower(vision: dict[str, Any], where: str) -> None:

@@ -158,6 +158,7 @@ def create(config: dict[str, Any]) -> Clip:
             f"this architecture reads texts as {other} does; a new model is made only with CLIP's tokens"
         )
     with refusing("open_clip cannot build this architecture", WrongWeights):
+        _dry_run(config)
         model = _built(config)
         return _complete(model.to(memory_format=torch.channels_last), config, _tokenizer(text, None))
 
@@ -212,17 +213,29 @@ def architecture(name: str) -> dict[str, Any]:
     """Configuration of an open_clip architecture by name, or from a JSON file as open_clip writes it."""
     if name.endswith(".json"):
         cfg = files.read_json(Path(name))
-        cfg = configuration.checked(cfg if "model_cfg" in cfg else {"model_cfg": cfg}, name)
+        cfg = configuration.checked(
+            cfg if not isinstance(cfg, dict) or "model_cfg" in cfg else {"model_cfg": cfg}, name
+        )
     else:
-        known = open_clip.get_model_config(name)
-        if known is None:
-            raise WrongWeights(
-                f"open_clip has no architecture {name!r}; see open_clip.list_models(), or give a .json file"
-            )
-        cfg = {"model_cfg": known}
+        cfg = {"model_cfg": _known(name, "or give a .json file")}
     defaults = PreprocessCfg()
     preprocess = {"mean": list(defaults.mean), "std": list(defaults.std)}
     return {"model_cfg": cfg["model_cfg"], "preprocess_cfg": cfg.get("preprocess_cfg") or preprocess}
+
+
+def _known(name: str, advice: str) -> dict[str, Any]:
+    """open_clip's own configuration of an architecture.
+
+    open_clip also takes names of folders and of the hub, whose configurations nobody has checked: it would run the code
+    of a text tower, and pass over the weights that were given.
+    """
+    known: dict[str, Any] | None = None if ":" in name else open_clip.get_model_config(name)
+    if known is None:
+        raise WrongWeights(
+            f"open_clip has no architecture {name!r}; see open_clip.list_models(), {advice} (a model's folder is taken "
+            "as kind: directory, with its path)"
+        )
+    return known
 
 
 def load(folder: Path, device: str = "cpu") -> Clip:
@@ -234,7 +247,7 @@ def load(folder: Path, device: str = "cpu") -> Clip:
     """
     devices.check(device)
     for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
+        if not files.is_file(folder / name):
             raise WrongWeights(
                 f"{folder} has no {name}; expected an open_clip local directory (dvc repro makes its own)"
             )
@@ -255,12 +268,25 @@ def _check_size(config: dict[str, Any], weights: Path) -> None:
     """Before a model takes memory: it is no larger than its weights, and reads pictures of the size that it says."""
     with safe_open(weights, "pt") as tensors:
         held = sum(torch.Size(tensors.get_slice(name).get_shape()).numel() for name in tensors.keys())  # noqa: SIM118
+    _dry_run(config, 2 * held)  # open_clip enlarges positions that were learned for smaller pictures
+
+
+def _dry_run(config: dict[str, Any], most: int | None = None) -> None:
+    """Without memory: a model is built, has at most so many weights, and embeds a picture and a text as it says."""
+    model_cfg = config["model_cfg"]
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode():
         model: Any = _built(config).eval()
         wanted = sum(tensor.numel() for tensor in model.state_dict().values())
-        if wanted > 2 * held:  # open_clip enlarges positions that were learned for smaller pictures
-            raise ValueError(f"the configuration is of a model of {wanted:,} weights, the file holds {held:,}")
-        model.encode_image(torch.empty(1, 3, _side(model), _side(model)))
+        if most is not None and wanted > most:
+            raise ValueError(f"the configuration is of a model of {wanted:,} weights, the file holds {most // 2:,}")
+        made = {"a picture": model.encode_image(torch.empty(1, 3, _side(model), _side(model)))}
+        if not model_cfg["text_cfg"].get("hf_model_name"):  # some of transformers look at the tokens themselves
+            length = model_cfg["text_cfg"].get("context_length", CLIPTextCfg.context_length)
+            made["a text"] = model.encode_text(torch.zeros(1, length, dtype=torch.long))
+    for what, found in made.items():
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if shape != (1, model_cfg["embed_dim"]):
+            raise ValueError(f"of {what} it makes {shape}; expected one vector, (1, {model_cfg['embed_dim']})")
 
 
 def _tokenizer(text: dict[str, Any], folder: Path | None) -> Tokenizer:
@@ -286,20 +312,19 @@ def fetch(name: str, pretrained: str) -> Clip:
     Raises:
         WrongWeights: unknown architecture or tag, or weights that cannot be read or do not fit.
     """
-    if open_clip.get_model_config(name) is None:
-        raise WrongWeights(f"open_clip has no architecture {name!r}; see open_clip.list_models()")
+    text = _known(name, "or give one of them with a weights file")["text_cfg"]
     config = architecture(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if not Path(pretrained).is_file() and pretrained not in tags:
+    if not files.is_file(Path(pretrained)) and pretrained not in tags:
         raise WrongWeights(f"{pretrained!r} is neither a file nor a pretrained tag of {name}; tags: {', '.join(tags)}")
     if open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu"):
         config["model_cfg"]["quick_gelu"] = True  # weights of this tag were trained with it, whatever the name says
     quick = bool(config["model_cfg"].get("quick_gelu"))
     with refusing(f"{name} with {pretrained}: these weights cannot be loaded", WrongWeights):
+        _check_text_tower(text.get("hf_model_name"))
         model, _, _ = open_clip.create_model_and_transforms(
             name, pretrained=pretrained, precision="fp32", force_quick_gelu=quick
         )
-    text = config["model_cfg"]["text_cfg"]
     trust = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
     with refusing(f"{name} has no tokenizer that can be read", WrongWeights):
         tokenizer: Tokenizer = open_clip.get_tokenizer(name, **trust)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline import files
+from pipeline.clip.configuration import check_numbers
 from pipeline.clip.encode import DTYPES
 from pipeline.errors import InputError, refusing, said
 from pipeline.weights import WrongWeights
@@ -37,6 +38,10 @@ _MODULES = {
 """sentence-transformers' own modules that a model of texts is made of."""
 _LIMIT = 256
 """Tokens that are read of a caption, at most, if the model itself reads more."""
+_LEAST = 3
+"""Tokens that a model has to read: fewer are none of a caption, between the two that begin and end it."""
+_LARGEST = 2**24
+"""The largest whole number in a configuration: of positions; models that read most have 10,485,760."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def find(source: Source) -> Path:
         WrongWeights: there is none, it has no tokenizer, or its weights have another hash.
     """
     folder = Path(source.name)
-    if not folder.is_dir():
+    if not files.is_dir(folder):
         folder = _of_package(source.name) or _of_hub(source.name)
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise WrongWeights(f"{folder} has none of {', '.join(_TOKENIZERS)}; expected the folder of a language model")
@@ -123,6 +128,13 @@ def _check_modules(folder: Path) -> None:
             )
 
 
+def _check_sizes(folder: Path) -> None:
+    """No configuration of a model or its modules asks for more layers or larger tensors than any model has."""
+    for path in (folder / "config.json", *sorted(folder.glob("*/config.json"))):
+        if path.is_file():
+            check_numbers(files.read_json(path), str(path), _LARGEST, kinds=(int,))
+
+
 class LanguageModel:
     """A frozen language model: captions to vectors of its own width, not normalised.
 
@@ -143,7 +155,13 @@ class LanguageModel:
     def __init__(self, source: Source, device: str) -> None:
         folder, self._device, self._source = find(source), device, source
         with refusing(f"{folder} is no language model that can be opened", WrongWeights):
+            _check_sizes(folder)
             self._open(folder)
+        if self.limit < _LEAST:
+            raise WrongWeights(
+                f"{folder} says that {self.limit} tokens of a text are read; expected {_LEAST} or more "
+                "(model_max_length, max_seq_length or max_position_embeddings in its configurations)"
+            )
         self._model.to(device)
         if self._tokenizer.pad_token is None:  # decoders have none; what stands at a masked place is not read
             self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
@@ -162,7 +180,7 @@ class LanguageModel:
         if lacking := sorted(name for name in told["missing_keys"] if "pooler" not in name):  # no pooler is ever read
             raise WrongWeights(f"{folder} lacks {len(lacking)} of the model's weights, such as {lacking[0]}")
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self.limit = min(_LIMIT, int(getattr(model.config, "max_position_embeddings", None) or _LIMIT))
+        self.limit = _least(_LIMIT, getattr(model.config, "max_position_embeddings", None))
         if self._source.kind == "sentence_transformers":
             from sentence_transformers import SentenceTransformer
 
@@ -170,7 +188,7 @@ class LanguageModel:
             self._model: Any = SentenceTransformer(where, device="cpu", model_kwargs={"dtype": dtype}, **_AS_IT_IS)
             self._tokenizer: Any = self._model.tokenizer
             self.dimension = int(self._model.get_embedding_dimension() or 0)
-            self.limit = min(self.limit, int(self._model.get_max_seq_length() or _LIMIT))
+            self.limit = _least(self.limit, self._model.get_max_seq_length())
             return
         if model.config.is_encoder_decoder:
             raise WrongWeights(f"{folder} is an encoder with a decoder; expected one of both, or sentence_transformers")
@@ -218,6 +236,11 @@ class LanguageModel:
                 found = pool(hidden.float(), read["attention_mask"], self._source.pooling)
         vectors: Tensor = found[: len(texts)].float().cpu()
         return vectors
+
+
+def _least(limit: int, own: Any) -> int:
+    """The smaller of a limit and the model's own, if it has one."""
+    return limit if own is None else min(limit, int(own))
 
 
 def pool(hidden_BLD: Tensor, mask_BL: Tensor, pooling: str) -> Tensor:

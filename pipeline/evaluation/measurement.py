@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import devices
+from pipeline import devices, files
 from pipeline.clip import encode, pictures, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
@@ -44,7 +44,7 @@ def load(name: str, data: Path, device: str) -> Clip:
     devices.check(device)
     if name in _OWN:
         return towers.load(data / _OWN[name], device)
-    if Path(name).is_dir():
+    if files.is_dir(Path(name)):
         return towers.load(Path(name), device)
     architecture, colon, pretrained = name.partition(":")
     if not colon:

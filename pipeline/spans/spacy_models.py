@@ -19,6 +19,7 @@ from spacy.pipeline.factories import register_factories
 from spacy.util import get_lang_class, is_package, load_config, registry
 
 from pipeline import files
+from pipeline.clip.configuration import check_numbers
 from pipeline.errors import InputError, refusing
 
 _UNUSED = ["ner", "lemmatizer"]
@@ -27,6 +28,10 @@ _REGISTRIES = {"@architectures", "@layers", "@misc", "@scorers", "@tokenizers", 
 """Of functions that build parts; callbacks and readers load other models and files."""
 _MAKERS = ("spacy", "spacy_legacy", "spacy_curated_transformers")
 """Packages whose functions and components may be named, written with a hyphen in names of functions."""
+_REFERENCE = re.compile(r"\$\{([^}]*)\}?")
+_MOST_BYTES = 2**17
+"""Of a configuration; spaCy's own have a tenth of them."""
+_MOST_REFERENCES = 200
 _ADVICE = "give one of spaCy's models, or set spans.parser to rules"
 
 
@@ -37,7 +42,7 @@ def load(name: str) -> Language:
         InputError: there is none, it is damaged, it is made of what is not spaCy's own, or it has no parser.
     """
     folder = _of_package(name) if is_package(name) else Path(name)
-    if not name or folder is None or not folder.is_dir():
+    if not name or folder is None or not files.is_dir(folder):
         raise InputError(
             f"spans.parser: no spaCy model {name!r} here. Install it (python -m spacy download {Path(name).name}), "
             "give a model's folder, or set spans.parser to rules"
@@ -68,7 +73,11 @@ def _of_package(name: str) -> Path | None:
 
 def _check(folder: Path) -> None:
     """Nothing but spaCy's own stands in the parts of a model's configuration that are followed when it is opened."""
-    config = load_config(folder / "config.cfg", interpolate=True)
+    if (size := (folder / "config.cfg").stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"its configuration has {size:,} bytes; expected up to {_MOST_BYTES:,}")
+    config = load_config(folder / "config.cfg", interpolate=False)
+    _check_references(config)
+    config = config.interpolate()
     language = config["nlp"]["lang"]
     if not (isinstance(language, str) and re.fullmatch("[a-z]{2,3}", language)):
         raise ValueError(f"its language is {language!r:.60}; expected such as en")
@@ -76,9 +85,24 @@ def _check(folder: Path) -> None:
         maker = str(function).partition(".")[0].replace("-", "_")
         if at not in _REGISTRIES or maker not in _MAKERS:
             raise ValueError(f"its configuration names {at} {function!r:.100}, which is not spaCy's own")
+    for part in ("nlp", "components"):
+        check_numbers(config.get(part), f"spans.parser: {folder / 'config.cfg'}: {part}")
     register_factories()
     for component, settings in config.get("components", {}).items():
         _check_component(component, settings, get_lang_class(language))
+
+
+def _check_references(config: dict[str, Any]) -> None:
+    """References are few, and lead to what has none, so that following them cannot make a text of any length."""
+    references = _REFERENCE.findall(str(config))
+    if len(references) > _MOST_REFERENCES:
+        raise ValueError(f"its configuration has {len(references):,} references; expected up to {_MOST_REFERENCES}")
+    for reference in references:
+        target: Any = config
+        for name in reference.replace(":", ".").split("."):
+            target = target.get(name) if isinstance(target, dict) else None
+        if "${" in str(target):
+            raise ValueError(f"its configuration refers to {reference:.60}, which refers to others; expected a value")
 
 
 def _functions(value: Any) -> Iterator[tuple[str, Any]]:

@@ -153,6 +153,19 @@ def test_any_value_anywhere_loads_or_is_refused(folder, path, value):
         assert str(folder) in str(error)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("mode", "L", "RGB"), ("mode", 5, "RGB"), ("interpolation", "nearest", "bicubic or bilinear"),
+        ("resize_mode", "foo", "shortest or longest or squash"), ("resize_mode", ["squash"], "shortest or"),
+    ],
+)  # fmt: skip
+def test_unknown_ways_to_read_pictures_are_said_with_those_there_are(folder, setting, value, expected):
+    with pytest.raises(WrongWeights) as caught:
+        load(configured(folder, changed(["preprocess_cfg", setting], value)))
+    assert f"preprocess_cfg.{setting} is {value!r}; expected {expected}" in str(caught.value)
+
+
 def test_a_new_architecture_that_cannot_be_built_is_refused():
     with pytest.raises(WrongWeights, match="cannot build this architecture"):
         create(changed(["model_cfg", "text_cfg", "heads"], 0))

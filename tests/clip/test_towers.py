@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -190,3 +191,41 @@ def test_weights_run_with_the_activation_that_they_were_trained_with(monkeypatch
 def test_a_decoder_of_texts_is_not_trained():
     with pytest.raises(WrongWeights, match="a decoder of texts"):
         create(architecture("coca_ViT-B-32"))
+
+
+@pytest.mark.parametrize("schema", ["local-dir:", "hf-hub:", "other:"])
+def test_a_folder_or_a_name_of_the_hub_is_no_architecture(saved, schema):
+    """open_clip would open it itself, unchecked, and pass over the weights file that is given."""
+    _, folder = saved
+    for make in (architecture, lambda name: fetch(name, str(folder / WEIGHTS))):
+        with pytest.raises(WrongWeights, match=r"no architecture .*kind: directory"):
+            make(f"{schema}{folder}")
+
+
+@pytest.mark.parametrize("content", ["5", "null", "true", "[]", '"model_cfg"'])
+def test_an_architecture_of_a_file_without_settings_is_refused(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(WrongWeights, match=r"x\.json has no model_cfg"):
+        architecture(str(tmp_path / "x.json"))
+
+
+def test_a_name_too_long_for_a_file_is_refused():
+    with pytest.raises(WrongWeights, match="has no open_clip_config"):
+        load(Path("x" * 300))
+    with pytest.raises(WrongWeights, match="neither a file nor a pretrained tag"):
+        fetch("ViT-B-32", "x" * 300)
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [("vision_cfg", {"output_tokens": True}), ("text_cfg", {"pool_type": "none"})],
+)
+def test_towers_that_make_something_else_than_a_vector_are_refused(saved, section, setting):
+    _, folder = saved
+    made = config()
+    made["model_cfg"][section] |= setting
+    (folder / CONFIG_FILE).write_text(json.dumps(made))
+    with pytest.raises(WrongWeights, match="expected one vector"):
+        load(folder)
+    with pytest.raises(WrongWeights, match="expected one vector"):
+        create(made)

@@ -59,7 +59,7 @@ def test_a_model_is_a_folder_or_a_package_or_a_name_of_the_hub(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["nobody/nothing", "no-such-package", "/no/such/folder"])
+@pytest.mark.parametrize("name", ["nobody/nothing", "no-such-package", "/no/such/folder", "x" * 300])
 def test_a_model_that_is_not_here_is_refused_with_advice_and_no_host_is_asked(asked, kind, name):
     with pytest.raises(WrongWeights) as caught:
         LanguageModel(Source(kind, name), "cpu")
@@ -150,6 +150,30 @@ def test_weights_of_another_size_are_refused(folder, kind):
 def test_weights_that_lack_some_of_the_architecture_are_refused(folder, kind, changed):
     configure(folder, **changed)
     with pytest.raises(WrongWeights, match=str(folder)):
+        opened(folder, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("changed", [{"num_hidden_layers": 10**6}, {"hidden_size": 2**30}, {"nested": {"layers": 501}}])
+def test_sizes_that_no_model_has_are_refused_before_it_is_built(folder, kind, changed, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "_open", lambda *_: pytest.fail("it has been opened"))
+    configure(folder, **changed)
+    with pytest.raises(WrongWeights, match=rf"{folder}.*{next(iter(changed))}.* expected a number up to"):
+        opened(folder, kind)
+
+
+def test_an_angle_of_any_size_is_let_through(folder):
+    configure(folder, rope_theta=1e11)
+    assert opened(folder).dimension == 16
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("limit", [-5, 0, 1, 2])
+def test_a_model_that_reads_no_word_of_a_text_is_refused(folder, kind, limit):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": limit}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
+    with pytest.raises(WrongWeights, match=rf"{folder} says that {limit} tokens"):
         opened(folder, kind)
 
 

@@ -105,7 +105,35 @@ def test_what_is_foreign_or_broken_is_refused_with_its_folder(folder, damage):
         load_parser(str(folder))
 
 
-@pytest.mark.parametrize("name", ["numpy", "blank:en", "", "link", "file"])
+def laughs(folder, brackets):
+    steps = "".join(f"x{i} = {brackets % ','.join(['${nlp.x%d}' % (i - 1)] * 10)}\n" for i in range(1, 9))
+    configure(folder, "[nlp]", f"[nlp]\nx0 = 1\n{steps}")
+
+
+ENDLESS = {
+    "depth": (lambda f: configure(f, "depth = 4", "depth = 100000000"), "expected a number up to 500"),
+    "width": (lambda f: configure(f, "hidden_width = 64", "hidden_width = 100000000"), "expected a number up to"),
+    "a text of texts": (lambda f: laughs(f, '"%s"'), "refers to"),
+    "a list of lists": (lambda f: laughs(f, "[%s]"), "refers to"),
+    "itself": (lambda f: configure(f, "[nlp]", "[nlp]\nx = ${nlp}"), "refers to"),
+    "many references": (
+        lambda f: configure(f, "[nlp]", f"[nlp]\nx = [{','.join(['${nlp.lang}'] * 300)}]"), "expected up to 200"
+    ),
+    "many bytes": (lambda f: configure(f, "[nlp]", f"# {'x' * 200_000}\n[nlp]"), "expected up to 131,072"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), ENDLESS.values(), ids=ENDLESS)
+def test_a_configuration_that_would_take_all_time_is_refused_before_the_model_is_built(
+    folder, change, said, monkeypatch
+):
+    monkeypatch.setattr(spacy, "load", lambda *_, **__: pytest.fail("it has been opened"))
+    change(folder)
+    with pytest.raises(InputError, match=f"{folder}.*{said}"):
+        load_parser(str(folder))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "numpy", "blank:en", "", "link", "file"])
 def test_what_is_no_model_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("nowhere")
