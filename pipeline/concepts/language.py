@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -132,7 +133,7 @@ def _check_sizes(folder: Path) -> None:
     """No configuration of a model or its modules asks for more layers or larger tensors than any model has."""
     for path in (folder / "config.json", *sorted(folder.glob("*/config.json"))):
         if path.is_file():
-            check_numbers(files.read_json(path), str(path), _LARGEST, kinds=(int,))
+            check_numbers(json.loads(path.read_bytes()), str(path), _LARGEST, kinds=(int,))
 
 
 class LanguageModel:

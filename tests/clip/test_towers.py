@@ -220,9 +220,10 @@ def test_a_name_too_long_for_a_file_is_refused():
     ("section", "setting"),
     [("vision_cfg", {"output_tokens": True}), ("text_cfg", {"pool_type": "none"})],
 )
-def test_towers_that_make_something_else_than_a_vector_are_refused(saved, section, setting):
-    _, folder = saved
-    made = config()
+def test_towers_that_make_something_else_than_a_vector_are_refused(tmp_path, section, setting):
+    made, folder = config(), tmp_path
+    made["model_cfg"]["vision_cfg"] |= {"layers": 1, "patch_size": 16}
+    create(made).save(folder)
     made["model_cfg"][section] |= setting
     (folder / CONFIG_FILE).write_text(json.dumps(made))
     with pytest.raises(WrongWeights, match="expected one vector"):

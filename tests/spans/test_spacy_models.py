@@ -106,15 +106,16 @@ def test_what_is_foreign_or_broken_is_refused_with_its_folder(folder, damage):
 
 
 def laughs(folder, brackets):
-    steps = "".join(f"x{i} = {brackets % ','.join(['${nlp.x%d}' % (i - 1)] * 10)}\n" for i in range(1, 9))
+    begin, end = brackets
+    steps = "".join(f"x{i} = {begin}{','.join([f'${{nlp.x{i - 1}}}'] * 10)}{end}\n" for i in range(1, 9))
     configure(folder, "[nlp]", f"[nlp]\nx0 = 1\n{steps}")
 
 
 ENDLESS = {
     "depth": (lambda f: configure(f, "depth = 4", "depth = 100000000"), "expected a number up to 500"),
     "width": (lambda f: configure(f, "hidden_width = 64", "hidden_width = 100000000"), "expected a number up to"),
-    "a text of texts": (lambda f: laughs(f, '"%s"'), "refers to"),
-    "a list of lists": (lambda f: laughs(f, "[%s]"), "refers to"),
+    "a text of texts": (lambda f: laughs(f, '""'), "refers to"),
+    "a list of lists": (lambda f: laughs(f, "[]"), "refers to"),
     "itself": (lambda f: configure(f, "[nlp]", "[nlp]\nx = ${nlp}"), "refers to"),
     "many references": (
         lambda f: configure(f, "[nlp]", f"[nlp]\nx = [{','.join(['${nlp.lang}'] * 300)}]"), "expected up to 200"
