@@ -22,6 +22,9 @@ EXTENSIONS = {
 }  # fmt: skip
 """Formats that are read, and the extension of a shard member by the format that the bytes themselves declare."""
 
+ENDINGS = (*dict.fromkeys(EXTENSIONS.values()), "jpeg", "tiff")
+"""How the names of such files end, the usual first."""
+
 MOST_LONG = 200
 """Times a picture's longer side may be its shorter one."""
 

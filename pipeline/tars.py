@@ -21,11 +21,14 @@ _END = 2 * BLOCK
 """Zeros at the end of a tar, at least."""
 _LONGEST_NAME = 1 << 20
 """Bytes of what stands before a member to say more of it: a long name, or the records of POSIX."""
-_WINDOW = 1 << 20
-"""Bytes that are searched at a time for the next header."""
+_FIRST_WINDOW, _WINDOW = 1 << 11, 1 << 20
+"""Bytes that are searched at first, and at most, at a time: there may be one search for every other block."""
+_RECORDS = (tarfile.RECORDSIZE, *(1 << power for power in range(14, 21)))
+"""Bytes that tars are filled up to a multiple of; with fewer than the usual ones the zeros of damage look the same."""
 _MOST_FALSE = 10_000
 """Places that look like a header and are none, after which the search for the next one is given up."""
 _MAGIC = re.compile(rb"(?=ustar[\0 ])")
+_POSIX = b"ustar\0"
 _MAGIC_AT, _CHECKSUM_AT = 257, 148
 _CHECKSUM = re.compile(rb"[ 0]*[0-7]+[ \0]")
 _NAME = 100
@@ -60,6 +63,8 @@ class Member:
     name: str
     offset: int
     size: int
+    part: int = 0
+    """Of the file, counted from one end of a tar, or damage, to the next: in two parts the same name is two files."""
 
     def read_bytes(self) -> bytes:
         """Its bytes."""
@@ -128,7 +133,7 @@ class _Reading:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self.descriptor = path, descriptor
         self.size = os.fstat(descriptor).st_size
-        self.at = 0
+        self.at = self.part = 0
         self.starts = [0]
         """Where the tar that is read now may begin, of those that are joined."""
         self.false = 0
@@ -144,6 +149,7 @@ class _Reading:
             header, block = self.at, self.read(self.at, BLOCK)
             if block == _ZEROS:
                 zeros = self._zeros()
+                self.part += 1
                 yield from self._after_zeros(zeros)
                 continue
             zeros = 0
@@ -152,6 +158,7 @@ class _Reading:
             except _BadHeader as error:
                 yield Gap(header, str(error))
                 self.more = {}
+                self.part += 1
                 self.at = header + 1
                 try:
                     self.at = self._next_header()
@@ -168,25 +175,37 @@ class _Reading:
 
     def _zeros(self) -> int:
         """Pass over zeros, in whole blocks; returns how many bytes there were."""
-        first = self.at
-        while window := self.read(self.at, _WINDOW):
+        first, length = self.at, _FIRST_WINDOW
+        while window := self.read(self.at, length):
             rest = window.lstrip(b"\0")
             self.at += (len(window) - len(rest)) // BLOCK * BLOCK if rest else len(window)
             if rest:
                 break
+            length = min(2 * length, _WINDOW)
         return self.at - first
 
     def _after_zeros(self, zeros: int) -> Iterator[Gap]:
         """Whether zeros are the end of a tar as it is written: two blocks, or as many as fill a record."""
         begin, joined = self.at - zeros, self.at < self.size
-        whole = any((self.at - start) % tarfile.RECORDSIZE == 0 for start in self.starts)
-        filled = whole and _END <= zeros < tarfile.RECORDSIZE + _END
+        filled = (zeros == _END and self._begins()) or any(
+            _END <= zeros < record + _END and (self.at - start) % record == 0
+            for record in _RECORDS
+            for start in self.starts
+        )
         if self.more:
             yield Gap(begin, "zeros where a member was announced")
         elif not filled and (joined or zeros > _END):  # fewer at the end are told as a missing end
             yield Gap(begin, f"{zeros:,} zero bytes, which are not the end of a tar; what stood there is not known")
         self.more = {}
         self.starts = [self.at]
+
+    def _begins(self) -> bool:
+        """Whether a tar begins here."""
+        try:
+            self._parsed(self.read(self.at, BLOCK))
+        except _BadHeader:
+            return False
+        return True
 
     def _entry(self, block: bytes) -> Member | Gap | None:
         """Take a header and move behind what it heads; None where there is nothing to tell.
@@ -205,7 +224,7 @@ class _Reading:
             self.at = body + _padded(size)
             return None
         more, self.more = self.more, {}
-        name = more["path"].decode("utf-8", "surrogateescape") if "path" in more else info.name
+        name = more["path"].decode("utf-8", "surrogateescape") if more.get("path") else info.name
         if info.type == tarfile.GNUTYPE_SPARSE:
             body = self._after_sparse_map(block, body)
         self.at = body + _padded(size)
@@ -230,9 +249,12 @@ class _Reading:
             name = block[:_NAME].partition(b"\0")[0].decode("utf-8", "surrogateescape")
             return _Header(tarfile.REGTYPE, name, int(plain["size"], 8))
         try:
-            return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as error:
             raise _BadHeader("no header stands there") from error
+        if not block.startswith(_POSIX, _MAGIC_AT):  # where POSIX has the folder others have times, as `tar -g` writes
+            info.name = block[:_NAME].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        return info
 
     def _size(self, info: _Header | tarfile.TarInfo, body: int) -> int:
         """What a header, or the records before it, state as size.
@@ -269,7 +291,8 @@ class _Reading:
                 raise _BadHeader("the records before a member are damaged")
             found[record[2].decode("utf-8", "replace")] = data[record.end() : end - 1]
             at = end
-        wanted = {key: value for key, value in found.items() if key in ("path", "size") or key.startswith("GNU.sparse")}
+        names = ("path", "size")
+        wanted = {key: value for key, value in found.items() if value and (key in names or key[:10] == "GNU.sparse")}
         if kind == tarfile.XGLTYPE and wanted:
             raise _BadHeader("one name or size is stated for all members")
         self.more |= wanted
@@ -288,12 +311,12 @@ class _Reading:
         Raises:
             _BadHeader: too much of the file looks like a header and is none.
         """
-        at = self.at
+        at, length = self.at, _FIRST_WINDOW
         while at < self.size:
-            window = self.read(at, _WINDOW + BLOCK)
+            window = self.read(at, length + BLOCK)
             for magic in _MAGIC.finditer(window, _MAGIC_AT):
                 first = magic.start() - _MAGIC_AT
-                if first >= _WINDOW:
+                if first >= length:
                     break
                 if not _CHECKSUM.match(window, first + _CHECKSUM_AT):
                     continue
@@ -305,7 +328,8 @@ class _Reading:
                         raise _BadHeader("too much looks like a header and is none; it is read no further") from None
                 else:
                     return at + first
-            at += _WINDOW
+            at += length
+            length = min(2 * length, _WINDOW)
         return self.size
 
 

@@ -11,6 +11,15 @@ _ROWS = 32
 """Read at a time: what is before a row in its row group has to be unpacked too."""
 
 
+def holds_bytes(column: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes, as they are or as Hugging Face has pictures: {bytes, path}."""
+    if pa.types.is_struct(column):
+        index = column.get_field_index("bytes")
+        return index >= 0 and not pa.types.is_struct(column.field(index).type) and holds_bytes(column.field(index).type)
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(kind(column) for kind in kinds)
+
+
 def read_cell(path: str, column: str, row: int, most: int) -> bytes:
     """The bytes in a row of a column; no more than `most` and a few neighbours are in memory.
 
@@ -40,6 +49,8 @@ def _within(table: pq.ParquetFile, group: int, column: str, row: int, most: int)
     for batch in table.iter_batches(_ROWS, row_groups=[group], columns=[column], use_threads=False):
         if row < batch.num_rows:
             cell = batch.column(0)[row]
+            if cell.is_valid and holds_bytes(cell.type) and isinstance(cell, pa.StructScalar):
+                cell = cell["bytes"]
             if not cell.is_valid:
                 raise FileNotFoundError("the row has no image")
             if not isinstance(cell, pa.BinaryScalar):

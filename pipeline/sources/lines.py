@@ -90,6 +90,8 @@ def lines(path: Path, written: Form = Form()) -> Iterator[tuple[int, bytes]]:
 
 
 def _opened(path: Path) -> BinaryIO:
+    if path.exists() and not path.is_file() and not path.is_dir():  # to open a pipe would wait for a writer
+        raise SourceError(f"{path} is a pipe or a device; expected a text file")
     try:
         return path.open("rb")
     except OSError as error:
