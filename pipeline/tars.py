@@ -235,7 +235,7 @@ class _Reading:
         if info.type in _SILENT:
             return None
         if info.type in tarfile.REGULAR_TYPES:
-            return Member(self.path, name, body, size)
+            return Member(self.path, name, body, size, self.part)
         return Gap(header, f"{name} is no regular file (type {info.type.decode('latin-1')!r})")
 
     def _parsed(self, block: bytes) -> _Header | tarfile.TarInfo:

@@ -83,6 +83,62 @@ def test_a_tar_that_is_not_whole_is_refused_where_that_is_asked(tmp_path):
         list(whole(path))
 
 
+def without_end(data):
+    """A tar of which nothing follows the last member."""
+    rest = data.rstrip(b"\0")
+    return rest + bytes(-len(rest) % BLOCK)
+
+
+@pytest.mark.parametrize("record", [0, 1 << 14, 1 << 17, 1 << 20])
+def test_the_end_of_a_tar_may_be_two_blocks_or_fill_any_usual_record(tmp_path, record):
+    def ended(names):
+        data = without_end(tar(names)) + bytes(2 * BLOCK)
+        return data + bytes(-len(data) % record if record else 0)
+
+    assert read(tmp_path, ended(["a"])) == (["a"], [])
+    assert read(tmp_path, ended(["a", "b"]) + ended(["c"]) + ended(["d"])) == (["a", "b", "c", "d"], [])
+
+
+def test_a_tail_of_zeros_as_a_broken_download_leaves_is_told(tmp_path):
+    _, gaps = read(tmp_path, without_end(tar(["a"])) + bytes(3 << 20))
+    assert "3,145,728 zero bytes" in gaps[0].reason
+
+
+def parts(folder, data):
+    (folder / "a.tar").write_bytes(data)
+    return [(m.name, m.part) for m in members(folder / "a.tar") if isinstance(m, Member)]
+
+
+def test_members_say_behind_which_end_or_damage_they_lie(tmp_path):
+    broken = bytearray(tar(["c", "d", "e"]))
+    broken[1536] ^= 1
+    data = tar(["a", "b"]) + bytes(broken)
+    assert parts(tmp_path, data) == [("a", 0), ("b", 0), ("c", 1), ("e", 2)]
+
+
+def test_where_posix_has_a_folder_older_tars_have_times(tmp_path):
+    block = bytearray(header(b"a"))
+    block[345:357] = b"14000000000\0"
+    for magic, name in ((b"ustar  \0", "a"), (bytes(8), "a"), (b"ustar\x0000", "14000000000/a")):
+        block[257:265] = magic
+        (tmp_path / "a.tar").write_bytes(signed(block) + b"a" * BLOCK + bytes(2 * BLOCK))
+        assert [found.name for found in whole(tmp_path / "a.tar")] == [name]
+
+
+@pytest.mark.parametrize("record", [b"8 path=\n", b"8 size=\n"])
+def test_an_empty_record_before_a_member_leaves_what_its_header_says(tmp_path, record):
+    assert read(tmp_path, pax(record) + header(b"a") + content("a", BLOCK) + bytes(2 * BLOCK)) == (["a"], [])
+
+
+@pytest.mark.parametrize("between", [bytes(BLOCK), b"x" * BLOCK])
+def test_no_more_is_read_than_a_few_times_the_tar(tmp_path, monkeypatch, between):
+    data = (header(b"a", b"%011o\0" % 0) + between) * 500
+    asked, pread = [], os.pread
+    monkeypatch.setattr(os, "pread", lambda stream, *where: asked.append(len(found := pread(stream, *where))) or found)
+    assert len(read(tmp_path, data)[0]) == 500
+    assert sum(asked) < 10 * len(data)
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 3, 8, 40])
 def test_zeros_within_are_told_and_passed(tmp_path, blocks):
     data = tar([str(n) for n in range(9)], size=5000)

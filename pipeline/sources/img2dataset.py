@@ -66,7 +66,7 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected | Held]:
     """Every row of a shard's parquet, then whatever else the shard holds, and how many captions each of them has.
 
     Of a damaged tar or parquet all that can be read is used. What cannot is named: by the rows of the parquet if they
-    can be read and have the captions, else by one `Rejected` for every gap.
+    can be read, have the captions and are all that the tar holds, else by one `Rejected` for every gap.
     """
     name = PurePosixPath(shard).name
     samples = Samples(folder / shard)
@@ -91,7 +91,8 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected | Held]:
                         picture = {table.pictures: File(f"{path}/{table.pictures}", number)}
                         sample = Sample(key, picture | sample.parts)
                     yield from _record(row, sample, place, missing or f"{name} holds no image {key}")
-                complete = "caption" in table.columns or "txt" in table.columns
+                foreign = any(sample.url for sample in samples.all if not sample.taken)
+                complete = not foreign and ("caption" in table.columns or "txt" in table.columns)
         except _Damaged as error:
             yield Rejected("image", "", f"{shard}.parquet", Reason.MALFORMED_ROW, str(error))
     for gap in () if complete else gaps:

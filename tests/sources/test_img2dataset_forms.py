@@ -51,6 +51,34 @@ def test_pictures_in_a_parquet_are_read_row_by_row(tmp_path, column, nested):
     assert rejected == []
 
 
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), "struct"])
+def test_pictures_in_a_parquet_may_be_of_any_type_that_holds_bytes(tmp_path, kind):
+    path = corpus(tmp_path, ROWS, form="parquet") / "00000.parquet"
+    cells = pq.read_table(path)["jpg"].to_pylist()
+    if kind == "struct":  # as Hugging Face has pictures
+        column = pa.array([cell and {"bytes": cell, "path": "a.jpg"} for cell in cells])
+    else:
+        column = pa.array(cells, kind)
+    changed(path, jpg=column)
+    images, _, rejected = rows("conceptual_captions", tmp_path)
+    assert (pictures(images), rejected) == ([png(0), None, png(2)], [])
+
+
+def test_a_column_of_pictures_that_holds_something_else_is_told(tmp_path):
+    path = corpus(tmp_path, ROWS, form="parquet") / "00000.parquet"
+    changed(path, jpg=pa.array([1, 2, 3]))
+    images, _, _ = rows("conceptual_captions", tmp_path)
+    assert "its column jpg holds int64, expected binary" in images[source_id("http://x/0")].note
+
+
+@pytest.mark.parametrize("ending", ["jpeg", "gif", "bmp", "tif", "tiff", "AVIF"])
+def test_images_may_be_of_any_format_that_is_read(tmp_path, ending):
+    (image, record, text) = sample("0", "http://x/0", "a dog")
+    tar(tmp_path / "a.tar", (f"0.{ending}", image[1]), record, text)
+    images, _, _ = rows("conceptual_captions", tmp_path)
+    assert pictures(images) == [png(1)]
+
+
 @pytest.mark.parametrize("options", [{"compression": "zstd"}, {"row_group_size": 7}, {"use_dictionary": False}, {}])
 def test_every_row_of_many_row_groups(tmp_path, options):
     found = [(f"http://x/{n}", "a dog", png(n)) for n in range(40)]
@@ -109,7 +137,7 @@ def test_each_caption_of_a_list_is_one(tmp_path, form, table):
 
 
 @pytest.mark.parametrize("form", ["webdataset", "files", "parquet"])
-@pytest.mark.parametrize("kind", [pa.int64(), pa.float64()])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.decimal128(21, 2)])
 def test_keys_that_are_numbers_find_their_pictures(tmp_path, form, kind):
     path = corpus(tmp_path, ROWS, shard="00012", form=form) / "00012.parquet"
     changed(path, key=pq.read_table(path)["key"].cast(pa.int64()).cast(kind))
@@ -117,6 +145,13 @@ def test_keys_that_are_numbers_find_their_pictures(tmp_path, form, kind):
     assert pictures(images) == [png(0), None, png(2)]
     assert captions[0].place == "00012.parquet#120000"
     assert rejected == []
+
+
+def test_keys_may_be_bytes(tmp_path):
+    path = corpus(tmp_path, ROWS) / "00000.parquet"
+    changed(path, key=pq.read_table(path)["key"].cast(pa.binary()))
+    images, _, _ = rows("conceptual_captions", tmp_path)
+    assert pictures(images) == [png(0), None, png(2)]
 
 
 def tar(path, *members):

@@ -1,7 +1,11 @@
+import os
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.lines import lines
+from pipeline.sources import SourceError
+from pipeline.sources.lines import form, lines
 
 
 def read(folder, data):
@@ -22,3 +26,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
 def test_no_byte_is_lost(tmp_path_factory, data):
     found = [line for _, line in read(tmp_path_factory.getbasetemp(), data)]
     assert b"\n".join(found) == data.removesuffix(b"\n")
+
+
+@pytest.mark.parametrize("read_pipe", [form, lambda path: list(lines(path))])
+def test_a_pipe_is_not_waited_for(tmp_path, read_pipe):
+    os.mkfifo(tmp_path / "a.tsv")
+    reader = os.open(tmp_path / "a.tsv", os.O_RDWR)  # so that the test fails, and does not hang, where it is opened
+    os.write(reader, b"a")
+    try:
+        with pytest.raises(SourceError, match=r"a\.tsv is a pipe or a device; expected a text file"):
+            read_pipe(tmp_path / "a.tsv")
+    finally:
+        os.close(reader)
