@@ -70,11 +70,19 @@ class Samples:
         self.gaps: list[str] = []
         self.all: list[Sample] = []
         if tar.is_file():
-            for _, part in groupby(self._members(tar), key=lambda member: member.part):
-                self.all += _grouped((each.name, File(str(tar), each.offset, each.size)) for each in part)
+            parts: dict[int, list[_Named]] = {}
+            for each in self._members(tar):
+                if named := _named(each.name, File(str(tar), each.offset, each.size)):
+                    parts.setdefault(each.part, []).append(named)
+            # Damage may have cut in two what was joined without an end.
+            joined = bool(self.gaps) and _repeat(chain(*parts.values()))
+            for part in parts.values():
+                self.all += _grouped(part, joined or _repeat(part))
         elif not shard.is_dir():
             self.gaps.append(f"there is neither {tar.name} nor a folder {shard.name}")
-        self.all += _grouped((name, File(f"{shard}/{name}")) for name in sorted(folders.names(shard)))
+        found = [_named(name, File(f"{shard}/{name}")) for name in sorted(folders.names(shard))]
+        own_files = [each for each in found if each]
+        self.all += _grouped(own_files, _repeat(own_files))
         self._called: tuple[dict[str, list[Sample]], ...] = ({}, {}, {})
         for sample in self.all:
             own = sample.key.rpartition("/")[2]
@@ -111,18 +119,22 @@ class Samples:
         return found
 
 
-def _grouped(files: Iterable[tuple[str, File]]) -> Iterator[Sample]:
-    """Samples of files between which nothing was lost and no tar ends."""
-    named = [each for name, file in files if (each := _named(name, file))]
-    samples: dict[str, dict[str, File]] = {}
-    for key, extension, file in named:
-        samples.setdefault(key, {})[extension] = file
-    if sum(map(len, samples.values())) == len(named):
-        yield from (Sample(key, parts) for key, parts in samples.items())
+def _repeat(files: Iterable[_Named]) -> bool:
+    """Whether a name comes twice: tars may have been joined without their ends, as `tar -A` does."""
+    names = [each[:2] for each in files]
+    return len(set(names)) < len(names)
+
+
+def _grouped(files: list[_Named], joined: bool) -> Iterator[Sample]:
+    """Samples of files between which nothing was lost and no tar ends; if joined, only neighbours are of one."""
+    if joined:
+        for key, run in groupby(files, key=lambda each: each[0]):
+            yield from _separated(key, run)
         return
-    # Tars were joined without their ends, as `tar -A` does: only files that follow each other are of one sample.
-    for key, run in groupby(named, key=lambda each: each[0]):
-        yield from _separated(key, run)
+    samples: dict[str, dict[str, File]] = {}
+    for key, extension, file in files:
+        samples.setdefault(key, {})[extension] = file
+    yield from (Sample(key, parts) for key, parts in samples.items())
 
 
 def _separated(key: str, files: Iterable[_Named]) -> Iterator[Sample]:
