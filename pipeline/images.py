@@ -15,15 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline import shades
 from pipeline.bounds import MOST_BYTES, MOST_EXIF, MOST_PIXELS, excess, excess_of_work
 from pipeline.errors import InputError
-
-EXTENSIONS = {
-    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "GIF": "gif", "BMP": "bmp",
-    "TIFF": "tif",
-}  # fmt: skip
-"""Formats that are read, and the extension of a shard member by the format that the bytes themselves declare."""
-
-ENDINGS = (*dict.fromkeys(EXTENSIONS.values()), "jpeg", "tiff")
-"""How the names of such files end, the usual first."""
+from pipeline.formats import EXTENSIONS
 
 MOST_LONG = 200
 """Times a picture's longer side may be its shorter one."""

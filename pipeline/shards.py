@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import files, tars
 from pipeline.errors import InputError
-from pipeline.images import EXTENSIONS
+from pipeline.formats import EXTENSIONS
 
 _KNOWN = frozenset(EXTENSIONS.values())
 _AGAIN = "run: dvc repro -sf curate"

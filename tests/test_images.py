@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from pipeline import images
+from pipeline.formats import EXTENSIONS
 from pipeline.images import NotAnImage, OversizedImage, UnreadableImage, decode, encode_jpeg, opened
 
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
@@ -32,7 +33,7 @@ def encode(image, form, **options):
 def test_every_format_is_known_by_its_content_and_decoded(form):
     data = encode(Image.new("RGB", (6, 4), (200, 30, 30)), form)
     with opened(data) as image:
-        assert images.EXTENSIONS[image.format] == FORMATS[form]
+        assert EXTENSIONS[image.format] == FORMATS[form]
     picture = decode(data)
     assert (picture.mode, picture.size) == ("RGB", (6, 4))
     assert np.abs(np.asarray(picture, dtype=int) - (200, 30, 30)).max() <= 3

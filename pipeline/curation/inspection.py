@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline import images
 from pipeline.curation import looks
 from pipeline.errors import InputError
+from pipeline.formats import EXTENSIONS
 from pipeline.schema import Reason
 from pipeline.sources import File, TooManyBytes
 
@@ -88,7 +89,7 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
             animated = fault is None and images.is_animated(image)
             if fault := fault or limits.fault(image.width, image.height, animated):
                 return ImageFault(fault.reason, f"{name}: {fault.detail}")
-            extension = images.EXTENSIONS[image.format or ""]
+            extension = EXTENSIONS[image.format or ""]
             width, height = images.upright_size(image)
             small = looks.shrink(images.upright(image, looks.ENOUGH))
             return Inspection(

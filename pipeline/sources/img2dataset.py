@@ -17,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from pipeline.images import ENDINGS
+from pipeline.formats import ENDINGS
 from pipeline.schema import Reason
 from pipeline.sources import folders
 from pipeline.sources.json_arrays import field, printable

@@ -15,7 +15,8 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from pipeline import images, tars
+from pipeline import tars
+from pipeline.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.rows import File
@@ -155,7 +156,7 @@ def _named(name: str, file: File) -> _Named | None:
     folder, slash, own = name.removeprefix("./").rpartition("/")
     key, _, extension = own.partition(".")
     extension = extension.lower()
-    known = extension in images.ENDINGS or extension in ("txt", "json")
+    known = extension in ENDINGS or extension in ("txt", "json")
     return (f"{folder}{slash}{key}", extension, file) if known else None
 
 

@@ -31,11 +31,12 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from pipeline import files, images, tars
 from pipeline.clip.pictures import Picture
 from pipeline.errors import InputError
+from pipeline.formats import EXTENSIONS
 from pipeline.progress import track
 from pipeline.schema import Split
 
 _NAMES = frozenset(IMG_EXTENSIONS) | {
-    extension for extension, form in Image.registered_extensions().items() if form in images.EXTENSIONS
+    extension for extension, form in Image.registered_extensions().items() if form in EXTENSIONS
 }
 """How pictures are named: as torchvision's ImageFolder knows them, and whatever else is decoded elsewhere."""
 _LONGEST_NUMBER = 100

@@ -14,6 +14,7 @@ from tiny_world import STAGES, execute, linked
 from pipeline import images
 from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
+from pipeline.formats import EXTENSIONS
 from pipeline.manifest import Manifest
 from pipeline.probes import attributes, tables
 from pipeline.probes.pictures import measurable
@@ -160,7 +161,7 @@ def test_shards_are_plain_webdataset_with_original_bytes(world):
             for row, sample in enumerate(wds.WebDataset(str(shard), shardshuffle=False)):
                 expected = rows[sample["__key__"]]
                 assert (expected["split"], expected["shard"], expected["row"]) == (split, int(shard.stem), row)
-                (image,) = (sample[form] for form in set(images.EXTENSIONS.values()) & sample.keys())
+                (image,) = (sample[form] for form in set(EXTENSIONS.values()) & sample.keys())
                 assert hashlib.sha256(image).hexdigest() == expected["image_sha256"]
                 assert json.loads(sample["json"])["captions"] == expected["captions"]
                 seen += 1
