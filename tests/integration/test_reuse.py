@@ -11,7 +11,7 @@ from counting import Forwards
 from test_stages import digests
 from tiny_world import execute
 
-from pipeline import images
+from pipeline import images, sums
 from pipeline.clip import towers
 from pipeline.schema import REGIONS
 from pipeline.store.inventory import collections
@@ -119,6 +119,7 @@ def test_other_weights_compute_everything_anew_and_read_nothing_old(frozen, mode
     shutil.copyfile(other / "models" / name, replaced / name)
     stated, of_other = (json.loads((folder / "metrics.json").read_text()) for folder in (replaced, other / "models"))
     (replaced / "metrics.json").write_text(json.dumps(stated | {model: of_other[model]}))
+    sums.write(replaced)
     execute(FROZEN, params, data)
     after, _ = forwards.taken()
     if model == "detector":
