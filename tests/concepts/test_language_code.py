@@ -3,29 +3,16 @@
 import builtins
 import json
 import os
-import shutil
 from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny_language import WORDS, opened, save_encoder, save_tokenizer
+from tiny_language import KINDS, WORDS, opened, save_encoder, save_tokenizer
 from transformers import T5Config, T5Model
 
 from pipeline.concepts.language import LanguageModel, Source
 from pipeline.errors import InputError
 from pipeline.weights import WrongWeights
-
-KINDS = ["transformers", "sentence_transformers"]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture
-def folder(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "encoder")
 
 
 @pytest.fixture

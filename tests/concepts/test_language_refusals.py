@@ -4,25 +4,12 @@ import shutil
 import socket
 
 import pytest
-from tiny_language import opened, save_encoder
+from tiny_language import KINDS, opened, save_encoder
 
 from pipeline import files
 from pipeline.concepts.language import LanguageModel, Source, find
 from pipeline.errors import InputError
 from pipeline.weights import WrongWeights
-
-KINDS = ["transformers", "sentence_transformers"]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture
-def folder(whole, tmp_path):
-    """A copy that a test may damage."""
-    return shutil.copytree(whole, tmp_path / "encoder")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pipeline.concepts.language import LanguageModel, Source
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "dog", "red", "star", "moon", "on", "mat", "blue", "sky"]
 """A word's token is its place."""
+KINDS = ["transformers", "sentence_transformers"]
 POSITIONS = 64
 SIZES = {
     "vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
