@@ -34,6 +34,7 @@ def real(name):
     """The image tower of an open_clip architecture, without memory for its weights."""
     cfg = architecture(name)["model_cfg"]
     cfg["text_cfg"] = config()["model_cfg"]["text_cfg"]
+    cfg["vision_cfg"].pop("output_tokens", None)  # CoCa's tower makes them besides the embedding
     with torch.device("meta"):
         return create({"model_cfg": {k: cfg[k] for k in ("embed_dim", "vision_cfg", "text_cfg")}}).model
 

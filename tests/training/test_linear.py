@@ -156,7 +156,8 @@ def test_an_original_without_the_projection_is_refused(clip):
 
 
 def tower_without_a_projection(cfg):
-    cfg["model_cfg"]["vision_cfg"] = {**TIMM, "timm_proj": "none"}
+    cfg["model_cfg"]["vision_cfg"] = {**TIMM, "timm_pool": "avg", "timm_proj": "none"}
+    cfg["model_cfg"]["embed_dim"] = 64  # the trunk's own width
     return create(cfg).model
 
 
