@@ -32,10 +32,10 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 
-from pipeline.progress import track
-from pipeline.schema import vectors
+from pipeline.artifacts.schema import vectors
+from pipeline.artifacts.tables import Table, VectorWriter
+from pipeline.machine.progress import track
 from pipeline.store.collection import SEGMENT_BYTES, Collection
-from pipeline.tables import Table, VectorWriter
 
 BYTES, BATCHES = 1.05, 0.8
 """Targets: most bytes over the floor, least rows a second of the table over plain numpy."""

@@ -31,8 +31,8 @@ import psutil
 import typer
 from PIL import Image
 
-from pipeline.processes import Processes
-from pipeline.progress import track
+from pipeline.machine.processes import Processes
+from pipeline.machine.progress import track
 
 WIDTH, HEIGHT = 640, 480
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]

@@ -32,7 +32,7 @@ from pipeline.curation.guard import Frames, Guard
 from pipeline.curation.inspection import Inspection
 from pipeline.curation.lookalikes import Lookalikes
 from pipeline.curation.looks import ENOUGH, frames, perceptual_hash, shrink, sketch
-from pipeline.progress import track
+from pipeline.machine.progress import track
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.scenes import random_scene, twin
 from pipeline.sample_world.vocabulary import SEEN_COLOURS, SEEN_SHAPES

@@ -24,10 +24,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from pipeline.manifest import Manifest
-from pipeline.progress import track
-from pipeline.schema import MANIFEST, SpanKind, Split, vectors
-from pipeline.tables import VectorWriter, write_parquet
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import MANIFEST, SpanKind, Split, vectors
+from pipeline.artifacts.tables import VectorWriter, write_parquet
+from pipeline.machine.progress import track
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import TeacherTraining, train

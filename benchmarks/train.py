@@ -37,12 +37,12 @@ from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
+from pipeline.distillation.batches import Loader, Pairs, Regions
+from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.step import Step
+from pipeline.distillation.student import Student
 from pipeline.teacher.model import MetaTeacher
-from pipeline.training.batches import Loader, Pairs, Regions
 from pipeline.training.distributed import Group
-from pipeline.training.recipes import RECIPES
-from pipeline.training.step import Step
-from pipeline.training.student import Student
 
 STEP, ONLINE = 1.05, 2.5
 """Targets: most time of a step over the bare step, least of the online step over it."""

@@ -1,4 +1,4 @@
 """The library: plain functions and classes. It knows nothing of DVC, the command line or params.yaml.
 
-The way of the data: sources -> curation -> shards -> detector, spans, clip -> teacher -> student -> retrieval, report.
+The way of the data: sources -> curation -> artifacts -> detector, spans, clip -> teacher -> distillation -> evaluation.
 """

@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from tqdm import tqdm
 
+from pipeline.artifacts.tables import Table
 from pipeline.errors import InputError
 from pipeline.store import inventory, keys, remote
-from pipeline.tables import Table
 from stages.program import store
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)

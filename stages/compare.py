@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from pipeline import figures, files, sums
+from pipeline.artifacts import figures
+from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.params import Params, load
 from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
@@ -41,7 +42,7 @@ def compare(
     kept in data/compare, and none is run twice. All run in this process, whatever compute.processes is.
     """
     from pipeline.clip.encode import Compute
-    from pipeline.evaluation import recipes as comparison
+    from pipeline.evaluation import recipe_comparison as comparison
     from pipeline.report import pareto
 
     p = load(params)
@@ -95,7 +96,7 @@ def _possible(p: Params) -> list[str]:
 
 def _way(path: Path) -> list[tuple[float, float]]:
     """(share of zero-shot retained, text-to-image recall@1) at every point of interpolation, on validation data."""
-    from pipeline.training.interpolation import retained
+    from pipeline.distillation.interpolation import retained
 
     recall = "val_text_to_image_recall@1"
     rows = figures.read(path.parent, path.name, recall)
@@ -104,9 +105,9 @@ def _way(path: Path) -> list[tuple[float, float]]:
 
 
 def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> RichTable:
-    """The table of `pipeline.evaluation.recipes.compare`, the best on validation data first."""
-    from pipeline.evaluation import recipes as comparison
-    from pipeline.training.interpolation import retrieval
+    """The table of `pipeline.evaluation.recipe_comparison.compare`, the best on validation data first."""
+    from pipeline.distillation.interpolation import retrieval
+    from pipeline.evaluation import recipe_comparison as comparison
 
     title = f"recipes; on test data the base has {base['text_to_image']:.3f} / {base['image_to_text']:.3f}"
     table = RichTable(title=title, title_justify="left")

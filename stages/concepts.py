@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.disk.provenance import provenance
 from pipeline.params import Params
-from pipeline.provenance import provenance
 from stages.program import run, store, threads
 
 
@@ -15,8 +15,8 @@ def concepts(params: Params, data: Path) -> dict[str, Any]:
     words and captions that tell them. Vectors are kept in the feature store as they are made. With
     `concepts.enabled: false` the tables are empty, and no language model is opened.
     """
+    from pipeline.artifacts.manifest import Manifest
     from pipeline.concepts import tables
-    from pipeline.manifest import Manifest
 
     threads(params)
     p, out = params.concepts, data / "concepts"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline import files, sums
+from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache

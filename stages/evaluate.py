@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.schema import BOXES, Split
 from pipeline.params import Params
-from pipeline.schema import BOXES, Split
 from stages.program import run, threads
 
 
@@ -18,15 +18,15 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     """
     import numpy as np
 
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.tables import Table
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
     from pipeline.evaluation.comparison import Embedded, add_zeroshot, compare
     from pipeline.features import classes
-    from pipeline.manifest import Manifest
     from pipeline.probes import tables
     from pipeline.report import concepts, page, plots
     from pipeline.search import index
-    from pipeline.tables import Table
     from pipeline.zeroshot import classifier, sets
 
     threads(params)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.schema import REGIONS, SPANS, SpanKind
+from pipeline.disk.provenance import provenance
 from pipeline.params import Params
-from pipeline.provenance import provenance
-from pipeline.schema import REGIONS, SPANS, SpanKind
 from stages.program import run, store, threads
 
 
@@ -16,12 +16,12 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
     from pipeline import images
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.tables import Table
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
     from pipeline.features import classes, pictures, texts
-    from pipeline.manifest import Manifest
-    from pipeline.tables import Table
 
     threads(params)
     p, compute = params.features, params.compute

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.schema import Split
 from pipeline.params import Params
-from pipeline.schema import Split
 from stages.program import run, threads
 
 
@@ -17,12 +17,12 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     """
     import numpy as np
 
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.tables import Table
     from pipeline.clip import encode, pictures, towers
     from pipeline.clip.encode import Compute
-    from pipeline.manifest import Manifest
     from pipeline.search.index import RetrievalIndex
     from pipeline.search.vectors import Kind
-    from pipeline.tables import Table
 
     threads(params)
     manifest = Manifest(data / "curate", (Split.TEST,))

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline import devices, files
+from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.machine import devices
 from stages.figures import SELDOM, interval, told
 from stages.program import allow_downloads, arithmetic, check_writable
 
@@ -48,9 +49,9 @@ def evaluate(
         allow_downloads()
     devices.check(device)
     arithmetic(device)
+    from pipeline.artifacts.schema import Split
     from pipeline.clip.encode import DTYPES, Compute
     from pipeline.evaluation import measurement
-    from pipeline.schema import Split
 
     if split not in (Split.VAL, Split.TEST):
         raise InputError(f"--split is {split!r}; expected val or test")

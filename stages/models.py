@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.params import Params
 from pipeline.params.models import ClipFromOpenClip
 from stages.program import allow_downloads, run, threads
@@ -18,7 +18,7 @@ def models(params: Params, data: Path) -> dict[str, Any]:
     """
     if isinstance(params.models.clip, ClipFromOpenClip) and not Path(params.models.clip.pretrained).is_file():
         allow_downloads()
-    from pipeline import base_models
+    from pipeline.models import base_models
 
     threads(params)
     out = data / "models"

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 
 import pipeline
-from pipeline import devices, files, sums
+from pipeline.disk import files, sums
 from pipeline.errors import InputError, memory_full, said
+from pipeline.machine import devices
 from pipeline.params import Params, load
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

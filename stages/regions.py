@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import sums
+from pipeline.disk import sums
+from pipeline.disk.provenance import provenance
 from pipeline.params import Params
-from pipeline.provenance import provenance
 from stages.program import run, store, threads
 
 
@@ -17,11 +17,11 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
     killed run goes on where it stopped, and only pictures never seen are looked at.
     """
     from pipeline import images
-    from pipeline import regions as library
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.detector import regions as library
     from pipeline.detector import weights
     from pipeline.detector.cached import CachedDetector, Cropping, Detection
     from pipeline.detector.detect import CODE
-    from pipeline.manifest import Manifest
 
     threads(params)
     sha256 = sums.read_json(data / "models", "metrics.json")["detector"]["sha256"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline import files, sums
+from pipeline.artifacts.tables import Table
+from pipeline.disk import files, sums
+from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import Damaged, InputError
 from pipeline.params import Params
-from pipeline.tables import Table
-from pipeline.training.recipes import RECIPES
 from stages import student, targets, teacher
 from stages.program import LIBRARY, perform
 
@@ -114,7 +114,7 @@ def _link(folder: Path, data: Path, stages: tuple[str, ...]) -> None:
 def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_from: str) -> str:
     """Stands for all that a run depends on: parameters, tables, and the library's code."""
     from pipeline.clip.towers import architecture
-    from pipeline.training.student import BASE
+    from pipeline.distillation.student import BASE
 
     tables = sorted((folder / "features").rglob("*.arrow"))
     return files.fingerprint(

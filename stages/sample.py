@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.params import Params
 from pipeline.sample_world import attributes, corpora, training_sets
 from stages.program import run

@@ -28,9 +28,9 @@ def search(
     data: DataOption = Path("data"),
 ) -> None:
     """Show the test pictures that fit a text or a picture best, e.g. dclip search "a small red star on sand"."""
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.schema import Split
     from pipeline.clip.pictures import bytes_of
-    from pipeline.manifest import Manifest
-    from pipeline.schema import Split
     from pipeline.search import page
     from pipeline.search.engine import Search
 
@@ -73,8 +73,8 @@ def serve(
     data: DataOption = Path("data"),
 ) -> None:
     """Open a page on this machine that searches the test pictures by text or by picture, until Ctrl-C."""
-    from pipeline.manifest import Manifest
-    from pipeline.schema import Split
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.schema import Split
     from pipeline.search.engine import Search
     from pipeline.search.server import server
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.disk.provenance import provenance
 from pipeline.params import Params
-from pipeline.provenance import provenance
 from stages.program import run
 
 
@@ -13,8 +13,8 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
 
     Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
     """
+    from pipeline.artifacts.manifest import Manifest
     from pipeline.clip import configuration
-    from pipeline.manifest import Manifest
     from pipeline.spans import table
     from pipeline.spans.phrases import load_parser
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.params import Params
 from stages.program import LIBRARY, home, run, threads
 
 CODE = (
-    "training", "objectives.py", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py", "spans/phrases.py",
+    "distillation", "training", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py", "spans/phrases.py",
     "spans/words.py", "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
 )  # fmt: skip
 """What a checkpoint depends on, and dvc.yaml names."""
@@ -34,17 +34,17 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     """
     import torch
 
-    from pipeline.base_models import write_history
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
+    from pipeline.distillation import interpolation
+    from pipeline.distillation.inputs import Inputs
+    from pipeline.distillation.recipes import RECIPES
+    from pipeline.distillation.student import BASE, Student, start
+    from pipeline.distillation.train import StudentTraining, train
+    from pipeline.models.base_models import write_history
     from pipeline.spans.phrases import load_parser
-    from pipeline.training import interpolation
     from pipeline.training.distributed import join
-    from pipeline.training.inputs import Inputs
     from pipeline.training.live import logger
-    from pipeline.training.recipes import RECIPES
-    from pipeline.training.student import BASE, Student, start
-    from pipeline.training.train import StudentTraining, train
 
     threads(params)
     group, device = join(params.compute.device)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.schema import Split
+from pipeline.disk.provenance import provenance
 from pipeline.params import Params
-from pipeline.provenance import provenance
-from pipeline.schema import Split
 from stages.program import run, threads
 
 
@@ -15,11 +15,11 @@ def targets(params: Params, data: Path) -> dict[str, Any]:
     One row for the picture alone (caption_index -1, the caption-free target of dclip_clean) and one with each of its
     captions (the published target). Written with full metadata, and read back through every check.
     """
-    from pipeline.manifest import Manifest
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.weights import read, weights_hash
     from pipeline.teacher import targets as library
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
-    from pipeline.weights import read, weights_hash
 
     threads(params)
     p = params.teacher

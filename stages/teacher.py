@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline.artifacts.schema import Split
+from pipeline.disk import files
 from pipeline.params import Params
-from pipeline.schema import Split
 from stages.program import LIBRARY, home, run, threads
 
 CODE = (
-    "teacher", "training/checkpoint.py", "training/loop.py", "training/schedule.py", "objectives.py",
+    "teacher", "training/checkpoint.py", "training/loop.py", "training/schedule.py", "training/objectives.py",
     "retrieval/metrics.py",
 )  # fmt: skip
 """What a checkpoint depends on, and dvc.yaml names."""
@@ -24,12 +24,12 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     """
     import torch
 
-    from pipeline.base_models import write_history
-    from pipeline.manifest import Manifest
+    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts.weights import write
+    from pipeline.models.base_models import write_history
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
     from pipeline.teacher.train import TeacherTraining, train
-    from pipeline.weights import write
 
     threads(params)
     p, seed = params.teacher, params.seed

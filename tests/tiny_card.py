@@ -2,8 +2,8 @@
 
 from tiny_corpora import encoded, picture
 
-from pipeline import files
 from pipeline.curation.facts import SIDE_BINS, WORD_BINS
+from pipeline.disk import files
 
 HOSTILE = "<script>alert('licence')</script> | `code`"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 from tiny_models import picture
 
-from pipeline import shards, tables
-from pipeline.manifest import Manifest
-from pipeline.schema import MANIFEST, Split
+from pipeline.artifacts import shards, tables
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import MANIFEST, Split
 
 
 def png(image: Image.Image) -> bytes:

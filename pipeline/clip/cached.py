@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import files, images
-from pipeline.ahead import ahead
+from pipeline import images
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
+from pipeline.disk import files
 from pipeline.errors import InputError
-from pipeline.progress import said, track
+from pipeline.machine.ahead import ahead
+from pipeline.machine.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 from pipeline.store.keys import Keys

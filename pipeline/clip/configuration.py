@@ -14,9 +14,9 @@ import timm
 from open_clip.coca_model import MultimodalCfg
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
-from pipeline import files
+from pipeline.artifacts.weights import WrongWeights
+from pipeline.disk import files
 from pipeline.errors import refusing
-from pipeline.weights import WrongWeights
 
 CONFIG = "open_clip_config.json"
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import images
-from pipeline.ahead import ahead
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-from pipeline.progress import track
+from pipeline.machine.ahead import ahead
+from pipeline.machine.progress import track
 
 _AHEAD = 64
 """Pictures decoded ahead, besides one a thread."""

@@ -21,11 +21,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torchvision.transforms import Compose, ToTensor
 
-from pipeline import devices, files
+from pipeline.artifacts.weights import WrongWeights, weights_hash, write
 from pipeline.clip import configuration
 from pipeline.clip.configuration import CONFIG
+from pipeline.disk import files
 from pipeline.errors import refusing
-from pipeline.weights import WrongWeights, weights_hash, write
+from pipeline.machine import devices
 
 CODE = "towers 2"
 """Raised whenever the same picture or text becomes another input of a tower (size, crop, normalisation, tokens): the

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.clip.encode import batches
 from pipeline.concepts.language import CODE, LanguageModel, Source
 from pipeline.errors import InputError
-from pipeline.progress import said, track
+from pipeline.machine.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 

@@ -8,8 +8,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.tables import NORM_TOLERANCE
 from pipeline.errors import InputError
-from pipeline.tables import NORM_TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pipeline import files
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip.configuration import check_numbers
 from pipeline.clip.encode import DTYPES
+from pipeline.disk import files
 from pipeline.errors import InputError, refusing, said
-from pipeline.weights import WrongWeights
 
 CODE = "language 1"
 """Raised whenever the same caption and model give another embedding."""

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.tables import Table, TableWriter, VectorWriter
 from pipeline.clip.encode import batches
 from pipeline.concepts import clusters, names
 from pipeline.concepts.cached import CachedLanguage
-from pipeline.manifest import Manifest
-from pipeline.schema import Split, vectors
-from pipeline.tables import Table, TableWriter, VectorWriter
 
 LABELS = pa.schema(
     [

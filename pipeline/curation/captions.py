@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import regex
 
+from pipeline.artifacts.schema import Reason
 from pipeline.clip import texts
-from pipeline.schema import Reason
 
 _ADDRESS = regex.compile(r"https?://.*|www\..*|[^@]+@[^@]+\.\w+|.+\.(?:jpe?g|png|gif|webp|html?)", regex.IGNORECASE)
 _LONGEST_ADDRESS = 300

@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, shards, sources, tables
+from pipeline import sources
+from pipeline.artifacts import shards, tables
+from pipeline.artifacts.schema import MANIFEST, REJECTED, Split
 from pipeline.curation import facts
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.held_out import HeldOut
@@ -21,10 +23,10 @@ from pipeline.curation.inspection import ImageChanged
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Kept, Ledger
 from pipeline.curation.select import Rules, select
+from pipeline.disk import files
 from pipeline.errors import InputError
-from pipeline.processes import Processes
-from pipeline.progress import track
-from pipeline.schema import MANIFEST, REJECTED, Split
+from pipeline.machine.processes import Processes
+from pipeline.machine.progress import track
 
 log = logging.getLogger(__name__)
 

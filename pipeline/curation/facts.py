@@ -10,12 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline import files, images
+from pipeline import images
+from pipeline.artifacts.schema import Reason, Split
 from pipeline.clip import bpe
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
-from pipeline.schema import Reason, Split
+from pipeline.disk import files
 from pipeline.sources import CORPORA, File, karpathy
 
 EXAMPLES = 8

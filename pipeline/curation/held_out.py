@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from pipeline import tars
+from pipeline.artifacts.schema import Split
+from pipeline.disk import tars
 from pipeline.errors import InputError
 from pipeline.probes import attributes
-from pipeline.schema import Split
 from pipeline.sources import File
 
 _EVALUATED = (Split.VAL, Split.TEST)

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass
 
 from pipeline import images
+from pipeline.artifacts.schema import Reason
 from pipeline.curation import looks
 from pipeline.errors import InputError
-from pipeline.formats import EXTENSIONS
-from pipeline.schema import Reason
+from pipeline.images.formats import EXTENSIONS
 from pipeline.sources import File, TooManyBytes
 
 

@@ -6,9 +6,9 @@ import hashlib
 import os
 from collections.abc import Iterable
 
+from pipeline.artifacts.schema import Reason, make_key
 from pipeline.curation.captions import CaptionLimits, clean, fold
 from pipeline.curation.ledger import Ledger, utf8
-from pipeline.schema import Reason, make_key
 from pipeline.sources import Caption, File, Image, Rejected, Row
 
 

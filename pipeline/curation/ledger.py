@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pipeline.artifacts.schema import Reason, Split
 from pipeline.curation.inspection import Inspection
-from pipeline.schema import Reason, Split
 from pipeline.sources import File
 
 _SCHEMA = """

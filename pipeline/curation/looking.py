@@ -7,11 +7,11 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
+from pipeline.artifacts.schema import Reason
 from pipeline.curation.altered import altered_copy
 from pipeline.curation.guard import Frames, Guard
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
-from pipeline.processes import Processes
-from pipeline.schema import Reason
+from pipeline.machine.processes import Processes
 from pipeline.sources import File
 
 T = TypeVar("T")

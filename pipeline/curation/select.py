@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
 
+from pipeline.artifacts.schema import Reason, Split
 from pipeline.curation.alignment import same_picture
 from pipeline.curation.guard import Guard
 from pipeline.curation.held_out import HeldOut
@@ -15,9 +16,8 @@ from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection
 from pipeline.curation.ledger import Candidate, Ledger, draw
 from pipeline.curation.lookalikes import Lookalikes
 from pipeline.curation.looking import altered, inspected
-from pipeline.processes import Processes
-from pipeline.progress import track
-from pipeline.schema import Reason, Split
+from pipeline.machine.processes import Processes
+from pipeline.machine.progress import track
 from pipeline.sources import CORPORA, File, SourceError
 
 PUBLISHED = "karpathy"

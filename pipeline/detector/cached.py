@@ -17,11 +17,11 @@ from PIL import Image
 from ultralytics import YOLO
 
 from pipeline import images
-from pipeline.ahead import ahead
+from pipeline.artifacts.manifest import Manifest
 from pipeline.clip.encode import batches
 from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_enough
-from pipeline.manifest import Manifest
-from pipeline.progress import said
+from pipeline.machine.ahead import ahead
+from pipeline.machine.progress import said
 from pipeline.store import keys
 from pipeline.store.collection import Collection, Writer
 from pipeline.store.keys import Keys

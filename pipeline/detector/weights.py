@@ -10,9 +10,9 @@ import torch
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, OBBModel
 
-from pipeline import files
+from pipeline.artifacts.weights import WrongWeights
+from pipeline.disk import files
 from pipeline.errors import refusing
-from pipeline.weights import WrongWeights
 
 
 def load(path: Path, sha256: str) -> YOLO:

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import devices, files
+from pipeline.artifacts.schema import Split
 from pipeline.clip import encode, pictures, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
+from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.evaluation import datasets
 from pipeline.evaluation.comparison import difference, summary, zeroshot_difference
-from pipeline.retrieval import datasets
-from pipeline.retrieval.datasets import FOLD, RetrievalData
+from pipeline.evaluation.datasets import FOLD, RetrievalData
+from pipeline.machine import devices
 from pipeline.retrieval.metrics import evaluate, folds
-from pipeline.schema import Split
 from pipeline.zeroshot import classifier, sets
 
 Models = Mapping[str, Clip]

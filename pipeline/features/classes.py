@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import files
+from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.tables import Table, VectorWriter
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.pictures import bytes_of
-from pipeline.progress import track
-from pipeline.schema import Split, vectors
+from pipeline.disk import files
+from pipeline.machine.progress import track
 from pipeline.store import keys
-from pipeline.tables import Table, VectorWriter
 from pipeline.zeroshot import classifier, sets
 from pipeline.zeroshot.sets import ZeroshotSet
 

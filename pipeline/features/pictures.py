@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import vectors
+from pipeline.artifacts.tables import Table, VectorWriter, offsets
 from pipeline.clip.cached import CachedClip
-from pipeline.manifest import Manifest
-from pipeline.progress import track
-from pipeline.schema import vectors
+from pipeline.machine.progress import track
 from pipeline.store import keys
 from pipeline.store.keys import Keys
-from pipeline.tables import Table, VectorWriter, offsets
 
 _CHUNK = 8192
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import SpanKind, vectors
+from pipeline.artifacts.tables import ContractError, Table, VectorWriter, offsets
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import batches
-from pipeline.manifest import Manifest
-from pipeline.schema import SpanKind, vectors
 from pipeline.store import keys
-from pipeline.tables import ContractError, Table, VectorWriter, offsets
 
 _CHUNK = 2048
 """Pictures whose captions are in memory at a time."""

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.artifacts.schema import SpanKind
 from pipeline.params.section import Batch, Count, Fraction, Number, Pixels, Positive, Section, Whole, Word
-from pipeline.schema import SpanKind
 
 
 class Regions(Section):

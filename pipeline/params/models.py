@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline import devices
+from pipeline.machine import devices
 from pipeline.params.section import Batch, Count, Number, Positive, Section, Threads, Weight, Word
 
 

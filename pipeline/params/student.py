@@ -10,7 +10,7 @@ from pipeline.params.section import LARGEST, Count, Fraction, Number, Positive, 
 
 
 class Weights(Section):
-    """Factor of every loss term, by its name in pipeline/training/recipes.py."""
+    """Factor of every loss term, by its name in pipeline/distillation/recipes.py."""
 
     contrastive: Weight = 1.0
     teacher: Weight = 1.0

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.tables import Table
 from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.concepts.tables import LABELS, read_labels
-from pipeline.manifest import Manifest
 from pipeline.probes.captions import NearMisses, Words
 from pipeline.probes.measure import Labels
-from pipeline.schema import Split
-from pipeline.tables import Table
 
 Floats = NDArray[np.float32]
 

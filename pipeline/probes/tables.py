@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import figures, files
+from pipeline.artifacts import figures
+from pipeline.disk import files
 from pipeline.probes import pictures
 from pipeline.probes.measure import Found, Task
 

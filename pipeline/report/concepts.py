@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files, sums
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.tables import Table
 from pipeline.concepts.tables import LABELS, read_labels
-from pipeline.manifest import Manifest
+from pipeline.disk import files, sums
+from pipeline.pages.html import render
+from pipeline.pages.pictures import thumbnails
 from pipeline.probes import tables
-from pipeline.report.html import render
-from pipeline.report.pictures import thumbnails
-from pipeline.tables import Table
 
 PICTURES = 5
 """Of a concept."""

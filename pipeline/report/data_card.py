@@ -6,10 +6,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, sums
+from pipeline.artifacts.schema import Split
+from pipeline.disk import files, sums
+from pipeline.pages.html import render
 from pipeline.report import svg
-from pipeline.report.html import render
-from pipeline.schema import Split
 
 MEANINGS = {
     "missing_image": "no file was found", "empty_file": "the file has no bytes",

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.artifacts.tables import Table, offsets
 from pipeline.evaluation.comparison import Comparison, Embedded
 from pipeline.search.index import RetrievalIndex
-from pipeline.tables import Table, offsets
 
 TOP = 4
 """Pictures shown for a query, of each model."""

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import figures, files, sums
+from pipeline.artifacts import figures
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.tables import Table
+from pipeline.disk import files, sums
 from pipeline.evaluation.comparison import DIRECTIONS, Comparison, Embedded
-from pipeline.manifest import Manifest
+from pipeline.pages.html import render
+from pipeline.pages.pictures import thumbnails
 from pipeline.params import Params
 from pipeline.probes import tables
 from pipeline.report import data_card, examples, plots, probes
-from pipeline.report.html import render
-from pipeline.report.pictures import thumbnails
 from pipeline.search.index import RetrievalIndex
-from pipeline.tables import Table
 
 
 @dataclass

@@ -17,7 +17,7 @@ def plot(rows: Sequence[Mapping[str, Any]], base: float, ways: Mapping[str, Sequ
     """Two panels: every recipe on test data, and on validation data its way from the base's weights to its own.
 
     Args:
-        rows: of `pipeline.evaluation.recipes.compare`.
+        rows: of `pipeline.evaluation.recipe_comparison.compare`.
         base: the base's text-to-image recall@1.
         ways: for each recipe (share of zero-shot retained, text-to-image recall@1) at every point of interpolation.
     """

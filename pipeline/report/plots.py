@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.evaluation.comparison import DIRECTIONS
 from pipeline.report import svg
 from pipeline.retrieval.metrics import KS

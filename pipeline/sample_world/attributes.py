@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.sample_world.pictures import Picture, render
 from pipeline.sample_world.scenes import Scene, random_scene, relation
 from pipeline.sample_world.vocabulary import BACKGROUNDS, SEEN_COLOURS, SEEN_SHAPES, SIZES, TEXTURES

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline.artifacts.schema import Reason
+from pipeline.disk import files
 from pipeline.sample_world.items import Item, random_items
 from pipeline.sample_world.pictures import render
 from pipeline.sample_world.planting import MALFORMED, Planted, note_caption, plant
-from pipeline.schema import Reason
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
 
 WEB_CAPTIONS = 2

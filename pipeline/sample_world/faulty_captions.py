@@ -8,8 +8,8 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from pipeline.artifacts.schema import Reason
 from pipeline.sample_world.scenes import Scene
-from pipeline.schema import Reason
 
 FAULTS: tuple[str, ...] = (
     Reason.EMPTY_CAPTION, Reason.NOT_UTF8, Reason.NO_WORDS, Reason.SHORT_CAPTION, Reason.LONG_CAPTION,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.artifacts.schema import Reason
 from pipeline.sample_world.scenes import SIDE
-from pipeline.schema import Reason
 
 QUALITY = 92
 """Of a plain JPEG."""

@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.artifacts.schema import Reason, make_key
 from pipeline.sample_world import captions
 from pipeline.sample_world.faulty_captions import FaultyCaption
 from pipeline.sample_world.forms import Alteration, Box
 from pipeline.sample_world.pictures import Picture
 from pipeline.sample_world.scenes import Scene, random_scene, sibling
 from pipeline.sample_world.vocabulary import SEEN_COLOURS, SEEN_SHAPES
-from pipeline.schema import Reason, make_key
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
 
 STREAMS = {mscoco.SOURCE: 2, flickr30k.SOURCE: 3, conceptual_captions.SOURCE: 4}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.processes import Processes
-from pipeline.progress import track
+from pipeline.machine.processes import Processes
+from pipeline.machine.progress import track
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.forms import FORMS, Alteration, altered
 from pipeline.sample_world.scenes import Scene

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.artifacts.schema import Reason
 from pipeline.sample_world import captions
 from pipeline.sample_world.faulty_captions import FAULTS, faulty_caption
 from pipeline.sample_world.forms import ALTERATIONS, random_alteration
 from pipeline.sample_world.items import STREAMS, Item
 from pipeline.sample_world.scenes import Scene, twin
 from pipeline.sample_world.vocabulary import SEEN_COLOURS
-from pipeline.schema import Reason
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
 
 Planted = dict[str, dict[str, list[Any]]]

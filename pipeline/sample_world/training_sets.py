@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import files, shards
+from pipeline.artifacts import shards
+from pipeline.disk import files
 from pipeline.sample_world import captions
 from pipeline.sample_world.pictures import Picture, render
 from pipeline.sample_world.scenes import SIDE, Scene, portrait, random_scene

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline.artifacts.tables import ContractError
+from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.search import vectors
 from pipeline.search.vectors import Floats, Ids, Kind
-from pipeline.tables import ContractError
 
 ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import files
-from pipeline.manifest import Manifest
-from pipeline.report.html import render
-from pipeline.report.pictures import thumbnails
+from pipeline.artifacts.manifest import Manifest
+from pipeline.disk import files
+from pipeline.pages.html import render
+from pipeline.pages.pictures import thumbnails
 from pipeline.search.index import Hit
 
 

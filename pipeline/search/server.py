@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from pipeline.artifacts.manifest import Manifest
 from pipeline.errors import InputError
-from pipeline.manifest import Manifest
-from pipeline.report.html import render
+from pipeline.pages.html import render
 from pipeline.search.connections import ANSWER_SECONDS, Server
 from pipeline.search.connections import MOST as MOST_CONNECTIONS
 from pipeline.search.turns import Busy, Late, Turns

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.errors import InputError
 
 Floats = NDArray[np.floating]

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.progress import track
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
+from pipeline.machine.progress import track
 from pipeline.sources import caption_tables, folders, img2dataset
 from pipeline.sources.caption_tables import Entry, Layout, Table
 from pipeline.sources.lookup import Lookup

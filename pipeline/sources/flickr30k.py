@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import caption_tables, folders, karpathy
 from pipeline.sources.caption_tables import Layout, Table
 from pipeline.sources.json_arrays import field, printable

@@ -17,8 +17,8 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from pipeline.formats import ENDINGS
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
+from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.rows import File, Held, Rejected, leaves

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources.json_arrays import entries, field
 from pipeline.sources.rows import Caption, Held, Image, Rejected, Row, SourceError, leaves
 

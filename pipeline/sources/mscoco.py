@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import folders, karpathy
 from pipeline.sources.json_arrays import entries, field, printable
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, leaves

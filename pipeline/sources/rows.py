@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.bounds import MOST_BYTES
+from pipeline.artifacts.schema import Reason
 from pipeline.errors import InputError
-from pipeline.schema import Reason
+from pipeline.images.bounds import MOST_BYTES
 
 
 class SourceError(InputError):

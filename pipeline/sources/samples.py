@@ -15,8 +15,8 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from pipeline import tars
-from pipeline.formats import ENDINGS
+from pipeline.disk import tars
+from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.rows import File

@@ -9,12 +9,12 @@ from typing import Any
 
 from open_clip import SimpleTokenizer
 
-from pipeline.manifest import Manifest
-from pipeline.progress import track
-from pipeline.schema import SPANS, SpanKind
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import SPANS, SpanKind
+from pipeline.artifacts.tables import TableWriter
+from pipeline.machine.progress import track
 from pipeline.spans.phrases import Parser
 from pipeline.spans.tokens import Span, token_spans
-from pipeline.tables import TableWriter
 
 CODE = "spans 3"
 """Raised whenever the same caption has other spans."""

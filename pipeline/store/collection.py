@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline.disk import files
+from pipeline.disk.provenance import packages
 from pipeline.errors import Damaged, InputError
-from pipeline.progress import track
-from pipeline.provenance import packages
+from pipeline.machine.progress import track
 from pipeline.store import segment
 from pipeline.store.keys import Keys
 from pipeline.store.segment import Segment

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.errors import Damaged, InputError
-from pipeline.progress import track
+from pipeline.machine.progress import track
 from pipeline.store import segment
 from pipeline.store.collection import DESCRIPTION
 from pipeline.store.keys import Keys

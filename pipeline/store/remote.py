@@ -18,9 +18,9 @@ from uuid import uuid4
 
 import fsspec
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.errors import Damaged, InputError
-from pipeline.progress import track
+from pipeline.machine.progress import track
 from pipeline.store import segment
 from pipeline.store.collection import DESCRIPTION
 from pipeline.store.inventory import FOLDER, chosen, described, described_fault

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.errors import Damaged
 from pipeline.store import ipc
 from pipeline.store.keys import Keys

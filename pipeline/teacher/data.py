@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.manifest import Manifest
-from pipeline.schema import SpanKind, vectors
-from pipeline.tables import ContractError, Table, offsets
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import SpanKind, vectors
+from pipeline.artifacts.tables import ContractError, Table, offsets
 
 
 def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.errors import InputError, refusing
 from pipeline.teacher.packing import Packing
-from pipeline.weights import WrongWeights
 
 
 class CrossAttention(nn.Module):

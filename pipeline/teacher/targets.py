@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.manifest import Manifest
-from pipeline.schema import vectors
-from pipeline.tables import ContractError, Table, VectorWriter, check_unit, offsets
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import vectors
+from pipeline.artifacts.tables import ContractError, Table, VectorWriter, check_unit, offsets
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import embed_images, embed_pairs

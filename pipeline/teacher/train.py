@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline import objectives
 from pipeline.retrieval.metrics import evaluate
 from pipeline.teacher.data import FeatureSet, TeacherBatch
 from pipeline.teacher.model import MetaTeacher
+from pipeline.training import objectives
 from pipeline.training.loop import Loop, Trained, differentiate
 from pipeline.training.schedule import warmup_cosine
 

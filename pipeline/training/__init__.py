@@ -1,1 +1,1 @@
-"""Training: the student, its batches, the loop with checkpoints, and the recipes that say what is minimised."""
+"""Training of any module: objectives, schedule, the loop with checkpoints, processes that share a batch."""

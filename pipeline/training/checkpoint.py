@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipeline import files, sealed
+from pipeline.disk import files, sealed
 from pipeline.errors import Damaged
 
 log = logging.getLogger(__name__)

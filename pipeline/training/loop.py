@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.errors import InputError
-from pipeline.progress import track
+from pipeline.machine.progress import track
 from pipeline.training import checkpoint
 from pipeline.training.distributed import Group
 

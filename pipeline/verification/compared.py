@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.tables import Table, stage
 from pipeline.store import inventory
-from pipeline.tables import Table, stage
 
 _NAMED = 5
 """Rows that are named, at most, and rows of the store that are taken out one by one; of more, all are."""

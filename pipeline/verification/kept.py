@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline import sums
-from pipeline.progress import track
-from pipeline.training import checkpoint, pixels
+from pipeline.disk import sums
+from pipeline.distillation import pixels
+from pipeline.machine.progress import track
+from pipeline.training import checkpoint
 from pipeline.verification.findings import Finding, checked
 
 

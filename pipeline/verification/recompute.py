@@ -15,6 +15,8 @@ from open_clip import SimpleTokenizer
 from PIL import Image
 
 from pipeline import images
+from pipeline.artifacts.schema import SpanKind
+from pipeline.artifacts.tables import ContractError, Table, offsets
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute, batches
 from pipeline.clip.pictures import bytes_of
@@ -24,13 +26,11 @@ from pipeline.concepts.tables import read_labels
 from pipeline.detector import weights
 from pipeline.detector.detect import crop, detect, large_enough
 from pipeline.features.classes import Contents
-from pipeline.progress import track
-from pipeline.schema import SpanKind
+from pipeline.machine.progress import track
 from pipeline.spans.phrases import load_parser
 from pipeline.spans.table import phrases_of
 from pipeline.spans.tokens import token_spans
 from pipeline.store import keys
-from pipeline.tables import ContractError, Table, offsets
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import embed

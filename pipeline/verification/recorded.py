@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.progress import track
-from pipeline.tables import ContractError
+from pipeline.artifacts.tables import ContractError
+from pipeline.machine.progress import track
 from pipeline.verification.findings import Finding, checked
 
 

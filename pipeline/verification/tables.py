@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from pipeline import files
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
+from pipeline.artifacts.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets, stage
+from pipeline.artifacts.weights import read, weights_hash
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 from pipeline.concepts.tables import read_labels
-from pipeline.manifest import Manifest
-from pipeline.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
-from pipeline.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets, stage
+from pipeline.disk import files
 from pipeline.teacher.targets import Targets
 from pipeline.verification.findings import Finding, checked
-from pipeline.weights import read, weights_hash
 
 
 class Artefacts:

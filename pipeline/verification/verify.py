@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline import files, sums
+from pipeline.artifacts.tables import ContractError, Table
 from pipeline.clip import towers
+from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.search import index
 from pipeline.store import inventory
 from pipeline.store.inventory import Held
-from pipeline.tables import ContractError, Table
 from pipeline.verification import kept, recorded, tables
 from pipeline.verification.findings import Finding, checked
 from pipeline.verification.recompute import Recomputation

@@ -28,12 +28,13 @@ from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMA
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from pipeline import files, images, tars
+from pipeline import images
+from pipeline.artifacts.schema import Split
 from pipeline.clip.pictures import Picture
+from pipeline.disk import files, tars
 from pipeline.errors import InputError
-from pipeline.formats import EXTENSIONS
-from pipeline.progress import track
-from pipeline.schema import Split
+from pipeline.images.formats import EXTENSIONS
+from pipeline.machine.progress import track
 
 _NAMES = frozenset(IMG_EXTENSIONS) | {
     extension for extension, form in Image.registered_extensions().items() if form in EXTENSIONS

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import config, picture, tiny_clip
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import configuration
 from pipeline.clip.towers import CONFIG, WEIGHTS, create, load
 from pipeline.errors import InputError
-from pipeline.weights import WrongWeights
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from tiny_models import CONFIG as MODEL
 from tiny_models import config, tiny_clip
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import towers
 from pipeline.clip.towers import CONFIG, WEIGHTS, fetch, load
 from pipeline.errors import InputError
-from pipeline.weights import WrongWeights
 
 MARKING = "open({mark!r}, 'w').write('run')\nfrom transformers import PreTrainedTokenizerFast as {name}\n"
 

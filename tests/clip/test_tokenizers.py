@@ -9,12 +9,12 @@ from tiny_models import COMPUTE, config, tiny_clip
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.towers import CONFIG, architecture, create, load
+from pipeline.distillation.student import start
 from pipeline.errors import InputError
-from pipeline.training.student import start
-from pipeline.weights import WrongWeights
 
 WORDS = ["[PAD]", "[UNK]", "a", "cat", "dog", "red", "star"]
 """A word's token is its place."""

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import CONFIG, config, picture, random_pixels, tiny_clip
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip.towers import CONFIG as CONFIG_FILE
 from pipeline.clip.towers import WEIGHTS, architecture, create, fetch, load
-from pipeline.weights import WrongWeights
 
 
 @pytest.fixture

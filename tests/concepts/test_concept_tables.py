@@ -3,14 +3,14 @@ import pytest
 from tiny_language import opened, save_encoder
 from tiny_manifest import write_manifest
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.tables import ContractError, Table, check_unit
 from pipeline.concepts import clusters, tables
 from pipeline.concepts.cached import CachedLanguage
 from pipeline.concepts.language import Source
 from pipeline.concepts.tables import LABELS, Clustering, concepts_schema, read_labels
 from pipeline.errors import InputError
-from pipeline.manifest import Manifest
-from pipeline.schema import Split, vectors
-from pipeline.tables import ContractError, Table, check_unit
 
 SAMPLES = {
     Split.TRAIN: {

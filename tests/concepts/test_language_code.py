@@ -10,9 +10,9 @@ import torch
 from tiny_language import KINDS, WORDS, opened, save_encoder, save_tokenizer
 from transformers import T5Config, T5Model
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.concepts.language import LanguageModel, Source
 from pipeline.errors import InputError
-from pipeline.weights import WrongWeights
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import socket
 import pytest
 from tiny_language import KINDS, opened, save_encoder
 
-from pipeline import files
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.concepts.language import LanguageModel, Source, find
+from pipeline.disk import files
 from pipeline.errors import InputError
-from pipeline.weights import WrongWeights
 
 
 @pytest.fixture

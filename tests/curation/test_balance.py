@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_corpora import coco, conceptual, encoded, flickr, picture, png, write
 
+from pipeline.artifacts.schema import Reason, Split
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import EmptySplit, curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import Rules, select
-from pipeline.schema import Reason, Split
 from pipeline.sources import Caption, File, Image, SourceError
 
 SOURCES = ("mscoco", "flickr30k", "conceptual_captions")

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.artifacts.schema import Reason
 from pipeline.curation.captions import _ASCII_WORD, _WORD, CaptionFault, CaptionLimits, clean, fold
-from pipeline.schema import Reason
 
 LIMITS = CaptionLimits(min_words=2, max_words=5)
 

@@ -10,15 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_corpora import coco, flickr, png
 
-from pipeline import shards, sources
+from pipeline import sources
+from pipeline.artifacts import shards
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import MANIFEST, REJECTED, Split
+from pipeline.artifacts.tables import ContractError
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import EmptySplit, ImageChanged, curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.select import Rules
 from pipeline.errors import InputError
-from pipeline.manifest import Manifest
-from pipeline.schema import MANIFEST, REJECTED, Split
-from pipeline.tables import ContractError
 
 COCO = range(1, 31)
 """Ids of MSCOCO's images; 30 of them, of which 2 are Karpathy's."""

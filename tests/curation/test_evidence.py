@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_corpora import coco, conceptual, flickr, png
 
-from pipeline import shards
+from pipeline.artifacts import shards
 from pipeline.curation import curate as library
 from pipeline.curation import looking
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import EmptySplit, ImageChanged, curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.select import Rules
-from pipeline.processes import WorkerKilled
+from pipeline.machine.processes import WorkerKilled
 from pipeline.report import data_card
 from pipeline.sources import SourceError
 

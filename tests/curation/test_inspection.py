@@ -6,9 +6,9 @@ from PIL import Image
 from tiny_corpora import encoded, picture, png, write
 from tiny_tiff import tiff
 
+from pipeline.artifacts.schema import Reason
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
 from pipeline.curation.looks import frames, perceptual_hash, sketch
-from pipeline.schema import Reason
 from pipeline.sources import File
 
 LIMITS = ImageLimits(min_side=16, max_pixels=100_000, max_aspect=4)

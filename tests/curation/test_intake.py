@@ -1,9 +1,9 @@
 import pytest
 
+from pipeline.artifacts.schema import Reason
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Ledger
-from pipeline.schema import Reason
 from pipeline.sources import Caption, File, Image, Rejected
 
 LIMITS = CaptionLimits(1, 10)

@@ -6,12 +6,12 @@ from photographs import ALTERED, cropped, photograph
 from PIL import Image
 from tiny_corpora import encoded, flickr, write
 
-from pipeline import files
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import curate
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.select import Rules
+from pipeline.disk import files
 from pipeline.sources import File
 
 

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from tiny_corpora import encoded, picture, png, write
 
+from pipeline.artifacts.schema import Reason, Split
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Ledger, draw
 from pipeline.curation.select import Rules, select
-from pipeline.schema import Reason, Split
 from pipeline.sources import Caption, File, Image, SourceError
 
 

@@ -7,11 +7,11 @@ from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
 from pipeline import images
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split
 from pipeline.detector import cached
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import crop, detect
-from pipeline.manifest import Manifest
-from pipeline.schema import Split
 from pipeline.store import collection
 
 DETECTION = Detection(confidence=1e-6, iou=0.5, image_size=64, batch=4)

@@ -11,9 +11,10 @@ from tiny_models import picture
 from ultralytics.utils import nms
 
 import pipeline.detector
-from pipeline import files, images
+from pipeline import images
 from pipeline.detector import CutShort, weights
 from pipeline.detector.detect import detect
+from pipeline.disk import files
 
 PICTURES = [picture(seed, 70, 50) for seed in range(4)]
 

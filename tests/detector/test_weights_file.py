@@ -7,10 +7,10 @@ import torch
 from tiny_detector import tiny_detector
 from tiny_models import picture
 
-from pipeline import files
+from pipeline.artifacts.weights import WrongWeights, weights_hash
 from pipeline.detector import weights
 from pipeline.detector.detect import detect
-from pipeline.weights import WrongWeights, weights_hash
+from pipeline.disk import files
 
 
 class Opened:

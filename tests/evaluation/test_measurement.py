@@ -12,12 +12,12 @@ from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, CONFIG, picture, tiny_clip, unit_rows
 from tiny_zeroshot import put, put_webdataset
 
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import encode
 from pipeline.errors import InputError
-from pipeline.evaluation import comparison, measurement
-from pipeline.retrieval import datasets, metrics
-from pipeline.schema import Split
-from pipeline.weights import WrongWeights
+from pipeline.evaluation import comparison, datasets, measurement
+from pipeline.retrieval import metrics
 from pipeline.zeroshot import classifier, sets
 
 WAYS = ("text_to_image", "image_to_text")

@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline import images, regions, shards
+from pipeline import images
+from pipeline.artifacts import shards
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import BOXES, REGIONS, SPANS, SpanKind, Split
+from pipeline.artifacts.tables import ContractError, Table
 from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
-from pipeline.detector import cached
+from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
 from pipeline.features import classes, pictures, texts
-from pipeline.manifest import Manifest
-from pipeline.schema import BOXES, REGIONS, SPANS, SpanKind, Split
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys
-from pipeline.tables import ContractError, Table
 from pipeline.zeroshot import classifier, sets
 
 SAMPLES = {

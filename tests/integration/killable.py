@@ -18,11 +18,11 @@ from PIL import Image
 
 import pipeline.clip.cached
 import pipeline.concepts.tables
+import pipeline.detector.regions
 import pipeline.detector.weights
 import pipeline.features.classes
 import pipeline.features.pictures
 import pipeline.features.texts
-import pipeline.regions
 import pipeline.store.collection
 from pipeline.params import Params
 from stages.program import perform

@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 from tiny_world import BEFORE_CONCEPTS, linked
 from typer.testing import CliRunner
 
-import pipeline.evaluation.recipes
+import pipeline.evaluation.recipe_comparison
 import stages.compare
 import stages.student
 import stages.targets
 import stages.teacher
+from pipeline.artifacts.tables import Table
+from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import InputError
 from pipeline.params.student import KNOWLEDGE
-from pipeline.tables import Table
-from pipeline.training.recipes import RECIPES
 from stages.dclip import app
 
 RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes")
@@ -213,7 +213,7 @@ def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
     monkeypatch.setattr(stages.compare, "planned", lambda p, name, seed: names.append(name))
-    monkeypatch.setattr(pipeline.evaluation.recipes, "TestData", None)
+    monkeypatch.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
     found = compare("--seeds", "0")
     return names, found.output
 

@@ -11,13 +11,13 @@ from counting import Forwards
 from test_stages import digests
 from tiny_world import BEFORE_CONCEPTS, execute, linked
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.tables import ContractError, Table, check_unit
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.concepts.tables import LABELS, concepts_schema, read_labels
 from pipeline.errors import InputError
-from pipeline.manifest import Manifest
 from pipeline.probes import tables as probed
-from pipeline.schema import Split, vectors
-from pipeline.tables import ContractError, Table, check_unit
-from pipeline.weights import WrongWeights
 
 TABLES = ("language.arrow", "labels.arrow", "concepts.arrow")
 WIDTH = 384

@@ -16,9 +16,9 @@ from PIL import Image
 from tiny_world import STAGES, execute
 
 from pipeline import images
-from pipeline.manifest import Manifest
-from pipeline.schema import Split
-from pipeline.tables import Table
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.tables import Table
 
 REAL = os.environ.get("DCLIP_REAL_DATA")
 YOLO11N = "3e6f511d42e2c24df5d23a141d42b789648017a6dcb8c6989b56cc4f3eb2e46e"

@@ -11,11 +11,12 @@ from counting import Forwards
 from test_stages import digests
 from tiny_world import execute
 
-from pipeline import images, sums
+from pipeline import images
+from pipeline.artifacts.schema import REGIONS
+from pipeline.artifacts.tables import Table
 from pipeline.clip import towers
-from pipeline.schema import REGIONS
+from pipeline.disk import sums
 from pipeline.store.inventory import collections
-from pipeline.tables import Table
 
 pytestmark = pytest.mark.faults
 

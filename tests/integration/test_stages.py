@@ -12,14 +12,14 @@ import webdataset as wds
 from tiny_world import STAGES, execute, linked
 
 from pipeline import images
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import REGIONS, SPANS, SpanKind, Split
+from pipeline.artifacts.tables import ContractError, Table
 from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
-from pipeline.formats import EXTENSIONS
-from pipeline.manifest import Manifest
+from pipeline.images.formats import EXTENSIONS
 from pipeline.probes import attributes, tables
 from pipeline.probes.pictures import measurable
-from pipeline.schema import REGIONS, SPANS, SpanKind, Split
-from pipeline.tables import ContractError, Table
 
 
 def digests(folder):

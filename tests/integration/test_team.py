@@ -11,7 +11,7 @@ from checkout import fresh
 from moto.server import ThreadedMotoServer
 from tiny_world import STAGES
 
-from pipeline.manifest import Manifest
+from pipeline.artifacts.manifest import Manifest
 
 pytestmark = pytest.mark.faults
 

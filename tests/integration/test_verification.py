@@ -9,10 +9,10 @@ import yaml
 from tiny_world import execute
 from verifying import FEWER, as_column, check, rewrite, vectors_of
 
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.tables import Table
 from pipeline.detector import cached
-from pipeline.manifest import Manifest
 from pipeline.store import inventory, keys, segment
-from pipeline.tables import Table
 from pipeline.verification.recompute import Recomputation
 from pipeline.verification.tables import Artefacts
 from stages import dclip

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from verifying import check, rewrite
 
-from pipeline.tables import Table
+from pipeline.artifacts.tables import Table
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from tiny_models import COMPUTE, tiny_clip, unit_rows
 from tiny_probes import ATTRIBUTES
 
 from pipeline import images
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.clip import encode
 from pipeline.concepts import tables
 from pipeline.concepts.tables import LABELS, concepts_schema
-from pipeline.manifest import Manifest
 from pipeline.probes.material import Material
 from pipeline.probes.measure import Embedded, Task, probe
-from pipeline.schema import Split, vectors
-from pipeline.tables import ContractError, TableWriter, VectorWriter
 
 SAMPLES = {
     Split.TRAIN: {"a": ["a cat", "a red cat"], "b": ["a dog"], "c": ["a cat", "sky", "blue moon"], "d": ["a star"]},

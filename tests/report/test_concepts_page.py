@@ -10,12 +10,12 @@ from PIL import Image
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
-from pipeline import files
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.concepts.tables import LABELS, concepts_schema
-from pipeline.manifest import Manifest
+from pipeline.disk import files
 from pipeline.report.concepts import PICTURES, SHOWN, nearest_pictures, write
-from pipeline.schema import Split, vectors
-from pipeline.tables import ContractError, TableWriter, VectorWriter
 
 HOSTILE = '<script src="https://example.org/x.js">alert(1)</script> & "two" <b>cats</b>'
 SAMPLES = {

@@ -4,9 +4,9 @@ import re
 import pytest
 from tiny_card import HOSTILE, write_card
 
+from pipeline.artifacts.schema import Reason
+from pipeline.pages.html import render
 from pipeline.report import data_card
-from pipeline.report.html import render
-from pipeline.schema import Reason
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 from tiny_page import HOSTILE, Links, assert_asks_no_host
 
-from pipeline import files, params
-from pipeline.base_models import write_history
+from pipeline import params
+from pipeline.artifacts.schema import REGIONS, Split
+from pipeline.artifacts.tables import Table, TableWriter
+from pipeline.disk import files
 from pipeline.evaluation.comparison import Embedded, compare
+from pipeline.models.base_models import write_history
 from pipeline.report import page
-from pipeline.schema import REGIONS, Split
 from pipeline.search.index import RetrievalIndex
-from pipeline.tables import Table, TableWriter
 
 SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}
 OWNER = np.repeat(np.arange(6), 2)

@@ -1,6 +1,6 @@
 import json
 
-from pipeline import shards
+from pipeline.artifacts import shards
 from pipeline.images import decode
 from pipeline.sample_world.training_sets import build_base, build_zeroshot
 

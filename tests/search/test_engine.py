@@ -6,13 +6,13 @@ from PIL import Image
 from tiny_manifest import png
 from tiny_models import COMPUTE, picture, tiny_clip
 
+from pipeline.artifacts.tables import ContractError
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.search.engine import Search
 from pipeline.search.index import RetrievalIndex
 from pipeline.search.vectors import Kind
-from pipeline.tables import ContractError
-from pipeline.weights import WrongWeights
 
 KEYS = [f"mscoco-{i}" for i in range(8)]
 TEXTS = [[f"a picture of number {i}", f"{i} <again>"] for i in range(8)]

@@ -2,7 +2,7 @@ import pytest
 from tiny_manifest import write_manifest
 from tiny_page import HOSTILE, Links, assert_asks_no_host
 
-from pipeline.schema import Split
+from pipeline.artifacts.schema import Split
 from pipeline.search import page
 from pipeline.search.index import Hit
 

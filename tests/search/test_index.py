@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_models import unit_rows
 
+from pipeline.artifacts.tables import ContractError
 from pipeline.errors import InputError
 from pipeline.search.index import RetrievalIndex, ids_of, load
-from pipeline.tables import ContractError
 
 KEYS = ["mscoco-1", "flickr30k-2", "cc-3"]
 TEXTS = [["a red star", "a star"], ["a blue moon"], ["a cat", "a tabby cat", "two cats"]]
@@ -165,7 +165,7 @@ def test_a_save_that_is_interrupted_leaves_the_index_that_was_here(tmp_path, mon
     index = load(tmp_path)
     index.add(unit_rows(1, 8, seed=9), unit_rows(1, 8, seed=10), ["cc-9"], [["another"]])
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.files.write_json", lambda *_: 1 / 0)
+        patch.setattr("pipeline.disk.files.write_json", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             index.save(tmp_path)
     assert load(tmp_path).keys == KEYS

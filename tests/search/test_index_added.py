@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny_models import unit_rows
 
+from pipeline.artifacts.tables import ContractError
 from pipeline.errors import InputError
 from pipeline.search import vectors
 from pipeline.search.index import NEAREST, PARTS, RetrievalIndex, load
 from pipeline.search.vectors import Kind
-from pipeline.tables import ContractError
 
 N, MORE, D = 300, 40, 16
 KEYS = [f"mscoco-{i}" for i in range(N + MORE)]

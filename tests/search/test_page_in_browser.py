@@ -5,8 +5,8 @@ import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
+from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
-from pipeline.schema import Split
 from pipeline.search.engine import Search
 from pipeline.search.index import RetrievalIndex
 from pipeline.search.server import server

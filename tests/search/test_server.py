@@ -14,8 +14,8 @@ from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
 from pipeline import images
+from pipeline.artifacts.schema import Split
 from pipeline.errors import InputError
-from pipeline.schema import Split
 from pipeline.search import server
 from pipeline.search.index import Hit
 

@@ -13,7 +13,7 @@ from test_server import OPEN, SAMPLES, Recorded, ask, assert_refused, manifest, 
 from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
-from pipeline.schema import Split
+from pipeline.artifacts.schema import Split
 from pipeline.search import connections, server
 from pipeline.search.turns import Busy, Late, Turns
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reading import places, rows, texts
 from tiny_corpora import img2dataset, png, write
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import Caption, Rejected, SourceError, conceptual_captions, read
 
 URL = "http://pictures.example/1.jpg"

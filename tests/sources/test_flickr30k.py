@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reading import places, rows, texts
 from tiny_corpora import flickr, png, write
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import Caption, Rejected, SourceError, read
 
 DOG = b"100.jpg#0\ta dog"

@@ -8,7 +8,7 @@ import pytest
 from tiny_corpora import img2dataset as corpus
 from tiny_corpora import png, write
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import File, Held, Rejected, img2dataset
 
 ROWS = [

@@ -12,9 +12,9 @@ from reading import places, rows, texts
 from tiny_corpora import img2dataset as corpus
 from tiny_corpora import png, write
 
-from pipeline.bounds import MOST_BYTES
+from pipeline.artifacts.schema import Reason
 from pipeline.curation.inspection import ImageFault, ImageLimits, inspect
-from pipeline.schema import Reason
+from pipeline.images.bounds import MOST_BYTES
 from pipeline.sources import File, TooManyBytes
 from pipeline.sources.conceptual_captions import source_id
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import Caption, Image, Rejected, SourceError, karpathy
 
 IMAGES = [

@@ -4,7 +4,7 @@ import pytest
 from reading import places, rows, texts
 from tiny_corpora import coco, png, write
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import Image, SourceError, read
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pipeline.schema import Reason
+from pipeline.artifacts.schema import Reason
 from pipeline.sources import CORPORA, Caption, File, Held, Rejected, SourceError, read
 from pipeline.sources.rows import accounted
 

@@ -2,10 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.schema import SPANS
+from pipeline.artifacts.schema import SPANS
+from pipeline.artifacts.tables import Table
 from pipeline.spans import table
 from pipeline.spans.phrases import Rules
-from pipeline.tables import Table
 
 CAPTIONS = {"mscoco-1": ["a dog and a cat", "?!"], "mscoco-2": ["a dog and a cat"]}
 

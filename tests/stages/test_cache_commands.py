@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.schema import vectors
+from pipeline.artifacts.schema import vectors
+from pipeline.artifacts.tables import VectorWriter
 from pipeline.store import keys
 from pipeline.store.collection import Collection
-from pipeline.tables import VectorWriter
 from stages import dclip
 
 DAY = 86_400

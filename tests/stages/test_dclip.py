@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import files
+from pipeline.disk import files
 from stages import dclip
 
 ROOT = Path(__file__).parents[2]

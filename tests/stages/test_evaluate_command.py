@@ -11,9 +11,9 @@ from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, tiny_clip
 from tiny_zeroshot import put
 
+from pipeline.artifacts.schema import Split
 from pipeline.clip.encode import Compute
 from pipeline.evaluation import measurement
-from pipeline.schema import Split
 from stages import dclip
 
 SAMPLES = {"cc-1": ["a red star", "a star"], "cc-2": ["a blue moon"], "cc-3": ["a cat", "cats", "two cats"]}

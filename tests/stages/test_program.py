@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline import files, sums
+from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.params import load
 from stages.program import run

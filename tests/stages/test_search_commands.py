@@ -6,8 +6,8 @@ import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
+from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
-from pipeline.schema import Split
 from pipeline.search.index import RetrievalIndex
 from stages import dclip
 

@@ -7,7 +7,7 @@ import numpy as np
 from tiny_collection import check_names, segments
 from tiny_store import VECTORS
 
-from pipeline import files
+from pipeline.disk import files
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 

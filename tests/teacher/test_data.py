@@ -4,9 +4,9 @@ import torch
 from tiny_features import SAMPLES, D, number, rows, write_features
 from tiny_manifest import write_manifest
 
-from pipeline.manifest import Manifest
-from pipeline.schema import SpanKind, Split, vectors
-from pipeline.tables import ContractError, VectorWriter
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import SpanKind, Split, vectors
+from pipeline.artifacts.tables import ContractError, VectorWriter
 from pipeline.teacher.data import FeatureSet, ragged
 
 KEYS = ["mscoco-1", "flickr30k-2", "cc-3"]

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.artifacts.weights import WrongWeights
 from pipeline.errors import InputError
 from pipeline.teacher import model
 from pipeline.teacher.model import CrossAttention, MetaTeacher
 from pipeline.teacher.packing import Packing
-from pipeline.weights import WrongWeights
 
 B, M, N, D = 4, 5, 6, 8
 

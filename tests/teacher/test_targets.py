@@ -6,9 +6,9 @@ from tiny_features import SAMPLES, D, write_features
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
-from pipeline.manifest import Manifest
-from pipeline.schema import SpanKind, Split, vectors
-from pipeline.tables import ContractError, Table, VectorWriter
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import SpanKind, Split, vectors
+from pipeline.artifacts.tables import ContractError, Table, VectorWriter
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.targets import Targets, write

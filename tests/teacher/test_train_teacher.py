@@ -4,13 +4,13 @@ import torch
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
-from pipeline.manifest import Manifest
-from pipeline.schema import SpanKind, Split, vectors
-from pipeline.tables import VectorWriter
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import SpanKind, Split, vectors
+from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.weights import weights_hash
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import TeacherTraining, embed_images, embed_pairs, retrieval_of, train
-from pipeline.weights import weights_hash
 
 D = 8
 

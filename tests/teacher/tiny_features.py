@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.schema import SpanKind, Split, vectors
-from pipeline.tables import VectorWriter
+from pipeline.artifacts.schema import SpanKind, Split, vectors
+from pipeline.artifacts.tables import VectorWriter
 
 D = 4
 SAMPLES = {

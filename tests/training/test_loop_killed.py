@@ -35,10 +35,10 @@ def run_student(checkpoint, kill_at_step):
     """Prints the hash of the weights; three steps an epoch."""
     from tiny_models import random_pixels, tiny_clip, unit_rows
 
-    from pipeline.training import recipes
-    from pipeline.training.batches import Pairs
-    from pipeline.training.student import Student
-    from pipeline.training.train import StudentTraining, train
+    from pipeline.distillation import recipes
+    from pipeline.distillation.batches import Pairs
+    from pipeline.distillation.student import Student
+    from pipeline.distillation.train import StudentTraining, train
 
     torch.set_num_threads(1)
     own, steps = recipes.RECIPES["preserving"], []

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline import files, sealed, sums
+from pipeline.disk import files, sealed, sums
 from pipeline.training import checkpoint
 from pipeline.verification import kept
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from tiny_models import COMPUTE, picture, random_pixels, tiny_clip
 from tiny_zeroshot import put
 
+from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
 from pipeline.errors import InputError
-from pipeline.schema import Split
 from pipeline.zeroshot.classifier import LAST, accuracy, alike, class_weights, hits, image_vectors, pixels, ranks
 from pipeline.zeroshot.sets import ZeroshotSet, read
 

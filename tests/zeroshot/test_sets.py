@@ -7,9 +7,9 @@ from tiny_corpora import encoded, png
 from tiny_models import picture
 from tiny_zeroshot import put
 
-from pipeline.bounds import MOST_BYTES
+from pipeline.artifacts.schema import Split
 from pipeline.errors import InputError
-from pipeline.schema import Split
+from pipeline.images.bounds import MOST_BYTES
 from pipeline.zeroshot.sets import NoZeroshotData, find, read
 
 # The project's own layout

@@ -13,8 +13,8 @@ from tiny_corpora import encoded, png
 from tiny_models import COMPUTE, picture, tiny_clip
 from tiny_zeroshot import put_webdataset
 
+from pipeline.artifacts.schema import Split
 from pipeline.errors import InputError
-from pipeline.schema import Split
 from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import NoZeroshotData, find
 

@@ -1,0 +1,1 @@
+"""What stages hand each other: schemas, tables, manifest, shards, weights, figures."""

@@ -1,0 +1,156 @@
+"""The kept samples, as every stage after curation reads them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from errno import ENOENT
+from functools import cached_property
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.artifacts import shards, tables
+from pipeline.artifacts.schema import MANIFEST, Split
+from pipeline.disk import files
+from pipeline.machine.progress import track
+from pipeline.store import keys
+from pipeline.store.keys import Keys
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A kept sample's picture."""
+
+    manifest: Manifest
+    row: int
+
+    def read_bytes(self) -> bytes:
+        """As `Manifest.image`."""
+        return self.manifest.image(self.row)
+
+    def __str__(self) -> str:
+        return self.manifest.keys[self.row]
+
+
+class Manifest:
+    """The kept samples in manifest order (split, shard, row), as the later stages read them.
+
+    Args:
+        folder: the curate stage's folder.
+        splits: which splits; all by default.
+    """
+
+    def __init__(self, folder: Path, splits: tuple[Split, ...] = tuple(Split)) -> None:
+        path = folder / "manifest.parquet"
+        if not path.is_file():
+            raise tables.ContractError(f"{path} does not exist; run: dvc repro curate")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise tables.ContractError(
+                f"{path} is damaged ({error}); run: dvc checkout, or dvc repro -sf curate"
+            ) from error
+        if not table.schema.remove_metadata().equals(MANIFEST):
+            raise tables.ContractError(f"{path}: found columns {table.schema.names}, expected {MANIFEST.names}")
+        self.folder, self.splits = folder, splits
+        self.fingerprint = files.sha256(path)[:32]
+        self.rows: list[dict[str, Any]] = [row for row in table.to_pylist() if row["split"] in splits]
+        self.keys: list[str] = [row["key"] for row in self.rows]
+        self.captions: list[list[str]] = [row["captions"] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def image_keys(self) -> Keys:
+        """The feature store's key of every image, uint64 [n, 2]."""
+        return keys.pack(keys.of_sha256(row["image_sha256"]) for row in self.rows)
+
+    def images(self, what: str, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Key and image bytes of samples, in order, with progress; shards in which none is wanted are not opened.
+
+        Args:
+            what: for the progress line.
+            rows: which samples, ascending; all by default.
+
+        Raises:
+            tables.ContractError: shards and manifest differ, or an image's bytes are not those that the manifest names.
+        """
+        wanted = set(range(len(self)) if rows is None else map(int, rows))
+        yield from track(self._read(wanted), what, total=len(wanted), unit="images")
+
+    def _read(self, wanted: set[int]) -> Iterator[tuple[str, bytes]]:
+        for (split, shard), group in groupby(
+            range(len(self)), lambda i: (self.rows[i]["split"], self.rows[i]["shard"])
+        ):
+            members = list(group)
+            if wanted.isdisjoint(members):
+                continue
+            path = self._shard(split, shard)
+            for i, found in zip_longest(members, shards.read_one(path)):
+                if i is None or found is None or found[0] != self.keys[i]:
+                    raise tables.ContractError(
+                        f"{path} holds {found and found[0]!r} where the manifest has "
+                        f"{None if i is None else self.keys[i]!r}; run: dvc repro -sf curate"
+                    )
+                if i in wanted:
+                    key, data, _ = found
+                    self._check(i, data, path)
+                    yield key, data
+
+    @cached_property
+    def _places(self) -> list[tuple[Path, int, int]]:
+        """Shard, offset and length of every image."""
+        shards_of = dict.fromkeys((row["split"], row["shard"]) for row in self.rows)
+        found = {
+            (path, key): (path, offset, length)
+            for path in (self._shard(*shard) for shard in shards_of)
+            for key, offset, length in shards.places(path)
+        }
+        try:
+            return [found[self._shard(row["split"], row["shard"]), row["key"]] for row in self.rows]
+        except KeyError as error:
+            path, key = error.args[0]
+            raise tables.ContractError(f"{path} has no image of {key}; run: dvc repro -sf curate") from error
+
+    def image(self, row: int) -> bytes:
+        """One image's bytes, wherever it is; may be called by several threads once it has returned.
+
+        Raises:
+            tables.ContractError: it is not where the manifest says, or has other bytes.
+        """
+        path, offset, length = self._places[row]
+        try:
+            if not path.is_file():  # a pipe would be waited for
+                raise FileNotFoundError(ENOENT, "no regular file is there")
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(length)
+        except OSError as error:
+            raise tables.ContractError(
+                f"{path} cannot be read ({error.strerror}); run: dvc checkout, or dvc repro -sf curate"
+            ) from error
+        self._check(row, data, path)
+        return data
+
+    @cached_property
+    def pictures(self) -> Sequence[Kept]:
+        """Every sample's picture, to be read wherever it is wanted."""
+        return [Kept(self, row) for row in range(len(self))]
+
+    def _shard(self, split: str, shard: int) -> Path:
+        return self.folder / split / shards.name(shard)
+
+    def _check(self, row: int, data: bytes, path: Path) -> None:
+        if (digest := hashlib.sha256(data).hexdigest()) != self.rows[row]["image_sha256"]:
+            raise tables.ContractError(
+                f"{path}: the image of {self.keys[row]} has sha256 {digest}, the manifest has "
+                f"{self.rows[row]['image_sha256']}; run: dvc repro -sf curate"
+            )

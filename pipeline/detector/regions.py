@@ -1,0 +1,64 @@
+"""The regions table: YOLO boxes and crops of every picture, the whole picture always being region 0."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import BOXES, REGIONS, Split
+from pipeline.artifacts.tables import TableWriter
+from pipeline.clip.encode import batches
+from pipeline.detector.cached import CachedDetector
+
+WHOLE = [0.0, 0.0, 1.0, 1.0]
+
+_CHUNK = 512
+"""Pictures whose crops are in memory at a time."""
+
+
+def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: dict[str, Any]) -> dict[str, float]:
+    """Detect whatever is new and write regions.arrow (`schema.REGIONS`) and test_boxes.arrow (`schema.BOXES`).
+
+    Boxes that are too small are left out (`detector.detect.large_enough`), the others are sorted by score x area and
+    cut to the first `cap`; a picture without a box has region 0 alone.
+    test_boxes.arrow has the rows of the test pictures without their crops: what the report draws.
+
+    Returns:
+        counts: pictures, boxes, boxes that are too small, pictures without any, pictures whose boxes were cut to `cap`.
+    """
+    detector.fill(manifest)
+    counts = {"images": 0, "boxes": 0, "boxes_too_small": 0, "images_without_boxes": 0, "images_capped": 0}
+    with (
+        TableWriter(folder / "regions.arrow", REGIONS, metadata) as of_regions,
+        TableWriter(folder / "test_boxes.arrow", BOXES, metadata) as of_test,
+    ):
+        for part in batches(range(len(manifest)), _CHUNK):
+            own = manifest.image_keys[part]
+            found = detector.regions(manifest, part)
+            counts["boxes_too_small"] += sum(map(len, detector.boxes(own))) - sum(map(len, found))
+            rows: dict[str, list[Any]] = {name: [] for name in REGIONS.names}
+            test: list[bool] = []
+            for i, boxes, crops in zip(part, found, detector.crops(own, found), strict=True):
+                kept = boxes[: len(crops)]
+                rows["key"] += [manifest.keys[i]] * (1 + len(kept))
+                rows["region_index"] += range(1 + len(kept))
+                rows["box"] += [WHOLE, *(list(b.corners) for b in kept)]
+                rows["score"] += [1.0, *(b.score for b in kept)]
+                rows["class_name"] += ["image", *(b.name for b in kept)]
+                rows["crop"] += [None, *crops]
+                test += [manifest.rows[i]["split"] == Split.TEST] * (1 + len(kept))
+                counts["images"] += 1
+                counts["boxes"] += len(kept)
+                counts["images_without_boxes"] += not boxes
+                counts["images_capped"] += len(boxes) > len(kept)
+            of_regions.write(rows)
+            of_test.write({name: [v for v, t in zip(rows[name], test, strict=True) if t] for name in BOXES.names})
+    if small := counts["boxes_too_small"]:
+        print(
+            f"regions: {small:,} of {small + counts['boxes']:,} boxes are no regions, their longer side has fewer than "
+            f"{detector.cropping.min_side} pixels (regions.min_side)",
+            file=sys.stderr,
+        )
+    return {**counts, "boxes_per_image": counts["boxes"] / max(1, counts["images"])}

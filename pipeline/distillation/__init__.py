@@ -1,0 +1,1 @@
+"""Training a student: recipes, batches, steps, interpolation."""

@@ -1,0 +1,162 @@
+"""Everything that a student trains on and is validated by, read from the folders of the stages before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import REGIONS, Split
+from pipeline.artifacts.tables import ContractError, Table
+from pipeline.clip.cached import CachedClip
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.concepts.tables import LABELS, read_labels
+from pipeline.distillation import pixels
+from pipeline.distillation.batches import Knowledge, Negatives, Pairs, Pictures, Regions
+from pipeline.distillation.crops import Crops
+from pipeline.distillation.negatives import negatives
+from pipeline.distillation.recipes import Recipe
+from pipeline.distillation.validation import Validator
+from pipeline.errors import InputError
+from pipeline.features import classes
+from pipeline.models.base_models import base_pairs
+from pipeline.spans.phrases import Parser
+from pipeline.store import keys
+from pipeline.teacher.targets import Targets
+from pipeline.zeroshot import classifier, sets
+
+
+class Inputs:
+    """What a recipe asks for, and nothing else; every table is checked against the manifest and the base's weights.
+
+    Args:
+        data: the folder with a folder for every stage.
+        home: where decoded pictures and the feature store are.
+        base: the base CLIP.
+        student: the student's starting point, which says how pictures are decoded.
+        compute: how frozen forwards run, where a recipe needs some that no table has (hard negatives, base pairs).
+        train_text: whether the text tower is trained.
+        threads: that decode pictures.
+
+    Attributes:
+        made_from: fingerprints of all that was read.
+
+    Raises:
+        ContractError: a table is missing or was made from something else.
+    """
+
+    def __init__(
+        self, data: Path, home: Path, *, base: Clip, student: Clip, compute: Compute, train_text: bool,
+        threads: int = 1,
+    ) -> None:  # fmt: skip
+        self.threads = threads
+        self.data, self.home, self.base, self.student = data, home, base, student
+        self.compute, self.train_text, self.weights = compute, train_text, base.weights
+        names = ("captions", "images", "zeroshot/images", "zeroshot/prompts")
+        self.made_from: dict[str, Any] = {
+            name: Table(data / f"features/{name}.arrow", weights=self.weights).metadata["fingerprint"] for name in names
+        }
+
+    @cached_property
+    def training(self) -> Manifest:
+        """The samples of the train split."""
+        return Manifest(self.data / "curate", (Split.TRAIN,))
+
+    @cached_property
+    def _frozen(self) -> CachedClip:
+        return CachedClip(self.base, self.compute, self.home / "store")
+
+    def of_corpora(self, recipe: Recipe, *, decoded: bool, parser: Callable[[], Parser]) -> Pairs:
+        """The training data of a recipe.
+
+        Args:
+            recipe: says which targets and negatives it needs.
+            decoded: decode pictures whenever they are read; by default they are decoded once into a memory map.
+            parser: makes what finds the phrases of captions, for hard negatives.
+        """
+        targets = self._targets(recipe) if recipe.target else None  # before pictures are decoded for hours
+        knowledge = self._knowledge() if recipe.knowledge else None
+        found = replace(self._pairs(self.training, decoded=decoded, linear=recipe.linear), knowledge=knowledge)
+        if targets is not None:
+            found = replace(found, targets=targets.images if recipe.target == "image" else targets.pairs)
+        if recipe.regions:
+            found = replace(found, regions=self._regions(decoded))
+        if recipe.negatives:
+            made = parser()
+            texts = negatives(found.distinct, made)
+            vectors = None
+            if not self.train_text:
+                flat = [text for own in texts for text in own]
+                vectors = self._frozen.vectors_of(flat, "embed hard negatives")
+            found = replace(found, negatives=Negatives(texts, vectors))
+            self.made_from["negatives"] = made.name
+        return found
+
+    def _targets(self, recipe: Recipe) -> Targets:
+        targets = Targets(self.data / "targets/targets.arrow", self.training)
+        if recipe.teacher not in (None, has_read := targets.table.json("parameters")["inputs"]):
+            raise InputError(
+                f"the targets' teacher has read {has_read}, this recipe expects {recipe.teacher}; "
+                f"set teacher.inputs to {recipe.teacher} and run: dvc repro"
+            )
+        self.made_from["targets"] = targets.metadata["fingerprint"]
+        return targets
+
+    def _regions(self, decoded: bool) -> Regions:
+        origin = {"manifest": self.training.fingerprint}
+        table = Table(self.data / "regions/regions.arrow", REGIONS, **origin)
+        features = Table(self.data / "features/regions.arrow", **origin, weights=self.weights)
+        if features.json("inputs").get("regions") != table.metadata["fingerprint"]:
+            raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
+        crops = Crops(table, self.training)
+        self.made_from["regions"] = features.metadata["fingerprint"]
+        return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)
+
+    def _knowledge(self) -> Knowledge:
+        origin = {"manifest": self.training.fingerprint}
+        folder = self.data / "concepts"
+        language = Table(folder / "language.arrow", **origin)
+        origin["fingerprint"] = self.made_from["concepts"] = language.metadata["fingerprint"]
+        labels, concepts = Table(folder / "labels.arrow", LABELS, **origin), Table(folder / "concepts.arrow", **origin)
+        if len(concepts) == 0:
+            raise ContractError(f"{folder} is empty: set concepts.enabled to true and run: dvc repro concepts")
+        return Knowledge(language.of(self.training.keys), *read_labels(labels, self.training.keys), count=len(concepts))
+
+    def _pixels(self, source: pixels.Source, decoded: bool) -> Pictures:
+        if decoded:
+            return pixels.Decoded(self.student, source)
+        return pixels.cached(self.student, source, self.home / "pixels", self.threads)
+
+    def of_base(self, path: Path) -> Pairs:
+        """The base's own training pairs, for the control that goes on with them."""
+        rows, captions = base_pairs(path, self.student)
+        self.made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()
+        return Pairs(rows, [[c] for c in captions], self._frozen.vectors_of(captions, "embed base captions"))
+
+    def validator(self, zeroshot_path: Path, compute: Compute) -> Validator:
+        """Validation data: val of the corpora, val of the zero-shot set.
+
+        Args:
+            zeroshot_path: the zero-shot set.
+            compute: how the student's towers run.
+        """
+        shown = sets.read(zeroshot_path, Split.VAL)
+        pairs = self._pairs(Manifest(self.data / "curate", (Split.VAL,)))
+        return Validator(
+            pairs, shown, classifier.pixels(self.student, shown, self.threads),
+            *classes.read(self.data / "features/zeroshot", zeroshot_path, shown, weights=self.weights),
+            self.train_text, compute,
+        )  # fmt: skip
+
+    def _pairs(self, manifest: Manifest, *, decoded: bool = False, linear: bool = False) -> Pairs:
+        origin = {"manifest": manifest.fingerprint, "weights": self.weights}
+        images = Table(self.data / "features/images.arrow", **origin).of(manifest.keys)
+        pictures = images.astype(np.float32) if linear else self._pixels(manifest, decoded)
+        captions = Table(self.data / "features/captions.arrow", **origin).of(manifest.keys)
+        return Pairs(pictures, manifest.captions, captions, images, names=manifest.keys)

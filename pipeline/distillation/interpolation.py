@@ -1,0 +1,74 @@
+"""Weight-space interpolation between base and student (WiSE-FT, Wortsman et al. 2022): the whole trade-off, one point.
+
+theta(a) = (1 - a) theta_base + a theta_student. Free at inference; `a` is chosen on validation data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from pipeline.machine.progress import track
+from pipeline.training.loop import Figures
+
+ERRORS = 1.96
+"""Standard errors that an accuracy is lowered by before it is said to be kept: the lower end of its 95 % interval. Of
+many points the best is likely to be one whose accuracy was overestimated."""
+
+ALPHAS = (0.025, 0.05, *(i / 10 for i in range(1, 11)))
+"""Points between base and student, the student's end included; closer at the base, where a student that forgets much
+has its choice."""
+
+
+def retained(figures: Figures, start: Figures, errors: float = 0.0) -> float:
+    """The smallest share of the start's zero-shot accuracies (seen, unseen) that is kept; 1 without zero-shot data.
+
+    Args:
+        figures: of `Validator`.
+        start: the base's.
+        errors: how many standard errors of the accuracies are taken off first.
+    """
+    accuracies = (name for name in start if "zeroshot" in name and name.endswith("_top1") and start[name] > 0)
+    return min(((figures[k] - errors * figures.get(f"{k}_error", 0.0)) / start[k] for k in accuracies), default=1.0)
+
+
+def retrieval(figures: Figures) -> float:
+    """Sum of recall@1 both ways: what epochs and interpolation points are compared by."""
+    return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
+
+
+def mix(base: Mapping[str, Tensor], student: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """(1 - alpha) base + alpha student, tensor by tensor; tensors that are not floating point are the student's."""
+    return {
+        name: base[name].lerp(value, alpha) if value.is_floating_point() else value for name, value in student.items()
+    }
+
+
+def choose(
+    model: nn.Module, base: Mapping[str, Tensor], validate: Callable[[], Figures], start: Figures, keep: float
+) -> tuple[Figures, list[Figures]]:
+    """Walk from base to student and leave `model` at the point that retrieves best while it keeps zero-shot.
+
+    Args:
+        model: holds the student's weights; afterwards the chosen point's.
+        base: the base's weights.
+        validate: the model's validation figures.
+        start: the base's validation figures.
+        keep: share of the base's zero-shot accuracy that the lower end of the 95 % interval has to keep. If it does so
+            at no point, the point where it is highest.
+
+    Returns:
+        the chosen point's figures and those of all points, each with its `alpha`.
+    """
+    student = {name: value.clone() for name, value in model.state_dict().items()}
+    points: list[Figures] = []
+    for alpha in track(ALPHAS, "interpolate", unit="points"):
+        model.load_state_dict(mix(base, student, alpha))
+        points.append({"alpha": alpha, **validate()})
+    enough = [point for point in points if retained(point, start, errors=ERRORS) >= keep]
+    chosen = (
+        max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=ERRORS))
+    )
+    model.load_state_dict(mix(base, student, chosen["alpha"]))
+    return chosen, [{"alpha": 0.0, **start}, *points]

@@ -1,0 +1,114 @@
+"""Pictures at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import images
+from pipeline.clip import towers
+from pipeline.clip.towers import Clip
+from pipeline.disk import files, sealed
+from pipeline.errors import Damaged
+from pipeline.machine.ahead import ahead
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Files of pictures in a fixed order: a `Manifest`, or `Crops`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what they were made from."""
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Of the samples."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, row: int, /) -> bytes:
+        """One file's bytes; may be called by several threads once it has returned."""
+
+    def images(self, what: str, /) -> Iterable[tuple[str, bytes]]:
+        """Key and bytes of all; `what` is for the progress line."""
+
+
+def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArray[np.uint8]:
+    """uint8 [n, 3, side, side] in the source's order, read-only, mapped from a file below `folder`.
+
+    `threads` decode, if it is not there. The file is named by source, splits and preprocessing, so another curation
+    or another tower never reads it. All of it is read and compared with its seal; a damaged one is set aside, named
+    on the screen and made again.
+    """
+    name = files.fingerprint(
+        manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
+        preprocess=clip.config["preprocess_cfg"], code=[images.CODE, towers.CODE],
+    )  # fmt: skip
+    path = folder / f"{name}.npy"
+    if not _is_whole(path, threads):
+        to_pixels = clip.pixels()
+        shape = (len(source), 3, clip.image_size, clip.image_size)
+        with files.whole(path) as temporary:
+            pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            decoded = ahead(
+                lambda given: to_pixels(images.decode(given[1])), source.images("decode"), threads=threads,
+                depth=4 * threads,
+            )  # fmt: skip
+            for i, row in enumerate(decoded):
+                pixels[i] = row
+            pixels.flush()
+            del pixels
+            sealed.seal(temporary, name, threads)
+    mapped: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return mapped
+
+
+def check(path: Path, threads: int = 1) -> None:
+    """Read all of a file of decoded pictures.
+
+    Raises:
+        Damaged: its bytes are not those that were decoded for the source that its name stands for.
+    """
+    sealed.check(path, path.stem, threads)
+
+
+def _is_whole(path: Path, threads: int) -> bool:
+    """Whether the file is there as it was written; a damaged one is set aside and named."""
+    if not path.exists():
+        return False
+    try:
+        check(path, threads)
+    except FileNotFoundError:
+        return False  # another process has just set it aside
+    except Damaged as error:
+        log.warning("%s; %s, and its pictures are decoded again", error, files.set_aside(path))
+        return False
+    return True
+
+
+class Decoded:
+    """The pictures of a source, decoded and resized whenever they are read: no disk space, a decoder's time.
+
+    The threads that gather a student's batches decode them, so several are decoded at a time.
+    """
+
+    def __init__(self, clip: Clip, source: Source) -> None:
+        self._source, self._to_pixels, self._side = source, clip.pixels(), clip.image_size
+        if len(source):
+            source.image(0)  # finds the places of all
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """uint8 [len(rows), 3, side, side]."""
+        if len(rows) == 0:
+            return np.empty((0, 3, self._side, self._side), dtype=np.uint8)
+        return np.stack([self._to_pixels(images.decode(self._source.image(int(row)))) for row in rows])

@@ -1,0 +1,194 @@
+"""Train a student by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.clip.encode import Compute
+from pipeline.clip.towers import Clip
+from pipeline.distillation.batches import Batch, Floats, Loader, Pairs
+from pipeline.distillation.interpolation import retrieval
+from pipeline.distillation.layers import image_groups, trained, unfreeze
+from pipeline.distillation.linear import procrustes
+from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.step import Step
+from pipeline.distillation.student import LinearTower, Student
+from pipeline.errors import InputError
+from pipeline.training.distributed import Group
+from pipeline.training.loop import Figures, Loop, Trained
+from pipeline.training.schedule import warmup_cosine
+
+
+@dataclass(frozen=True)
+class StudentTraining:
+    """How a student is trained; published values in brackets.
+
+    Attributes:
+        recipe: a name in `RECIPES`.
+        epochs: passes over the pictures (2).
+        batch: pictures a step, over all processes.
+        lr: of AdamW (1e-6).
+        weight_decay: of matrices.
+        weights: factor of every loss term (1 each).
+        seed: of order, captions and noise.
+        captions: captions of a picture in a step, at most (1); None for all.
+        warmup: share of the steps in which the learning rate rises.
+        max_norm: gradients are scaled down to this length; 0 for never.
+        chunk: pictures that go through a tower at once, for batches that do not fit; 0 for all.
+        precision: of the towers' forwards: float32, bfloat16 or float16.
+        compiled: torch.compile the towers.
+        layers: groups of the image tower that are trained, from the output; None for all.
+        unfreeze: epochs after which one more group is trained; 0 for never.
+        average: decay of the moving average of the weights, which is then the student; 0 for none.
+        patience: epochs without a better one after which training stops; 0 for never.
+        interval: seconds between checkpoints within an epoch.
+        threads: that gather or decode batches.
+    """
+
+    recipe: str
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    weights: Mapping[str, float]
+    seed: int
+    captions: int | None = 1
+    warmup: float = 0.05
+    max_norm: float = 0.0
+    chunk: int = 0
+    precision: str = "float32"
+    compiled: bool = False
+    layers: int | None = None
+    unfreeze: int = 0
+    average: float = 0.0
+    patience: int = 0
+    interval: float = 600.0
+    threads: int = 1
+
+
+def of_others(targets: Floats | None, seed: int) -> Floats:
+    """The same targets, every one at the place of another: along a random circle through all of them."""
+    assert targets is not None, "RECIPES says which recipes get targets"
+    circle = np.random.default_rng([seed, 0]).permutation(len(targets))
+    moved = np.empty_like(targets)
+    moved[circle] = targets[np.roll(circle, 1)]
+    return moved
+
+
+def _steps(pairs: Pairs, training: StudentTraining, wanted: int | None, group: Group) -> int:
+    if training.batch % group.size:
+        raise InputError(
+            f"student.batch is {training.batch}, which {group.size} processes cannot share evenly; expected a multiple"
+        )
+    steps = len(pairs.captions) // training.batch if wanted is None else wanted
+    if steps * training.batch > len(pairs.captions):
+        raise InputError(
+            f"{training.recipe}: {len(pairs.captions)} pictures, expected {steps * training.batch} for {steps} steps "
+            f"of {training.batch}; give it more pictures (sample.base_pairs) or lower student.batch"
+        )
+    return steps
+
+
+def _solve(student: Student, pairs: Pairs, validate: Callable[[Clip], Figures], log: Callable[[Any], None]) -> Trained:
+    """The closed form of a linear student: Procrustes between every caption and its picture."""
+    assert isinstance(student.towers, LinearTower)
+    history: list[Figures] = [{"epoch": 0, **validate(student.finished())}]
+    images, texts = (torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (pairs.pixels, pairs.caption_vectors))
+    with torch.no_grad():
+        student.towers.matrix.copy_(procrustes(images[torch.from_numpy(pairs.owner)], texts))
+    history.append({"epoch": 1, **validate(student.finished())})
+    log(history)
+    return Trained(history, 1)
+
+
+def train(
+    student: Student,
+    pairs: Pairs,
+    validate: Callable[[Clip], Figures],
+    training: StudentTraining,
+    *,
+    device: str,
+    base_scale: float = 100.0,
+    steps: int | None = None,
+    group: Group | None = None,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    log: Callable[[list[Figures]], None] = lambda history: None,
+) -> Trained:
+    """Train `student` in place by a recipe; it is left with the weights of the epoch that retrieves best on validation.
+
+    Args:
+        student: on `device`.
+        pairs: training data, with the targets that the recipe asks for; the base's vectors as pixels of a linear one.
+        validate: gives the figures by which the best epoch is chosen.
+        training: how.
+        device: torch device.
+        base_scale: 1/tau of the base.
+        steps: steps an epoch; by default every picture once.
+        group: the processes that train together.
+        checkpoint: file for resuming.
+        fingerprint: of all inputs.
+        log: is given the history after every epoch.
+
+    Raises:
+        InputError: too few pictures for a step, a batch that processes cannot share, or more layers than there are.
+        TrainingDiverged: a loss is NaN or infinite.
+    """
+    recipe, group = RECIPES[training.recipe], group or Group()
+    steps = _steps(pairs, training, steps, group)
+    if recipe.terms is None:
+        return _solve(student, pairs, validate, log)
+    if recipe.shuffled:
+        pairs = replace(pairs, targets=of_others(pairs.targets, training.seed))
+    optimizer = torch.optim.AdamW(student.parameter_groups(training.weight_decay), lr=training.lr, fused=True)
+    step = Step(
+        student, recipe, training.weights, base_scale=base_scale, group=group, chunk=training.chunk,
+        compute=Compute(device, training.precision, training.batch), compiled=training.compiled,
+    )  # fmt: skip
+    load = Loader(
+        pairs, student.clip.tokenize if student.train_text else None, batch=training.batch, captions=training.captions,
+        seed=training.seed, per_image=recipe.target != "pair", group=group, device=device, threads=training.threads,
+    )  # fmt: skip
+    total = steps * training.epochs
+    model: Any = student.clip.model
+    if training.layers is not None:
+        trained(model, training.layers)  # refuses more than there are
+
+    thawed = 0
+
+    def begin(epoch: int) -> None:
+        nonlocal thawed
+        if training.layers is None or isinstance(student.towers, LinearTower):
+            return
+        more = (epoch - 1) // training.unfreeze if training.unfreeze else 0
+        now = min(training.layers + more, len(image_groups(model)))
+        if now != thawed:
+            thawed = now
+            unfreeze(model, now)
+            step.prepare()
+
+    def figures(module: nn.Module) -> Figures:
+        assert isinstance(module, Student)
+        return validate(module.finished())
+
+    def name(batch: Batch) -> str:
+        return ", ".join(batch.names)
+
+    loop = Loop(
+        what="student", module=student, optimizer=optimizer,
+        schedule=warmup_cosine(optimizer, warmup=max(1, round(total * training.warmup)), steps=total),
+        epochs=training.epochs, seed=training.seed, steps=steps,
+        batches=lambda epoch, done: load(epoch, steps, done), backward=step, validate=figures,
+        better=lambda new, old: retrieval(new) > retrieval(old), name_batch=name, begin=begin,
+        max_norm=training.max_norm, patience=training.patience, average=training.average,
+        scaler=torch.amp.GradScaler(torch.device(device).type, enabled=training.precision == "float16"),
+        group=group, checkpoint=checkpoint, interval=training.interval, fingerprint=fingerprint, log=log,
+    )  # fmt: skip
+    return loop.run()

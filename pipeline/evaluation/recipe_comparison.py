@@ -1,0 +1,184 @@
+"""Several students on the same test data: mean, spread over seeds, intervals, and which of them nothing beats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.tables import Table
+from pipeline.clip import encode, towers
+from pipeline.clip.encode import Compute
+from pipeline.distillation import pixels
+from pipeline.errors import InputError
+from pipeline.evaluation.comparison import DIRECTIONS
+from pipeline.features import classes
+from pipeline.retrieval.bootstrap import paired_interval
+from pipeline.retrieval.metrics import evaluate
+from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot.sets import ZeroshotSet
+
+PARTS = {"zeroshot": True, "zeroshot_unseen": False}
+"""Parts of the zero-shot set, and whether their classes are seen in the corpora."""
+
+Hits = dict[str, list[float]]
+"""For each direction recall@1 of every query."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model on the test data.
+
+    Attributes:
+        hits: for each direction recall@1 of every query, 0 or 1.
+        top1: zero-shot accuracy of every part that has classes.
+    """
+
+    hits: Hits
+    top1: dict[str, float]
+
+
+class TestData:
+    """Test pictures, captions and zero-shot pictures, decoded once for all students, and the base's figures on them.
+
+    Args:
+        data: the folder with a folder for every stage.
+        home: where decoded pictures are kept.
+        zeroshot_path: the zero-shot set.
+        compute: how towers run.
+    """
+
+    __test__ = False  # no test class, whatever its name
+
+    def __init__(self, data: Path, home: Path, zeroshot_path: Path, compute: Compute) -> None:
+        base = towers.load(data / "models/clip", compute.device)
+        self.compute = compute
+        self._preprocessing = base.image_size, base.config["preprocess_cfg"]
+        self.manifest = Manifest(data / "curate", (Split.TEST,))
+        self.owner: NDArray[np.int64] = np.repeat(
+            np.arange(len(self.manifest)), [len(texts) for texts in self.manifest.captions]
+        )
+        origin = {"manifest": self.manifest.fingerprint, "weights": base.weights}
+        self.captions = Table(data / "features/captions.arrow", **origin).of(self.manifest.keys).astype(np.float32)
+        self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
+        self.pixels = pixels.cached(base, self.manifest, home / "pixels")
+        self.class_pixels = classifier.pixels(base, self.classes, compute.workers)
+        of_classes = classes.read(data / "features/zeroshot", zeroshot_path, self.classes, weights=base.weights)
+        self.class_weights = of_classes[1]
+        pictures = Table(data / "features/images.arrow", **origin).of(self.manifest.keys).astype(np.float32)
+        self.base = self._figures(pictures, self.captions, *of_classes)
+
+    def measure(self, folder: Path, *, train_text: bool) -> Measured:
+        """A student, from its open_clip local directory.
+
+        Args:
+            folder: the directory.
+            train_text: whether its text tower is its own.
+
+        Raises:
+            InputError: its image tower reads pictures otherwise than the base's does.
+        """
+        clip = towers.load(folder, self.compute.device)
+        if (clip.image_size, clip.config["preprocess_cfg"]) != self._preprocessing:
+            raise InputError(
+                f"{folder} reads pictures as {clip.image_size} pixels, {clip.config['preprocess_cfg']}, the base as "
+                f"{self._preprocessing}; students are compared on the same pixels: set student.init to base"
+            )
+        texts, weights = self.captions, self.class_weights
+        if train_text:
+            strings = [text for own in self.manifest.captions for text in own]
+            texts = encode.texts(clip, strings, self.compute).numpy()
+            weights = classifier.class_weights(clip, self.classes, self.compute)
+        pictures = classifier.image_vectors(clip, self.pixels, self.compute).numpy()
+        return self._figures(pictures, texts, classifier.image_vectors(clip, self.class_pixels, self.compute), weights)
+
+    def query_images(self, way: str) -> NDArray[np.int64]:
+        """The picture of every query of a direction, int64 [queries]."""
+        return self.owner if way == "text_to_image" else np.arange(len(self.manifest))
+
+    def _figures(
+        self, pictures: NDArray[np.float32], texts: NDArray[np.float32], class_vectors: Tensor, weights: Tensor
+    ) -> Measured:
+        found = evaluate(pictures, texts, self.owner)
+        accuracies = {
+            part: classifier.accuracy(class_vectors, weights, self.classes, seen=s) for part, s in PARTS.items()
+        }
+        return Measured(
+            {way: found[way]["recall@1"].tolist() for way in DIRECTIONS},
+            {part: figures["top1"] for part, figures in accuracies.items() if figures},
+        )
+
+
+def retained(measured: Measured, base: Measured) -> dict[str, float]:
+    """Share of the base's zero-shot accuracy that is kept, of every part."""
+    return {part: measured.top1[part] / value for part, value in base.top1.items() if value > 0}
+
+
+def _hits(runs: Sequence[Measured], way: str) -> NDArray[np.float64]:
+    """Recall@1 of every run and query, [runs, queries]."""
+    return np.array([run.hits[way] for run in runs], dtype=np.float64)
+
+
+def compare(
+    runs: Mapping[str, Sequence[Measured]], test: TestData, against: str, *, samples: int, seed: int
+) -> list[dict[str, Any]]:
+    """One row a recipe.
+
+    Args:
+        runs: for each recipe its runs, one a seed.
+        test: what they were measured on.
+        against: the recipe that every other one is compared with.
+        samples: bootstrap samples.
+        seed: of the bootstrap.
+
+    Returns:
+        for each recipe: for each direction recall@1 `mean` and `spread` (standard deviation over seeds), the
+        `difference` to the base, and what `against` has more (`lead`), both with a 95 % paired bootstrap interval over
+        images and seeds; `retained` of every part, mean and spread; `front`, whether no other recipe both retrieves and
+        retains at least as well, and one of them better (means).
+    """
+    rows = []
+    for recipe, of_recipe in runs.items():
+        row: dict[str, Any] = {"recipe": recipe, "seeds": len(of_recipe)}
+        for way in DIRECTIONS:
+            recalls = [float(np.mean(run.hits[way])) for run in of_recipe]
+            own, base = _hits(of_recipe, way), np.asarray(test.base.hits[way])
+            image = test.query_images(way)
+            row[way] = {
+                **_spread(recalls),
+                "difference": paired_interval(base, own, image, samples=samples, seed=seed),
+                "lead": paired_interval(own, _hits(runs[against], way), image, samples=samples, seed=seed),
+            }
+        kept = [retained(run, test.base) for run in of_recipe]
+        row["retained"] = {part: _spread([share[part] for share in kept]) for part in kept[0]}
+        rows.append(row)
+    points = [_point(row) for row in rows]
+    for row, point in zip(rows, points, strict=True):
+        row["front"] = not any(other != point and all(o >= p for o, p in zip(other, point, strict=True))
+                               for other in points)  # fmt: skip
+    return rows
+
+
+def _point(row: dict[str, Any]) -> tuple[float, float]:
+    """What the front is of: text-to-image recall@1, and the smaller of the shares retained."""
+    return row["text_to_image"]["mean"], min((share["mean"] for share in row["retained"].values()), default=1.0)
+
+
+def means(of_runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over runs of every figure that all of them have."""
+    shared = [name for name in of_runs[0] if all(name in run for run in of_runs)]
+    return {name: float(np.mean([run[name] for run in of_runs])) for name in shared}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {
+        "mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        "values": list(values),
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The machine: devices, processes, work done ahead, progress."""

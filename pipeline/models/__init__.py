@@ -1,0 +1,1 @@
+"""The two frozen models that everything starts from."""

@@ -1,0 +1,72 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_batches import CAPTIONS, FLAT, axes, loader, pairs, places_of, read, rows_of
+
+from pipeline.distillation.batches import Negatives
+
+# Hard negatives: of "cat" and "dog" one equal one, of "old cat" a caption of picture 1, of "sea" one of its own.
+WRONG = {"cat": ["hat", "rat"], "old cat": ["dog"], "dog": ["hat"], "sea": ["wave", "land"]}
+
+
+def with_negatives(*, vectors=False, captions=CAPTIONS):
+    data = pairs(captions)
+    texts = [WRONG.get(text, []) for text in data.distinct]
+    return dataclasses.replace(data, negatives=Negatives(texts, axes(7) if vectors else None))
+
+
+@pytest.mark.parametrize("captions", [None, 1, 2])
+def test_negatives_are_those_of_the_captions_drawn_each_once(captions):
+    for epoch in range(1, 9):
+        for batch in loader(with_negatives(), captions=captions, batch=3)(epoch, 2):
+            texts = [FLAT[place] for place in places_of(batch.base_text)]
+            found = [read(batch.tokens)[i] for i in batch.negative_places.tolist()]
+            assert sorted(found) == sorted({negative for text in texts for negative in WRONG.get(text, [])})
+            assert len(read(batch.tokens)) == len({*texts, *found}), "a caption that is also a negative is read once"
+
+
+def test_negatives_that_are_captions_of_a_picture_are_not_allowed_for_it():
+    for epoch in range(1, 9):
+        batch = next(loader(with_negatives(), batch=6, captions=1 + epoch % 3)(epoch, 1))
+        found = [read(batch.tokens)[i] for i in batch.negative_places.tolist()]
+        assert batch.allowed.tolist() == [[text not in CAPTIONS[row] for text in found] for row in rows_of(batch)]
+    batch = next(loader(with_negatives(), batch=6)(1, 1))
+    found = [read(batch.tokens)[i] for i in batch.negative_places.tolist()]
+    forbidden = {(row, found[k]) for i, row in enumerate(rows_of(batch)) for k in range(5) if not batch.allowed[i, k]}
+    assert forbidden == {(1, "dog"), (2, "wave")}
+
+
+def test_frozen_negatives_come_with_their_vectors():
+    # In the order of the captions: hat, rat of "cat"; dog of "old cat"; hat of "dog"; wave, land of "sea".
+    data = with_negatives(vectors=True)
+    assert data.negative_texts == ["hat", "rat", "dog", "hat", "wave", "land"]
+    batch = next(loader(data, tokenize=None, batch=6)(1, 1))
+    assert batch.tokens is None
+    assert places_of(batch.negatives) == [0, 1, 2, 4, 5]
+    assert batch.allowed.shape == (6, 5)
+
+
+def test_a_batch_without_negatives_of_its_captions_has_empty_ones():
+    data = with_negatives(vectors=True)
+    load = loader(data, tokenize=None, batch=1)
+    empty = [b for b in load(1, 6) if rows_of(b)[0] in (4, 5)]
+    assert len(empty) == 2
+    for batch in empty:
+        assert batch.negatives.shape == (0, 16)
+        assert batch.allowed.shape == (1, 0)
+        assert len(batch.negative_places) == 0
+
+
+def test_negatives_of_are_flat_places_without_equal_texts():
+    data = with_negatives()
+    number = {text: i for i, text in enumerate(data.distinct)}
+
+    def of(*texts):
+        return data.negatives_of(np.array([number[text] for text in texts], dtype=np.int64)).tolist()
+
+    assert of("cat") == [0, 1]
+    assert of("dog") == [3]
+    assert of("dog", "cat") == of("cat", "dog", "cat") == [0, 1]
+    assert of("sun") == of() == []
+    assert of("sea", "old cat") == [2, 4, 5]

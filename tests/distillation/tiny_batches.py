@@ -1,0 +1,63 @@
+"""Pairs whose rows say which they are, and the batches that are made of them."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from pipeline.distillation.batches import Batch, Loader, Pairs
+from pipeline.training.distributed import Group
+
+# Pictures 0 and 3 share "cat"; picture 5 says "sun" twice.
+CAPTIONS = [["cat", "old cat", "grey cat"], ["dog"], ["sea", "wave"], ["pet", "cat"], ["hill"], ["sun", "sun", "day"]]
+FLAT = [text for texts in CAPTIONS for text in texts]
+
+
+def axes(count, start=0):
+    """Vectors that say which row they are."""
+    return np.eye(16, dtype=np.float16)[start : start + count]
+
+
+def pairs(captions=CAPTIONS, **given):
+    """Pixels and image vectors are the picture's number, caption vectors the caption's."""
+    count = sum(map(len, captions))
+    pixels = np.arange(len(captions), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=1)
+    return Pairs(**{
+        "pixels": pixels, "captions": captions, "caption_vectors": axes(count), "image_vectors": axes(len(captions)),
+        **given,
+    })  # fmt: skip
+
+
+def characters(texts):
+    """A tokenizer of single characters, eight of them."""
+    return torch.tensor([[ord(letter) for letter in text.ljust(8)[:8]] for text in texts])
+
+
+def loader(data, *, tokenize=characters, batch=2, captions=None, seed=1, per_image=True, group=None, threads=1):
+    return Loader(data, tokenize, batch, captions, seed, per_image, group or Group(), "cpu", threads)
+
+
+def read(tokens):
+    return ["".join(chr(code) for code in row).strip() for row in tokens.tolist()]
+
+
+def rows_of(batch):
+    return batch.pixels[:, 0, 0, 0].tolist()
+
+
+def places_of(vectors):
+    assert (vectors.sum(1) == 1).all()
+    return vectors.argmax(1).tolist()
+
+
+def fields(batch):
+    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(Batch)}
+
+
+def assert_same(found, wanted):
+    for name, value in fields(wanted).items():
+        other = getattr(found, name)
+        if isinstance(value, torch.Tensor):
+            assert other.dtype == value.dtype and torch.equal(other, value), name
+        else:
+            assert other == value, name
