@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from tiny_world import BEFORE_CONCEPTS, linked
 from typer.testing import CliRunner
 
+import console.compare
 import pipeline.evaluation.recipe_comparison
-import stages.compare
 import stages.student
 import stages.targets
 import stages.teacher
+from console.main import app
 from pipeline.artifacts.tables import Table
 from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import InputError
 from pipeline.params.student import KNOWLEDGE
-from stages.dclip import app
 
 RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes")
 
@@ -212,7 +212,7 @@ def test_a_mistyped_recipe_with_a_trained_text_tower_is_named(compared):
 def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
-    monkeypatch.setattr(stages.compare, "planned", lambda p, name, seed: names.append(name))
+    monkeypatch.setattr(console.compare, "planned", lambda p, name, seed: names.append(name))
     monkeypatch.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
     found = compare("--seeds", "0")
     return names, found.output

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from console import cache
+from console.compare import compare
+from console.evaluate import evaluate
+from console.figures import SELDOM, in_order, interval, told
+from console.search import search, serve
 from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.params import load
-from stages import cache
-from stages.compare import compare
-from stages.figures import SELDOM, in_order, interval, told
-from stages.measure import evaluate
 from stages.program import explained, store, threads
-from stages.search import search, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from console.runs import planned, train
 from pipeline.artifacts import figures
 from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.params import Params, load
 from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
 from stages.program import home, threads
-from stages.runs import planned, train
 
 _ALL = get_args(Student.model_fields["recipe"].annotation)
 
