@@ -18,6 +18,7 @@ def models(params: Params, data: Path) -> dict[str, Any]:
     """
     if isinstance(params.models.clip, ClipFromOpenClip) and not Path(params.models.clip.pretrained).is_file():
         allow_downloads()
+    from pipeline.artifacts.figures import write_history
     from pipeline.models import base_models
 
     threads(params)
@@ -29,7 +30,7 @@ def models(params: Params, data: Path) -> dict[str, Any]:
         params.models.detector, source, out / "detector.pt", image_size=params.regions.image_size, seed=params.seed,
         device=params.compute.device,
     )  # fmt: skip
-    base_models.write_history(out / "pretraining.csv", history)
+    write_history(out / "pretraining.csv", history)
     return {
         "clip": {"weights": clip.weights, "dimension": clip.dimension, "image_size": clip.image_size,
                  **({"last_loss": history[-1]["loss"]} if history else {})},

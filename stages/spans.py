@@ -14,14 +14,13 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
     Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
     """
     from pipeline.artifacts.manifest import Manifest
-    from pipeline.clip import configuration
+    from pipeline.clip import bpe
     from pipeline.spans import table
     from pipeline.spans.phrases import load_parser
 
     manifest = Manifest(data / "curate")
     parser = load_parser(params.spans.parser)
-    context = configuration.read(data / "models/clip" / configuration.CONFIG)["model_cfg"]["text_cfg"]
-    tokens = int(context.get("context_length", 77)) - 2
+    tokens = bpe.context_length(data / "models/clip/open_clip_config.json") - 2
     metadata = provenance(
         "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
         parser=params.spans.parser,

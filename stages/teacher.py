@@ -24,9 +24,9 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     """
     import torch
 
+    from pipeline.artifacts.figures import write_history
     from pipeline.artifacts.manifest import Manifest
     from pipeline.artifacts.weights import write
-    from pipeline.models.base_models import write_history
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
     from pipeline.teacher.train import TeacherTraining, train

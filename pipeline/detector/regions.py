@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import BOXES, REGIONS, Split
 from pipeline.artifacts.tables import TableWriter
-from pipeline.clip.encode import batches
 from pipeline.detector.cached import CachedDetector
+from pipeline.machine.batches import batches
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 

@@ -19,6 +19,7 @@ from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
 from pipeline.features import classes, pictures, texts
+from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys
@@ -251,7 +252,7 @@ def test_a_regions_vector_is_that_of_its_crop_and_region_0_that_of_the_picture(c
     assert table.integers("region_index").tolist() == [row["region_index"] for row in rows]
     to_pixels = clip.pixels()
     pixels = [to_pixels(images.decode(row["crop"] or data[row["key"]])) for row in rows]
-    wanted = np.concatenate([encode.images(clip, part, COMPUTE) for part in encode.batches(pixels, COMPUTE.batch)])
+    wanted = np.concatenate([encode.images(clip, part, COMPUTE) for part in batches(pixels, COMPUTE.batch)])
     assert np.array_equal(table.vectors(), wanted.astype(np.float16))
     whole = Table(cold[1] / "features/images.arrow")
     assert whole.strings("key") == KEYS
