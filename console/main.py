@@ -19,7 +19,6 @@ from console.figures import SELDOM, in_order, interval, told
 from console.search import search, serve
 from pipeline.disk import files, sums
 from pipeline.errors import InputError
-from pipeline.params import load
 from stages.program import explained, store, threads
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -93,6 +92,7 @@ def verify(
     data: DataOption = Path("data"),
 ) -> None:
     """Check every artefact again: hashes, origin, alignment, norms, and a sample of rows computed from the source."""
+    from pipeline.params import load
     from pipeline.verification.verify import verify as check
 
     p = load(params)
@@ -129,6 +129,8 @@ def profile(
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
         raise InputError(f"no profile {path}; there are: {known}")
+    from pipeline.params import load
+
     load(path)
     with files.whole(params) as temporary:
         shutil.copyfile(path, temporary)

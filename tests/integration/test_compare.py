@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_world import BEFORE_CONCEPTS, linked
 from typer.testing import CliRunner
 
-import console.compare
+import console.runs
 import pipeline.evaluation.recipe_comparison
 import stages.student
 import stages.targets
@@ -212,7 +212,7 @@ def test_a_mistyped_recipe_with_a_trained_text_tower_is_named(compared):
 def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
-    monkeypatch.setattr(console.compare, "planned", lambda p, name, seed: names.append(name))
+    monkeypatch.setattr(console.runs, "planned", lambda p, name, seed: names.append(name))
     monkeypatch.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
     found = compare("--seeds", "0")
     return names, found.output
