@@ -15,16 +15,18 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
     error; captions found among near-misses; whether pictures and captions fall into the language model's concepts.
     attributes.csv, words.csv and concepts.csv have a row for each.
     """
-    from pipeline.clip import pictures, towers
-    from pipeline.clip.encode import Compute
-    from pipeline.probes import attributes, measure, tables
-    from pipeline.probes.material import Material
+    from pipeline.probes import tables
 
-    threads(params)
     out, p = data / "probe", params.probe
     if not p.enabled:
         tables.write_empty(out)
         return {"enabled": False}
+    from pipeline.clip import pictures, towers
+    from pipeline.clip.encode import Compute
+    from pipeline.probes import attributes, measure
+    from pipeline.probes.material import Material
+
+    threads(params)
     shown = attributes.read(Path(p.attributes))
     folders = {"base": "models/clip", "student": "student", "end_point": "student/end_point"}
     models = {name: towers.load(data / folder, params.compute.device) for name, folder in folders.items()}
