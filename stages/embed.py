@@ -58,8 +58,7 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
 
     threads(params)
     p, device, zeroshot_path = params.probe, params.compute.device, Path(params.zeroshot.path)
-    folders = {"base": ws.path(catalog.BASE_CLIP), "student": ws.student, "end_point": ws.path(catalog.END_POINT)}
-    models = {name: towers.load(folder, device) for name, folder in folders.items()}
+    models = {name: towers.load(ws.model(name), device) for name in catalog.MEASURED}
     base, test = models["base"].weights, ws.manifest(Split.TEST)
     classes = sets.read(zeroshot_path, Split.TEST)
     prompts = list(dict.fromkeys(classifier.prompts(classes)))
