@@ -22,7 +22,7 @@ from pipeline.sources.rows import (
     SourceError,
     TooManyBytes,
     accounted,
-)  # fmt: skip
+)
 
 CORPORA: dict[str, Corpus] = {
     "mscoco": mscoco.CORPUS,
@@ -30,10 +30,8 @@ CORPORA: dict[str, Corpus] = {
     "conceptual_captions": conceptual_captions.CORPUS,
 }
 
-__all__ = [
-    "CORPORA", "Caption", "Corpus", "File", "Held", "Image", "Rejected", "Row", "SourceError",
-    "TooManyBytes", "read",
-]  # fmt: skip
+__all__ = ["CORPORA", "Caption", "Corpus", "File", "Held", "Image"]
+__all__ += ["Rejected", "Row", "SourceError", "TooManyBytes", "read"]
 
 
 def read(source: str, folder: Path) -> Iterator[Row]:
