@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,12 +13,9 @@ from rich.table import Table as RichTable
 from pipeline.artifacts import figures
 from pipeline.disk import files, sums
 from pipeline.errors import InputError
-from pipeline.params import Params, load
-from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
+from pipeline.params import load
 from stages.program import home, threads
-from stages.runs import planned, train
-
-_ALL = get_args(Student.model_fields["recipe"].annotation)
+from stages.runs import planned, possible, train
 
 
 def compare(
@@ -48,7 +45,7 @@ def compare(
     p = load(params)
     threads(p)
     against = against or p.student.recipe
-    names = _possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
+    names = possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
     try:
         numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
     except ValueError as error:
@@ -76,22 +73,6 @@ def compare(
     Console(width=None if sys.stdout.isatty() else 150).print(results(rows, base, against))
     print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")
     print(f"{out / 'comparison.json'}, {out / 'map.svg'}")
-
-
-def _possible(p: Params) -> list[str]:
-    """All recipes but those that these parameters, or what is here, do not allow; they are named."""
-    without = set()
-    if not any(Path(p.models.path).glob("*.tar")):
-        without.add("continue_base")  # it needs the base's own training pairs
-    if p.student.init != "base" or p.student.text == "trainable":
-        without |= {"procrustes", "labclip"}  # they map the base's cached features
-    if p.teacher.caption_dropout == 0:
-        without |= set(OF_IMAGES)
-    if not p.concepts.enabled:
-        without |= set(KNOWLEDGE)
-    if without:
-        print(f"left out, since these parameters do not allow them: {', '.join(sorted(without))}", file=sys.stderr)
-    return [name for name in _ALL if name not in without]
 
 
 def _way(path: Path) -> list[tuple[float, float]]:

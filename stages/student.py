@@ -9,8 +9,8 @@ from pipeline.params import Params
 from stages.program import LIBRARY, home, run, threads
 
 CODE = (
-    "distillation", "training", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py", "spans/phrases.py",
-    "spans/words.py", "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
+    "distillation", "recipes", "training", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py",
+    "spans/phrases.py", "spans/words.py", "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
 )  # fmt: skip
 """What a checkpoint depends on, and dvc.yaml names."""
 
@@ -38,10 +38,10 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.clip.encode import Compute
     from pipeline.distillation import interpolation
     from pipeline.distillation.inputs import Inputs
-    from pipeline.distillation.recipes import RECIPES
     from pipeline.distillation.student import BASE, Student, start
     from pipeline.distillation.train import StudentTraining, train
     from pipeline.models.base_models import write_history
+    from pipeline.recipes import RECIPES
     from pipeline.spans.phrases import load_parser
     from pipeline.training.distributed import join
     from pipeline.training.live import logger

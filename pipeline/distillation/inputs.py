@@ -18,14 +18,14 @@ from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.concepts.tables import LABELS, read_labels
 from pipeline.distillation import pixels
-from pipeline.distillation.batches import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
-from pipeline.distillation.recipes import Recipe
+from pipeline.distillation.pairs import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
 from pipeline.features import classes
 from pipeline.models.base_models import base_pairs
+from pipeline.recipes import Recipe
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
 from pipeline.teacher.targets import Targets

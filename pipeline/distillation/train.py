@@ -13,14 +13,16 @@ from torch import nn
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.distillation.batches import Batch, Floats, Loader, Pairs
+from pipeline.distillation.batches import Batch
 from pipeline.distillation.interpolation import retrieval
 from pipeline.distillation.layers import image_groups, trained, unfreeze
 from pipeline.distillation.linear import procrustes
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Floats, Pairs
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import LinearTower, Student
 from pipeline.errors import InputError
+from pipeline.recipes import RECIPES
 from pipeline.training.distributed import Group
 from pipeline.training.loop import Figures, Loop, Trained
 from pipeline.training.schedule import warmup_cosine

@@ -7,7 +7,7 @@ from pipeline.artifacts.schema import Split, vectors
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.concepts.tables import LABELS, concepts_schema, write_empty
 from pipeline.distillation.inputs import Inputs
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 SAMPLES = {
     Split.TRAIN: {"mscoco-1": ["a", "b"], "mscoco-2": ["c"]},

@@ -6,7 +6,7 @@ from tiny_models import COMPUTE, picture, tiny_clip, unit_rows
 from pipeline.artifacts.schema import REGIONS, Split, vectors
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.distillation.inputs import Inputs
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 SAMPLES = {
     Split.TRAIN: {"mscoco-1": ["a", "b"], "mscoco-2": ["c"], "mscoco-3": ["d"]},

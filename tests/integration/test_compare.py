@@ -17,11 +17,11 @@ import stages.student
 import stages.targets
 import stages.teacher
 from pipeline.artifacts.tables import Table
-from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import InputError
-from pipeline.params.student import KNOWLEDGE
+from pipeline.recipes import RECIPES
 from stages.dclip import app
 
+KNOWLEDGE = [name for name, recipe in RECIPES.items() if recipe.knowledge]
 RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes")
 
 
