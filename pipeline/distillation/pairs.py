@@ -174,6 +174,12 @@ class Pairs:
         """int64 [c], the picture of each caption."""
         return np.repeat(np.arange(len(self.captions)), np.diff(self.start))
 
+    @property
+    def heads(self) -> dict[str, int]:
+        """Widths of what a student learns beside its towers from the knowledge: arguments of `Student`."""
+        known = self.knowledge
+        return {} if known is None else {"language_dimension": known.language.shape[1], "concepts": known.count}
+
     def belongs(self, rows: Numbers, ids: Numbers) -> NDArray[np.bool_]:
         """bool [B, C], whether text j (by its number) is a caption of picture rows[i], drawn or not."""
         own = spread(self.start[rows], self.start[rows + 1] - self.start[rows])
