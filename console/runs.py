@@ -119,7 +119,7 @@ def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_fr
     tables = sorted((folder / "features").rglob("*.arrow"))
     return files.fingerprint(
         seed=params.seed, features={path.name: Table(path).metadata["fingerprint"] for path in tables}, **made_from,
-        device=params.compute.device, batch=params.features.batch, parser=params.spans.parser,
+        device=params.compute.device, batch=params.compute.batch, parser=params.spans.parser,
         architecture="" if params.student.init == BASE else architecture(params.student.init),
         code=files.code(*(LIBRARY / part for part in dict.fromkeys((*teacher.CODE, *student.CODE)))),
         **{section: getattr(params, section).model_dump() for section in sections},

@@ -44,7 +44,7 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     )
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     student, zeroshot_path = models["student"], Path(params.zeroshot.path)
-    compute = Compute(device, params.compute.dtype, params.features.batch, params.compute.workers)
+    compute = Compute(device, params.compute.dtype, params.compute.batch, params.compute.workers)
     test = sets.read(zeroshot_path, Split.TEST)
     of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
     of_student = classifier.embed(student, test, compute)
@@ -65,4 +65,4 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(evaluate, lower="features.batch or evaluate.bootstrap")
+    run(evaluate, lower="compute.batch or evaluate.bootstrap")

@@ -32,8 +32,8 @@ def features(params: Params, data: Path) -> dict[str, Any]:
     model = towers.load(data / "models/clip", compute.device)
     if SpanKind.TOKENS in p.spans:
         encode.check_tokens(model)
-    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch, compute.workers), store())
-    made_with = {"batch": p.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
+    clip = CachedClip(model, Compute(compute.device, compute.dtype, compute.batch, compute.workers), store())
+    made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     facts: dict[str, Any] = {
@@ -58,4 +58,4 @@ def features(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(features, lower="features.batch or compute.workers")
+    run(features, lower="compute.batch or compute.workers")

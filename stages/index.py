@@ -27,7 +27,7 @@ def index(params: Params, data: Path) -> dict[str, Any]:
     threads(params)
     manifest = Manifest(data / "curate", (Split.TEST,))
     student = towers.load(data / "student", params.compute.device)
-    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
+    compute = Compute(params.compute.device, params.compute.dtype, params.compute.batch, params.compute.workers)
     image_vectors = (
         pictures.embed(student, manifest.pictures, compute, "embed test pictures").numpy().astype(np.float16)
     )
@@ -46,4 +46,4 @@ def index(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(index, lower="features.batch or compute.workers")
+    run(index, lower="compute.batch or compute.workers")

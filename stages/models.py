@@ -39,4 +39,4 @@ def models(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(models, lower="models.clip.batch, models.detector.batch or models.detector.pictures")
+    run(models, lower="models.clip.batch, models.detector.batch or models.detector.images")

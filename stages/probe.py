@@ -31,9 +31,9 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
     folders = {"base": "models/clip", "student": "student", "end_point": "student/end_point"}
     models = {name: towers.load(data / folder, params.compute.device) for name, folder in folders.items()}
     material = Material(data, models["base"].weights, most=p.captions, seed=params.seed)
-    words, near_misses = material.words(p.words), material.near_misses(p.near)
+    words, near_misses = material.words(p.words), material.near_misses(p.near_misses)
     task = measure.Task(shown, words, near_misses, material.owner, material.labels())
-    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
+    compute = Compute(params.compute.device, params.compute.dtype, params.compute.batch, params.compute.workers)
     found = {}
     for name, clip in models.items():
         frozen = name == "base" or params.student.text == "frozen"
@@ -48,4 +48,4 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(probe, lower="features.batch or probe.captions")
+    run(probe, lower="compute.batch or probe.captions")

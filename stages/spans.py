@@ -20,13 +20,13 @@ def spans(params: Params, data: Path) -> dict[str, Any]:
 
     manifest = Manifest(data / "curate")
     parser = load_parser(params.spans.parser)
-    tokens = bpe.context_length(data / "models/clip/open_clip_config.json") - 2
+    most, tokens = params.spans.max_phrases, bpe.context_length(data / "models/clip/open_clip_config.json") - 2
     metadata = provenance(
         "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
         parser=params.spans.parser,
-        parameters={"model": parser.name, "cap": params.spans.cap, "tokens": tokens},
+        parameters={"model": parser.name, "max_phrases": most, "tokens": tokens},
     )  # fmt: skip
-    return table.write(parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens)
+    return table.write(parser, manifest, data / "spans/spans.arrow", metadata, cap=most, tokens=tokens)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     model.model.to(device)
     inputs = Inputs(
         data, home(), base=base, student=model, train_text=train_text, threads=params.compute.workers,
-        compute=Compute(device, params.compute.dtype, params.features.batch),
+        compute=Compute(device, params.compute.dtype, params.compute.batch),
     )  # fmt: skip
     pairs = group.in_turn(
         lambda: (
@@ -68,7 +68,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
     )
     validate: Callable[[towers.Clip], dict[str, float]] = _left_to_the_first
     if group.first:
-        own = Compute(device, p.precision, params.features.batch)
+        own = Compute(device, p.precision, params.compute.batch)
         validate = inputs.validator(Path(params.zeroshot.path), own)
     known = pairs.knowledge
     torch.manual_seed(seed)
@@ -85,15 +85,15 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         code=files.code(*(LIBRARY / part for part in CODE), Path(__file__)), weights=inputs.weights,
         manifest=inputs.training.fingerprint, architecture=model.config, made_from=inputs.made_from, seed=seed,
         params=p.model_dump(exclude=_TRAINED_ALIKE), device=params.compute.device, processes=group.size,
-        threads=params.compute.threads, batch=params.features.batch,
+        threads=params.compute.threads, batch=params.compute.batch,
     )  # fmt: skip
     result = train(
         trained, pairs, validate,
         StudentTraining(
             recipe=p.recipe, epochs=p.epochs, batch=p.batch, lr=p.lr, weight_decay=p.weight_decay,
             weights=p.weights.model_dump(), seed=seed, captions=None if p.captions == "all" else p.captions,
-            warmup=p.warmup, max_norm=p.max_norm, chunk=p.chunk, precision=p.precision, compiled=p.compile,
-            layers=None if p.layers == "all" else p.layers, unfreeze=p.unfreeze, average=p.average,
+            warmup=p.warmup, max_norm=p.max_grad_norm, chunk=p.micro_batch, precision=p.precision, compiled=p.compile,
+            layers=None if p.layers == "all" else p.layers, unfreeze=p.unfreeze, average=p.ema_decay,
             patience=p.patience, interval=p.checkpoint_seconds,
             threads=1 if p.pixels == "cached" and device == "cpu" else params.compute.workers),
         device=device, base_scale=base.scale, steps=len(inputs.training) // p.batch, group=group,
@@ -120,4 +120,4 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(student, lower="student.chunk (0 is all of student.batch) or student.batch", in_processes=True)
+    run(student, lower="student.micro_batch (0 is all of student.batch) or student.batch", in_processes=True)

@@ -66,7 +66,8 @@ def tidied(text: str) -> str:
 
 def words(tidied_text: str) -> Iterator[regex.Match[str]]:
     """What the tokenizer takes for a word, each with its place, in order."""
-    return _WORD.finditer(tidied_text)
+    found: Iterator[regex.Match[str]] = _WORD.finditer(tidied_text)
+    return found
 
 
 @lru_cache(maxsize=1 << 16)

@@ -226,7 +226,7 @@ class Recipe:
 
     terms: Callable[[Embedded], Terms] | None
     target: Literal["image", "pair"] | None = None
-    teacher: Literal["regions", "picture", "text"] | None = None
+    teacher: Literal["regions", "image", "text"] | None = None
     shuffled: bool = False
     data: Literal["corpora", "base"] = "corpora"
     negatives: bool = False
@@ -254,5 +254,5 @@ RECIPES: dict[str, Recipe] = {
     "continue_base": Recipe(plain, data="base"),
     "shuffled_targets": Recipe(dclip_clean, target="image", teacher="regions", shuffled=True),
     "text_only_teacher": Recipe(dclip, target="pair", teacher="text"),
-    "no_regions": Recipe(dclip_clean, target="image", teacher="picture"),
+    "no_regions": Recipe(dclip_clean, target="image", teacher="image"),
 }

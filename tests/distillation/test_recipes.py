@@ -14,7 +14,7 @@ from pipeline.params.features import Teacher
 TEACHERS = {
     "dclip": "regions", "dclip_clean": "regions", "dclip_regions": "regions", "similarity": "regions",
     "feature_distillation": "regions", "shuffled_targets": "regions", "text_only_teacher": "text",
-    "no_regions": "picture", "dclip+knowledge": "regions",
+    "no_regions": "image", "dclip+knowledge": "regions",
 }  # fmt: skip
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.terms]
 
@@ -254,7 +254,7 @@ def test_every_teacher_is_a_value_of_its_parameter():
     ("control", "recipe", "change"),
     [
         ("shuffled_targets", "dclip_clean", {"shuffled": True}),
-        ("no_regions", "dclip_clean", {"teacher": "picture"}),
+        ("no_regions", "dclip_clean", {"teacher": "image"}),
         ("text_only_teacher", "dclip", {"teacher": "text"}),
         ("continue_base", "contrastive", {"data": "base"}),
         ("hard_negatives", "contrastive", {"negatives": True}),
