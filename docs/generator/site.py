@@ -17,9 +17,10 @@ CONFIGURATION = "zensical.toml"
 
 
 def places() -> dict[PurePosixPath, PurePosixPath]:
-    """Where every page and image of the repository stands in the site; both relative."""
+    """Where every page, image and style sheet of the repository stands in the site; both relative."""
     found = {PurePosixPath(page.relative_to(ROOT).as_posix()) for page in links.pages()}
-    found |= {PurePosixPath(image.relative_to(ROOT).as_posix()) for image in PAGES.glob("images/*")}
+    others = (*PAGES.glob("images/*"), *PAGES.glob("*.css"))
+    found |= {PurePosixPath(file.relative_to(ROOT).as_posix()) for file in others}
     return {path: _place(path) for path in found if path.parts[0] == "docs" or len(path.parts) == 1}
 
 
