@@ -9,6 +9,9 @@ import yaml
 
 from docs.generator import ROOT, help_texts, parameters
 from docs.generator.tables import table
+from pipeline.artifacts.catalog import ARTIFACTS
+from pipeline.params.recipe_needs import requirements
+from pipeline.recipes import RECIPES
 
 
 def reasons() -> str:
@@ -22,6 +25,29 @@ def reasons() -> str:
         elif isinstance(member, ast.Expr):
             rows[-1] = (rows[-1][0], str(ast.literal_eval(member.value)))
     return table(("reason", "meaning"), rows)
+
+
+def recipes() -> str:
+    """What every recipe minimises and needs, then the equations."""
+    rows, equations = [], []
+    for recipe in RECIPES.values():
+        needs = ", ".join(f"`{need.parameter}: {_value(need.value)}`" for need in requirements(recipe))
+        rows.append((f"`{recipe.name}`", recipe.about, needs, recipe.reference))
+        if recipe.formula:
+            equations.append(f"- `{recipe.name}`: `{recipe.formula}`")
+    heading = ("student.recipe", "minimises", "needs", "published as")
+    return f"{table(heading, rows)}\n\n### Equations\n\n" + "\n".join(equations)
+
+
+def _value(value: str | bool) -> str:
+    """As it stands in params.yaml."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def artifacts() -> str:
+    """Every file and folder that stages leave for each other."""
+    rows = [(f"`data/{each.path}`", each.holds, ", ".join(each.bound_to)) for each in ARTIFACTS]
+    return table(("artifact", "holds", "bound to"), rows)
 
 
 def commands() -> str:
@@ -38,6 +64,8 @@ def commands() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "reasons": reasons,
+    "recipes": recipes,
+    "artifacts": artifacts,
     "parameters": parameters.markdown,
     "commands": commands,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from docs.generator import PAGES, ROOT
 
 _BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-COPIED = ("pipeline", "stages", "console", "profiles", ".dvc", "params.yaml", "dvc.yaml", "pyproject.toml")
+COPIED = ("pipeline", "stages", "console", "docs", "tests", "params.yaml", "dvc.yaml", "pyproject.toml")
 
 
 @dataclass

@@ -3,7 +3,11 @@
 import json
 
 import pytest
+import yaml
 from scratch import changed, copy
+from tiny_manifest import write_manifest
+
+from pipeline.artifacts.schema import Split
 
 
 @pytest.fixture
@@ -32,6 +36,41 @@ for row in read("pets", Path("data/raw/pets")):
         "Caption b.jpg b'a cat awake'",
         "Rejected  none",
     ]
+
+
+def test_a_recipe_is_one_file(scratch):
+    assert scratch.apply("extending.md", "A recipe") == ["pipeline/recipes/equations.py"]
+    program = """
+import json, sys
+sys.path += ["tests", "tests/recipes"]
+import yaml
+from tiny_recipes import batch
+from pipeline.params import Params
+from pipeline.recipes import RECIPES
+content = yaml.safe_load(open("params.yaml"))
+content["student"]["recipe"] = "preserving_both"
+recipe = RECIPES[Params.model_validate(content).student.recipe]
+terms = recipe.terms(batch("preserving_both"))
+sum(terms.values()).backward()
+print(json.dumps([sorted(terms), recipe.about, recipe.formula[:8], recipe.regions]))
+"""
+    terms, about, formula, regions = json.loads(scratch.run("-c", program))
+    assert terms == ["contrastive", "preserve", "regions"]
+    assert (about, formula, regions) == ("`preserving` + `preserving_regions`", "L = (1 -", True)
+    assert "preserving_both" in scratch.run("-c", "from docs.generator.sections import recipes; print(recipes())")
+
+
+def test_a_stage_is_its_file_a_line_in_the_catalog_and_what_is_written_into_dvc_yaml(scratch):
+    assert scratch.apply("extending.md", "A stage") == ["stages/lengths.py", "pipeline/artifacts/catalog.py"]
+    scratch.run("-m", "console.main", "graph", "--write")
+    stage = yaml.safe_load((scratch.root / "dvc.yaml").read_text())["stages"]["lengths"]
+    assert stage["desc"] == "Count the words of every kept caption"
+    assert {"stages/lengths.py", "data/curate/manifest.parquet"} <= set(stage["deps"])
+    assert "data/lengths/lengths.json" in stage["outs"]
+    write_manifest(scratch.root / "data/curate", {Split.TRAIN: {"a": ["a dog", "a dog asleep"], "b": ["a cat"]}})
+    scratch.run("-m", "stages.lengths")
+    assert json.loads((scratch.root / "data/lengths/lengths.json").read_text()) == {"2": 2, "3": 1}
+    assert json.loads((scratch.root / "data/lengths/metrics.json").read_text()) == {"captions": 3, "longest": 3}
 
 
 def test_a_figure_is_measured_compared_and_shown(scratch):
