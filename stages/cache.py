@@ -15,7 +15,9 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from tqdm import tqdm
 
+from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, REGION_EMBEDDINGS, REGIONS
 from pipeline.artifacts.tables import Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.errors import InputError
 from pipeline.store import inventory, keys, remote
 from stages.program import store
@@ -150,7 +152,7 @@ def gc(
 
 def _used(data: Path) -> set[str]:
     """The collections that the tables of a data folder name."""
-    needed = [data / name for name in ("regions/regions.arrow", "features/regions.arrow", "features/captions.arrow")]
+    needed = [Workspace(data).path(table) for table in (REGIONS, REGION_EMBEDDINGS, CAPTION_EMBEDDINGS)]
     if lacking := [str(path) for path in needed if not path.is_file()]:
         raise InputError(
             f"{', '.join(lacking)} is not here, so it cannot be told which collections are in use; "

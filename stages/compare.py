@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from pipeline.artifacts import figures
-from pipeline.disk import files, sums
+from pipeline.artifacts.catalog import INTERPOLATION
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.params import Params, load
 from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
@@ -54,19 +56,19 @@ def compare(
     except ValueError as error:
         raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
     plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
-    out = data / "compare"
+    ws, out = Workspace(data), data / "compare"
     compute = Compute(p.compute.device, p.compute.dtype, p.features.batch, p.compute.workers)
-    test = comparison.TestData(data, home(), Path(p.zeroshot.path), compute)
+    test = comparison.TestData(ws, home(), Path(p.zeroshot.path), compute)
     runs: dict[str, list[comparison.Measured]] = {}
     ways: dict[str, list[tuple[float, float]]] = {}
     chosen: dict[str, list[dict[str, float]]] = {}
     for name, of_seeds in plan.items():
         for own in of_seeds:
-            folder = train(own, p, data, out)
-            measured = test.measure(folder, train_text=own.student.text == "trainable")
+            trained = train(own, p, ws, out)
+            measured = test.measure(trained.student, train_text=own.student.text == "trainable")
             runs.setdefault(name, []).append(measured)
-            ways.setdefault(name, _way(folder / "interpolation.csv"))
-            chosen.setdefault(name, []).append(sums.read_json(folder, "metrics.json")["chosen"])
+            ways.setdefault(name, _way(trained))
+            chosen.setdefault(name, []).append(trained.summary("student")["chosen"])
     rows = comparison.compare(runs, test, against, samples=p.evaluate.bootstrap, seed=p.seed)
     for row in rows:
         row["validation"] = comparison.means(chosen[row["recipe"]])
@@ -94,12 +96,12 @@ def _possible(p: Params) -> list[str]:
     return [name for name in _ALL if name not in without]
 
 
-def _way(path: Path) -> list[tuple[float, float]]:
+def _way(trained: Workspace) -> list[tuple[float, float]]:
     """(share of zero-shot retained, text-to-image recall@1) at every point of interpolation, on validation data."""
     from pipeline.distillation.interpolation import retained
 
     recall = "val_text_to_image_recall@1"
-    rows = figures.read(path.parent, path.name, recall)
+    path, rows = trained.path(INTERPOLATION), trained.rows(INTERPOLATION, recall)
     points = [{name: figures.number(path, row, name) for name in row if row[name]} for row in rows]
     return [(retained(point, points[0]), point[recall]) for point in points]
 

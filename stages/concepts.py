@@ -1,26 +1,33 @@
 """Stage `concepts`: what a frozen language model makes of the captions, and the concepts they fall into."""
 
-from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run, store, threads
 
 
-def concepts(params: Params, data: Path) -> dict[str, Any]:
-    """Embed every distinct caption with a language model and find concepts by spherical K-means: data/concepts/*.arrow.
+@stage(
+    reads=[catalog.MANIFEST],
+    writes=catalog.CONCEPT_TABLES,
+    takes=["seed", "compute.device", "compute.threads", "concepts"],
+    less_memory="concepts.batch or concepts.count",
+)
+def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Embed every distinct caption with a language model and find concepts by spherical K-means.
 
     language.arrow has a vector of every caption, labels.arrow its soft labels, concepts.arrow the concepts with the
     words and captions that tell them. Vectors are kept in the feature store as they are made. With
     `concepts.enabled: false` the tables are empty, and no language model is opened.
     """
-    from pipeline.artifacts.manifest import Manifest
     from pipeline.concepts import tables
 
     threads(params)
-    p, out = params.concepts, data / "concepts"
-    manifest = Manifest(data / "curate")
+    p, out = params.concepts, ws.folder("concepts")
+    manifest = ws.manifest()
     if not p.enabled:
         tables.write_empty(out, provenance(
             "concepts", code="", manifest=manifest.fingerprint, model="none", inputs={}, parameters={}))  # fmt: skip
@@ -42,4 +49,4 @@ def concepts(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(concepts, lower="concepts.batch or concepts.count")
+    run(concepts)

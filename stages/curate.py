@@ -3,11 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run
 
 
-def curate(params: Params, data: Path) -> dict[str, Any]:
+@stage(
+    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, catalog.DATA_CARD],
+    takes=["seed", "sources", "curate", "zeroshot", "probe.enabled", "probe.attributes"],
+    unwatched=["compute.workers"],
+    folders=["sources.path", "zeroshot.path", "probe.attributes"],
+    less_memory="compute.workers or curate.images.max_pixels",
+)
+def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     """Curate the corpora into WebDataset shards, a manifest, a table of everything rejected, and a data card.
 
     Reads every corpus named in sources.quota below sources.path. Published val and test images never train, and
@@ -33,11 +43,10 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
         merge=wanted.duplicates.captions == "merge",
         seed=params.seed,
     )
-    card = data / "curate/card"
     try:
         return library.curate(
             Path(params.sources.path),
-            data / "curate",
+            ws.folder("curate"),
             rules,
             CaptionLimits(**wanted.captions.model_dump()),
             samples_per_shard=wanted.samples_per_shard,
@@ -47,9 +56,9 @@ def curate(params: Params, data: Path) -> dict[str, Any]:
             ),
         )
     finally:  # a curation that came to nothing has a card, too
-        if (card / "facts.json").is_file():
-            data_card.write(card)
+        if ws.has(catalog.DATA_CARD):
+            data_card.write(ws)
 
 
 if __name__ == "__main__":
-    run(curate, lower="compute.workers or curate.images.max_pixels")
+    run(curate)

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.disk import files, sums
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.params import load
 from stages import cache
@@ -36,20 +38,21 @@ DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every s
 @app.command()
 def show(data: DataOption = Path("data")) -> None:
     """Print the results table: base, student, and the difference with its 95 % interval."""
-    path = data / "evaluate/metrics.json"
+    ws = Workspace(data)
+    path = ws.path(catalog.summary("evaluate"))
     if not path.is_file():
         raise InputError(f"no results at {path}; run: dvc repro")
-    metrics = sums.read_json(path.parent, path.name)
-    if not (data / "student/metrics.json").is_file():
-        raise InputError(f"no {data / 'student/metrics.json'}; run: dvc repro, or dvc checkout")
-    recipe = sums.read_json(data / "student", "metrics.json")["recipe"]
+    metrics = ws.summary("evaluate")
+    if not ws.has(trained := catalog.summary("student")):
+        raise InputError(f"no {ws.path(trained)}; run: dvc repro, or dvc checkout")
+    recipe = ws.summary("student")["recipe"]
     try:
         table = _results(metrics, recipe)
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it is of another version: run: dvc repro evaluate") from error
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
-    console.print(f"report: {data / 'evaluate/report/index.html'}", highlight=False)
+    console.print(f"report: {ws.path(catalog.REPORT) / 'index.html'}", highlight=False)
 
 
 def _results(metrics: dict[str, Any], recipe: str) -> RichTable:
@@ -98,7 +101,7 @@ def verify(
     p = load(params)
     threads(p)
     found = check(
-        data, Path(p.zeroshot.path), store(), params.parent / "dvc.lock", sample=sample, seed=seed,
+        Workspace(data), Path(p.zeroshot.path), store(), params.parent / "dvc.lock", sample=sample, seed=seed,
         device=p.compute.device, threads=p.compute.workers,
     )  # fmt: skip
     table = RichTable()

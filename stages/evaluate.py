@@ -3,13 +3,61 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.schema import BOXES, Split
+from pipeline.artifacts import catalog
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run, threads
 
 
-def evaluate(params: Params, data: Path) -> dict[str, Any]:
-    """Compare student and base on the test data, which nothing is chosen on: data/evaluate.
+@stage(
+    reads=[
+        catalog.MANIFEST,
+        catalog.DATA_CARD,
+        catalog.SHARDS[Split.TEST],
+        catalog.BASE_CLIP,
+        catalog.PRETRAINING,
+        catalog.TEST_BOXES,
+        catalog.summary("regions"),
+        catalog.IMAGE_EMBEDDINGS,
+        catalog.CAPTION_EMBEDDINGS,
+        catalog.ZEROSHOT_IMAGES,
+        catalog.ZEROSHOT_PROMPTS,
+        catalog.TEACHER_HISTORY,
+        catalog.STUDENT_CONFIG,
+        catalog.STUDENT_WEIGHTS,
+        catalog.STUDENT_HISTORY,
+        catalog.INTERPOLATION,
+        catalog.summary("student"),
+        catalog.INDEX,
+        catalog.LANGUAGE,
+        catalog.CONCEPT_LABELS,
+        catalog.CONCEPTS,
+        catalog.summary("probe"),
+        catalog.PROBED_ATTRIBUTES,
+        catalog.PROBED_CONCEPTS,
+    ],
+    writes=[catalog.REPORT, catalog.RECALL],
+    takes=[
+        "seed",
+        "compute.device",
+        "compute.dtype",
+        "compute.threads",
+        "features.batch",
+        "evaluate",
+        "zeroshot",
+        "concepts.enabled",
+        "student.recipe",
+        "student.text",
+        "student.weights",
+    ],
+    unwatched=["compute.workers"],
+    folders=["zeroshot.path"],
+    less_memory="features.batch or evaluate.bootstrap",
+)
+def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Compare student and base on the test data, which nothing is chosen on.
 
     metrics.json holds recall@1/5/10, median rank, MRR, MAP and mAP@R both ways, zero-shot of seen and unseen classes
     with the share retained, and bootstrap intervals of every difference. recall.csv feeds
@@ -18,8 +66,6 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from pipeline.artifacts.manifest import Manifest
-    from pipeline.artifacts.tables import Table
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
     from pipeline.evaluation.comparison import Embedded, add_zeroshot, compare
@@ -30,39 +76,38 @@ def evaluate(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.zeroshot import classifier, sets
 
     threads(params)
-    page.read(data)  # before the work
+    page.read(ws)  # before the work
     if params.concepts.enabled:
-        tables.read(data / "probe/concepts.csv")
+        tables.read(ws, catalog.PROBED_CONCEPTS)
     device = params.compute.device
-    models = {"base": towers.load(data / "models/clip", device), "student": towers.load(data / "student", device)}
-    manifest = Manifest(data / "curate", (Split.TEST,))
-    found = index.load(data / "index/faiss", models["student"].weights, manifest.fingerprint)
-    origin = {"manifest": manifest.fingerprint, "weights": models["base"].weights}
+    models = {"base": towers.load(ws.path(catalog.BASE_CLIP), device), "student": towers.load(ws.student, device)}
+    manifest = ws.manifest(Split.TEST)
+    found = index.load(ws.path(catalog.INDEX), models["student"].weights, manifest.fingerprint)
     base = Embedded(
-        Table(data / "features/images.arrow", **origin).of(manifest.keys).astype(np.float32),
-        Table(data / "features/captions.arrow", **origin).of(manifest.keys).astype(np.float32),
+        ws.images(manifest, weights=models["base"].weights).astype(np.float32),
+        ws.captions(manifest, weights=models["base"].weights).astype(np.float32),
     )
     result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
     student, zeroshot_path = models["student"], Path(params.zeroshot.path)
     compute = Compute(device, params.compute.dtype, params.features.batch, params.compute.workers)
     test = sets.read(zeroshot_path, Split.TEST)
-    of_base = classes.read(data / "features/zeroshot", zeroshot_path, test, weights=models["base"].weights)
+    of_base = classes.read(ws, zeroshot_path, test, weights=models["base"].weights)
     of_student = classifier.embed(student, test, compute)
     frozen = params.student.text == "frozen"
     weights = of_base[1] if frozen else classifier.class_weights(student, test, compute)
     embedded = {"base": of_base, "student": (of_student, weights)}
     add_zeroshot(result.metrics, embedded, test, samples=params.evaluate.bootstrap, seed=params.seed)
 
-    out = data / "evaluate"
-    plots.write_recall(out / "recall.csv", result.metrics)
+    report = ws.path(catalog.REPORT)
+    plots.write_recall(ws.path(catalog.RECALL), result.metrics)
     page.write(
-        out / "report/index.html", result, base, manifest, found,
-        Table(data / "regions/test_boxes.arrow", BOXES, manifest=manifest.fingerprint), data, params,
+        report / "index.html", result, base, manifest, found,
+        ws.table(catalog.TEST_BOXES, manifest), ws, params,
     )  # fmt: skip
     if params.concepts.enabled:
-        concepts.write(out / "report/concepts.html", data, manifest)
+        concepts.write(report / "concepts.html", ws, manifest)
     return result.metrics
 
 
 if __name__ == "__main__":
-    run(evaluate, lower="features.batch or evaluate.bootstrap")
+    run(evaluate)

@@ -3,21 +3,37 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.schema import REGIONS, SPANS, SpanKind
+from pipeline.artifacts import catalog
+from pipeline.artifacts.schema import SpanKind
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run, store, threads
 
 
-def features(params: Params, data: Path) -> dict[str, Any]:
-    """Embed pictures, crops, captions, spans and the zero-shot set with the frozen base CLIP: data/features/*.arrow.
+@stage(
+    reads=[catalog.MANIFEST, *catalog.SHARDS.values(), catalog.BASE_CLIP, catalog.REGIONS, catalog.SPANS],
+    writes=[
+        catalog.IMAGE_EMBEDDINGS,
+        catalog.REGION_EMBEDDINGS,
+        catalog.CAPTION_EMBEDDINGS,
+        *catalog.SPAN_EMBEDDINGS.values(),
+        catalog.ZEROSHOT_IMAGES,
+        catalog.ZEROSHOT_PROMPTS,
+    ],
+    takes=["compute.device", "compute.dtype", "compute.threads", "features", "zeroshot"],
+    unwatched=["compute.workers"],
+    folders=["zeroshot.path"],
+    less_memory="features.batch or compute.workers",
+)
+def features(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Embed images, crops, captions, spans and the zero-shot set with the frozen base CLIP.
 
     In batches of one fixed shape; float16 unit vectors. Every embedding is kept in the feature store as it is made: a
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
     from pipeline import images
-    from pipeline.artifacts.manifest import Manifest
-    from pipeline.artifacts.tables import Table
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
@@ -25,37 +41,42 @@ def features(params: Params, data: Path) -> dict[str, Any]:
 
     threads(params)
     p, compute = params.features, params.compute
-    manifest = Manifest(data / "curate")
-    origin = {"manifest": manifest.fingerprint}
-    regions = Table(data / "regions/regions.arrow", REGIONS, **origin)
-    spans = Table(data / "spans/spans.arrow", SPANS, **origin)
-    model = towers.load(data / "models/clip", compute.device)
+    manifest = ws.manifest()
+    regions = ws.table(catalog.REGIONS, manifest)
+    spans = ws.table(catalog.SPANS, manifest)
+    model = towers.load(ws.path(catalog.BASE_CLIP), compute.device)
     if SpanKind.TOKENS in p.spans:
         encode.check_tokens(model)
     clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch, compute.workers), store())
     made_with = {"batch": p.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
-    facts: dict[str, Any] = {
-        "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}", "model": "data/models/clip", "weights": clip.weights,
-        "dimension": model.dimension, "normalised": True, "dtype": compute.dtype, "device": compute.device,
-        "parameters": made_with, "collections": [collection.folder.name for collection in used],
-    }  # fmt: skip
+    common: dict[str, Any] = {
+        "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}",
+        "model": f"data/{catalog.BASE_CLIP.path}",
+        "weights": clip.weights,
+        "dimension": model.dimension,
+        "normalised": True,
+        "dtype": compute.dtype,
+        "device": compute.device,
+        "parameters": made_with,
+        "collections": [collection.folder.name for collection in used],
+    }
     made_from = {table.metadata["kind"]: table.metadata["fingerprint"] for table in (regions, spans)}
-    metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **of_weights}, **facts)
+    metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **of_weights}, **common)
     metadata["features"] = metadata["fingerprint"]
     shown = classes.Contents(Path(params.zeroshot.path))
     of_classes = provenance(
-        "zero-shot features", manifest="", inputs={"zeroshot": shown.fingerprint, **of_weights}, **facts
+        "zero-shot features", manifest="", inputs={"zeroshot": shown.fingerprint, **of_weights}, **common
     )
 
-    out = data / "features"
+    out = ws.folder("features")
     out.mkdir(parents=True, exist_ok=True)
     pictures.write(clip, manifest, regions, out, metadata)
     distinct, _ = texts.write(clip, manifest, spans, p.spans, out, metadata)
-    classes.write(clip, shown, out / "zeroshot", of_classes)
+    classes.write(clip, shown, out, of_classes)
     return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": model.dimension}
 
 
 if __name__ == "__main__":
-    run(features, lower="features.batch or compute.workers")
+    run(features)

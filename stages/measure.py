@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.machine import devices
@@ -61,8 +62,8 @@ def evaluate(
         check_writable("--out", out)
     compute = Compute(device, dtype, batch, workers)
     if data is None and zeroshot is None:
-        data = stages / "curate"
-    models = {role: measurement.load(name, stages, device) for role, name in names.items()}
+        data = Workspace(stages).folder("curate")
+    models = {role: measurement.load(name, Workspace(stages), device) for role, name in names.items()}
     found: dict[str, Any] = {"models": names}
     if data is not None:
         found["retrieval"] = measurement.retrieval(models, data, Split(split), compute, samples=samples)

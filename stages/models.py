@@ -3,14 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.params import Params
 from pipeline.params.models import ClipFromOpenClip
+from stages.declaration import stage
 from stages.program import allow_downloads, run, threads
 
 
-def models(params: Params, data: Path) -> dict[str, Any]:
-    """Fetch, copy or train the base CLIP and the detector into data/models.
+@stage(
+    writes=[catalog.BASE_CLIP, catalog.DETECTOR, catalog.PRETRAINING],
+    takes=["seed", "compute.device", "compute.threads", "models", "regions.image_size"],
+    folders=["models.path"],
+    less_memory="models.clip.batch, models.detector.batch or models.detector.pictures",
+)
+def models(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Fetch, copy or train the base CLIP and the detector, as files with hashes.
 
     clip/ is an open_clip local directory, detector.pt an ultralytics weights file; metrics.json holds the hash of
     each, so that DVC and every table see a change of weights. Only `models.clip.kind: open_clip` with a pretrained
@@ -21,21 +30,21 @@ def models(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.models import base_models
 
     threads(params)
-    out = data / "models"
     source = Path(params.models.path)
     clip, history = base_models.clip(params.models.clip, source, seed=params.seed)
-    clip.save(out / "clip")
+    clip.save(ws.path(catalog.BASE_CLIP))
+    detector = ws.path(catalog.DETECTOR)
     base_models.detector(
-        params.models.detector, source, out / "detector.pt", image_size=params.regions.image_size, seed=params.seed,
+        params.models.detector, source, detector, image_size=params.regions.image_size, seed=params.seed,
         device=params.compute.device,
     )  # fmt: skip
-    base_models.write_history(out / "pretraining.csv", history)
+    base_models.write_history(ws.path(catalog.PRETRAINING), history)
     return {
         "clip": {"weights": clip.weights, "dimension": clip.dimension, "image_size": clip.image_size,
                  **({"last_loss": history[-1]["loss"]} if history else {})},
-        "detector": {"sha256": files.sha256(out / "detector.pt")},
+        "detector": {"sha256": files.sha256(detector)},
     }  # fmt: skip
 
 
 if __name__ == "__main__":
-    run(models, lower="models.clip.batch, models.detector.batch or models.detector.pictures")
+    run(models)

@@ -3,12 +3,45 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run, threads
 
 
-def probe(params: Params, data: Path) -> dict[str, Any]:
-    """Measure what a linear probe reads from embeddings, on pictures and captions it was not trained on: data/probe.
+@stage(
+    reads=[
+        catalog.MANIFEST,
+        catalog.SHARDS[Split.TEST],
+        catalog.BASE_CLIP,
+        catalog.CAPTION_EMBEDDINGS,
+        catalog.IMAGE_EMBEDDINGS,
+        catalog.LANGUAGE,
+        catalog.CONCEPT_LABELS,
+        catalog.CONCEPTS,
+        catalog.STUDENT_CONFIG,
+        catalog.STUDENT_WEIGHTS,
+        catalog.END_POINT,
+    ],
+    writes=[catalog.PROBED_ATTRIBUTES, catalog.PROBED_WORDS, catalog.PROBED_CONCEPTS],
+    takes=[
+        "seed",
+        "compute.device",
+        "compute.dtype",
+        "compute.threads",
+        "features.batch",
+        "student.text",
+        "evaluate.bootstrap",
+        "probe",
+    ],
+    unwatched=["compute.workers"],
+    folders=["probe.attributes"],
+    less_memory="features.batch or probe.captions",
+)
+def probe(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Measure what a linear probe reads from the embeddings of base, student and language model.
 
     metrics.json holds, for the base, the student, the student before interpolation (end_point) and, with concepts, the
     language model: attributes of pictures and words of captions, as areas under the ROC curve; captions read without an
@@ -21,14 +54,14 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
     from pipeline.probes.material import Material
 
     threads(params)
-    out, p = data / "probe", params.probe
+    out, p = ws.folder("probe"), params.probe
     if not p.enabled:
         tables.write_empty(out)
         return {"enabled": False}
     shown = attributes.read(Path(p.attributes))
-    folders = {"base": "models/clip", "student": "student", "end_point": "student/end_point"}
-    models = {name: towers.load(data / folder, params.compute.device) for name, folder in folders.items()}
-    material = Material(data, models["base"].weights, most=p.captions, seed=params.seed)
+    folders = {"base": ws.path(catalog.BASE_CLIP), "student": ws.student, "end_point": ws.path(catalog.END_POINT)}
+    models = {name: towers.load(folder, params.compute.device) for name, folder in folders.items()}
+    material = Material(ws, models["base"].weights, most=p.captions, seed=params.seed)
     words, near_misses = material.words(p.words), material.near_misses(p.near)
     task = measure.Task(shown, words, near_misses, material.owner, material.labels())
     compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
@@ -46,4 +79,4 @@ def probe(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(probe, lower="features.batch or probe.captions")
+    run(probe)

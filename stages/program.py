@@ -7,24 +7,23 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-import pipeline
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
 from pipeline.errors import InputError, memory_full, said
 from pipeline.machine import devices
 from pipeline.params import Params, load
+from stages.declaration import Stage
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that set a library's threads when it is imported."""
-
-LIBRARY = Path(pipeline.__file__).parent
-"""Source code that a training's checkpoint depends on is below it."""
 
 
 def home() -> Path:
@@ -87,11 +86,7 @@ def allow_downloads() -> None:
     os.environ["HF_HUB_OFFLINE"] = "0"
 
 
-Stage = Callable[[Params, Path], dict[str, Any]]
-"""Takes the parameters and the data folder, writes data/<its name>/, and returns its summary."""
-
-
-def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
+def perform(stage: Stage, params: Params, ws: Workspace) -> dict[str, Any]:
     """Run a stage; its summary becomes data/<its name>/metrics.json, written by the first of several processes.
 
     What killed runs have left half written, here or in DCLIP_HOME, is removed before.
@@ -99,19 +94,19 @@ def perform(stage: Stage, params: Params, data: Path) -> dict[str, Any]:
     Raises:
         InputError: as the stage, or another one that it needs has not run.
     """
-    out = data / stage.__name__
+    out = ws.folder(stage.name)
     for folder in (out, home()):
         files.sweep(folder)
     sums.forget(out)  # of a run before, which this one's files are no more
     try:
-        metrics = stage(params, data)
+        metrics = stage.work(stage.parameters(params), ws)
     except FileNotFoundError as error:
         path = Path(error.filename or str(error).rpartition(": ")[2])  # safetensors has it in its text alone
-        if not path.is_relative_to(data):
+        if not path.is_relative_to(ws.data):
             raise
-        raise InputError(f"{path} does not exist; run: dvc repro {path.relative_to(data).parts[0]}") from error
+        raise InputError(f"{path} does not exist; run: dvc repro {path.relative_to(ws.data).parts[0]}") from error
     if os.environ.get("RANK", "0") == "0":
-        files.write_json(out / "metrics.json", metrics)
+        files.write_json(ws.path(catalog.summary(stage.name)), metrics)
         sums.write(out)
     return metrics
 
@@ -126,16 +121,12 @@ def _start_processes(module: str, count: int) -> None:
     os.execv(sys.executable, command)  # noqa: S606  our own program; whoever kills this process kills torchrun
 
 
-def run(stage: Stage, *, lower: str, in_processes: bool = False) -> None:
+def run(stage: Stage) -> None:
     """Make a command-line program of a stage, whose docstring is its help, and run it.
 
-    Args:
-        stage: the stage.
-        lower: the parameters that make it take less memory if they are lower, for whoever has too little.
-        in_processes: whether it runs in compute.processes processes; torchrun, which may also be called by hand (for
-            several machines), starts them.
+    One that runs in several processes is started by torchrun, which may also be called by hand (for several machines).
     """
-    name = stage.__name__
+    name, in_processes = stage.name, stage.in_processes
 
     def program(
         params: Annotated[Path, typer.Option(help="Parameters of all stages.")] = Path("params.yaml"),
@@ -148,13 +139,13 @@ def run(stage: Stage, *, lower: str, in_processes: bool = False) -> None:
             devices.check(loaded.compute.device, loaded.compute.processes if in_processes else 1)
             if in_processes and loaded.compute.processes > 1 and "WORLD_SIZE" not in os.environ:
                 _start_processes(f"stages.{name}", loaded.compute.processes)
-            with explained(lower):
-                perform(stage, loaded, data)
+            with explained(stage.less_memory):
+                perform(stage, loaded, Workspace(data))
         except InputError as error:
             print(f"{name}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
 
-    program.__doc__ = stage.__doc__
+    program.__doc__ = stage.work.__doc__
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
     app.command()(program)
     app()

@@ -1,34 +1,41 @@
 """Stage `regions`: YOLO boxes and their crops."""
 
-from pathlib import Path
 from typing import Any
 
-from pipeline.disk import sums
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run, store, threads
 
 
-def regions(params: Params, data: Path) -> dict[str, Any]:
-    """Detect objects on every kept picture and cut them out: data/regions/regions.arrow.
+@stage(
+    reads=[catalog.MANIFEST, *catalog.SHARDS.values(), catalog.DETECTOR, catalog.summary("models")],
+    writes=[catalog.REGIONS, catalog.TEST_BOXES],
+    takes=["compute.device", "compute.threads", "regions"],
+    unwatched=["compute.workers"],
+    less_memory="regions.batch, regions.image_size or compute.workers",
+)
+def regions(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Detect objects on every kept image and cut them out.
 
     Region 0 is always the whole picture, so a picture without a box still has a region. The detector's file is
     opened only after its hash has been checked. Boxes and crops are kept in the feature store as they are made: a
     killed run goes on where it stopped, and only pictures never seen are looked at.
     """
     from pipeline import images
-    from pipeline.artifacts.manifest import Manifest
     from pipeline.detector import regions as library
     from pipeline.detector import weights
     from pipeline.detector.cached import CachedDetector, Cropping, Detection
     from pipeline.detector.detect import CODE
 
     threads(params)
-    sha256 = sums.read_json(data / "models", "metrics.json")["detector"]["sha256"]
-    manifest = Manifest(data / "curate")
+    sha256 = ws.summary("models")["detector"]["sha256"]
+    manifest = ws.manifest()
     p = params.regions
     detector = CachedDetector(
-        weights.load(data / "models/detector.pt", sha256), sha256,
+        weights.load(ws.path(catalog.DETECTOR), sha256), sha256,
         Detection(p.confidence, p.iou, p.image_size, p.batch),
         Cropping(p.cap, p.min_side, p.margin, p.crop_side, p.crop_quality), params.compute.device, store(),
         params.compute.workers,
@@ -38,8 +45,8 @@ def regions(params: Params, data: Path) -> dict[str, Any]:
         inputs={"weights": sha256}, parameters=p.model_dump(), device=params.compute.device,
         collections=detector.folders,
     )  # fmt: skip
-    return library.write(detector, manifest, data / "regions", metadata)
+    return library.write(detector, manifest, ws.folder("regions"), metadata)
 
 
 if __name__ == "__main__":
-    run(regions, lower="regions.batch, regions.image_size or compute.workers")
+    run(regions)

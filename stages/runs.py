@@ -9,19 +9,22 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.artifacts.tables import Table
+from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPT_LABELS, TARGETS
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
 from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import Damaged, InputError
 from pipeline.params import Params
-from stages import student, targets, teacher
-from stages.program import LIBRARY, perform
+from stages.declaration import Stage
+from stages.program import perform
+from stages.student import student
+from stages.targets import targets
+from stages.teacher import teacher
 
 log = logging.getLogger(__name__)
 
-_READ = ("curate", "models", "regions", "features")
-"""Stages whose results all runs share."""
-
+FINISHED = "finished"
+"""The file that says what a run depends on, once it is complete."""
 
 TRAINABLE = ":trainable"
 """What stands behind a recipe's name if its text tower is trained, too, whatever student.text is."""
@@ -52,87 +55,91 @@ def planned(p: Params, name: str, seed: int) -> Params:
         raise InputError(f"{name}: {error.errors()[0]['msg']}; take it out of --recipes") from error
 
 
-def train(own: Params, p: Params, data: Path, out: Path) -> Path:
+def train(own: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
     """Run the student stage, unless that was done before.
 
     A teacher that has read something else than `p`'s is trained, too, with p's seed.
 
     Args:
         own: the run's parameters.
-        p: those that the tables in `data` were made with.
-        data: the folder with a folder for every stage.
+        p: those that the tables in `ws` were made with.
+        ws: the folder with a folder for every stage.
         out: where runs are kept.
 
     Returns:
-        the student's folder.
+        the run's folder, with what the student stage has written.
 
     Raises:
         InputError: a stage has not run, or the targets are of another teacher.
     """
-    upstream = data
+    taught = ws
     if own.teacher.inputs != p.teacher.inputs:
-        upstream = _teach(own.model_copy(update={"seed": p.seed}), data, out / f"teacher-{own.teacher.inputs}")
+        taught = _teach(own.model_copy(update={"seed": p.seed}), ws, out / f"teacher-{own.teacher.inputs}")
     text = "" if own.student.text == "frozen" else f"-{own.student.text}"
-    folder = out / f"{own.student.recipe}{text}-{own.seed}"
-    _link(folder, data, (*_READ, "concepts") if RECIPES[own.student.recipe].knowledge else _READ)
-    _link(folder, upstream, ("targets",))
-    table = Table(folder / "targets/targets.arrow")
+    run = Workspace(out / f"{own.student.recipe}{text}-{own.seed}")
+    knowledge = RECIPES[own.student.recipe].knowledge
+    for name in student.upstream:
+        if knowledge or name != CONCEPT_LABELS.stage:
+            _link(run, taught if name == TARGETS.stage else ws, name)
+    table = run.table(TARGETS)
     if table.json("parameters") != own.teacher.model_dump():
         raise InputError(f"{table.path} was made with other parameters of the teacher; run: dvc repro targets")
     made_from = {"targets": table.metadata["fingerprint"]}
-    if RECIPES[own.student.recipe].knowledge:
-        made_from["concepts"] = Table(folder / "concepts/labels.arrow").metadata["fingerprint"]
-    identity = _identity(own, folder, ("teacher", "student", "zeroshot"), **made_from)
-    if not _is(folder, identity, "student"):
+    if knowledge:
+        made_from["concepts"] = run.table(CONCEPT_LABELS).metadata["fingerprint"]
+    identity = _identity(own, run, (teacher, student), **made_from)
+    if not _is(run, identity, student):
         print(f"{own.student.recipe}, seed {own.seed}", file=sys.stderr)
-        shutil.rmtree(folder / "student", ignore_errors=True)
-        perform(student.student, own, folder)
-        files.write_text(folder / "finished", identity)
-    return folder / "student"
+        shutil.rmtree(run.folder(student.name), ignore_errors=True)
+        perform(student, own, run)
+        files.write_text(run.data / FINISHED, identity)
+    return run
 
 
-def _teach(own: Params, data: Path, folder: Path) -> Path:
+def _teach(own: Params, ws: Workspace, folder: Path) -> Workspace:
     """Train another teacher and write its targets."""
-    _link(folder, data, _READ)
-    identity = _identity(own, folder, ("teacher",))
-    if not _is(folder, identity, "teacher"):
-        perform(teacher.teacher, own, folder)
-        perform(targets.targets, own, folder)
-        files.write_text(folder / "finished", identity)
-    return folder
+    run = Workspace(folder)
+    for name in teacher.upstream:
+        _link(run, ws, name)
+    identity = _identity(own, run, (teacher,))
+    if not _is(run, identity, teacher):
+        perform(teacher, own, run)
+        perform(targets, own, run)
+        files.write_text(run.data / FINISHED, identity)
+    return run
 
 
-def _link(folder: Path, data: Path, stages: tuple[str, ...]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for stage in stages:
-        if not (data / stage).exists():
-            raise InputError(f"{data / stage} does not exist; run: dvc repro student")
-        (folder / stage).unlink(missing_ok=True)
-        (folder / stage).symlink_to((data / stage).resolve())
+def _link(run: Workspace, ws: Workspace, stage: str) -> None:
+    """Link what a stage has left in `ws` into a run's folder."""
+    if not ws.folder(stage).exists():
+        raise InputError(f"{ws.folder(stage)} does not exist; run: dvc repro student")
+    run.data.mkdir(parents=True, exist_ok=True)
+    run.folder(stage).unlink(missing_ok=True)
+    run.folder(stage).symlink_to(ws.folder(stage).resolve())
 
 
-def _identity(params: Params, folder: Path, sections: tuple[str, ...], **made_from: str) -> str:
+def _identity(params: Params, run: Workspace, stages: tuple[Stage, ...], **made_from: str) -> str:
     """Stands for all that a run depends on: parameters, tables, and the library's code."""
     from pipeline.clip.towers import architecture
     from pipeline.distillation.student import BASE
 
-    tables = sorted((folder / "features").rglob("*.arrow"))
+    tables = [table for table in student.reads if table.stage == CAPTION_EMBEDDINGS.stage]
     return files.fingerprint(
-        seed=params.seed, features={path.name: Table(path).metadata["fingerprint"] for path in tables}, **made_from,
-        device=params.compute.device, batch=params.features.batch, parser=params.spans.parser,
+        features={table.path: run.table(table).metadata["fingerprint"] for table in tables},
         architecture="" if params.student.init == BASE else architecture(params.student.init),
-        code=files.code(*(LIBRARY / part for part in dict.fromkeys((*teacher.CODE, *student.CODE)))),
-        **{section: getattr(params, section).model_dump() for section in sections},
-    )  # fmt: skip
+        code={stage.name: stage.code() for stage in stages},
+        parameters={stage.name: stage.watched(params) for stage in stages},
+        **made_from,
+    )
 
 
-def _is(folder: Path, identity: str, stage: str) -> bool:
+def _is(run: Workspace, identity: str, stage: Stage) -> bool:
     """Whether a folder holds this finished run, and its figures are those that were written; if not, it is said."""
-    path = folder / "finished"
+    path = run.data / FINISHED
     if not path.is_file() or path.read_bytes() != identity.encode():
         return False
     try:
-        sums.check_all(folder / stage)
+        sums.check_all(run.folder(stage.name))
     except Damaged as error:
         log.warning("%s; it is made again", error)
         return False

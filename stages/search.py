@@ -28,8 +28,9 @@ def search(
     data: DataOption = Path("data"),
 ) -> None:
     """Show the test pictures that fit a text or a picture best, e.g. dclip search "a small red star on sand"."""
-    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts import catalog
     from pipeline.artifacts.schema import Split
+    from pipeline.artifacts.workspace import Workspace
     from pipeline.clip.pictures import bytes_of
     from pipeline.search import page
     from pipeline.search.engine import Search
@@ -42,8 +43,9 @@ def search(
         raise InputError("the query is empty; say what the picture should show")
     if html:
         check_writable("--html", html)
-    manifest = Manifest(data / "curate", (Split.TEST,)) if (data / "curate/manifest.parquet").is_file() else None
-    searching = Search(data / "student", data / "index/faiss", manifest.fingerprint if manifest else None)
+    ws = Workspace(data)
+    manifest = ws.manifest(Split.TEST) if ws.has(catalog.MANIFEST) else None
+    searching = Search(ws.student, ws.path(catalog.INDEX), manifest.fingerprint if manifest else None)
     if image is not None:
         if not image.is_file():
             raise InputError(f"{image} is {'a folder' if image.is_dir() else 'not there'}; expected a picture's file")
@@ -54,7 +56,7 @@ def search(
         if unread := searching.unread(query):
             print(f"dclip: {unread}", file=sys.stderr)
     if html:
-        page.write(html, asked, hits, searching.captions, manifest or Manifest(data / "curate", (Split.TEST,)))
+        page.write(html, asked, hits, searching.captions, manifest or ws.manifest(Split.TEST))
     if as_json:
         print(json.dumps(searching.told(hits), ensure_ascii=False))
         return
@@ -73,13 +75,15 @@ def serve(
     data: DataOption = Path("data"),
 ) -> None:
     """Open a page on this machine that searches the test pictures by text or by picture, until Ctrl-C."""
-    from pipeline.artifacts.manifest import Manifest
+    from pipeline.artifacts import catalog
     from pipeline.artifacts.schema import Split
+    from pipeline.artifacts.workspace import Workspace
     from pipeline.search.engine import Search
     from pipeline.search.server import server
 
-    manifest = Manifest(data / "curate", (Split.TEST,))
-    searching = Search(data / "student", data / "index/faiss", manifest.fingerprint)
+    ws = Workspace(data)
+    manifest = ws.manifest(Split.TEST)
+    searching = Search(ws.student, ws.path(catalog.INDEX), manifest.fingerprint)
     try:
         found = server(searching, manifest, port)
     except OSError as error:

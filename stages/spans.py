@@ -1,34 +1,41 @@
 """Stage `spans`: phrases and tokens of every caption."""
 
-from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
+from stages.declaration import stage
 from stages.program import run
 
 
-def spans(params: Params, data: Path) -> dict[str, Any]:
-    """Find the phrases and BPE tokens of every kept caption: data/spans/spans.arrow, as character offsets.
+@stage(
+    reads=[catalog.MANIFEST, catalog.BASE_CONFIG],
+    writes=[catalog.SPANS],
+    takes=["spans"],
+    less_memory="sources.quota",
+)
+def spans(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Find the phrases and BPE tokens of every kept caption, as character offsets.
 
     Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
     """
-    from pipeline.artifacts.manifest import Manifest
     from pipeline.clip import configuration
     from pipeline.spans import table
     from pipeline.spans.phrases import load_parser
 
-    manifest = Manifest(data / "curate")
+    manifest = ws.manifest()
     parser = load_parser(params.spans.parser)
-    context = configuration.read(data / "models/clip" / configuration.CONFIG)["model_cfg"]["text_cfg"]
+    context = configuration.read(ws.path(catalog.BASE_CONFIG))["model_cfg"]["text_cfg"]
     tokens = int(context.get("context_length", 77)) - 2
     metadata = provenance(
         "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
         parser=params.spans.parser,
         parameters={"model": parser.name, "cap": params.spans.cap, "tokens": tokens},
     )  # fmt: skip
-    return table.write(parser, manifest, data / "spans/spans.arrow", metadata, cap=params.spans.cap, tokens=tokens)
+    return table.write(parser, manifest, ws.path(catalog.SPANS), metadata, cap=params.spans.cap, tokens=tokens)
 
 
 if __name__ == "__main__":
-    run(spans, lower="sources.quota")
+    run(spans)

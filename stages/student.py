@@ -4,15 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.params import Params
-from stages.program import LIBRARY, home, run, threads
-
-CODE = (
-    "distillation", "training", "clip/encode.py", "clip/towers.py", "retrieval/metrics.py", "spans/phrases.py",
-    "spans/words.py", "teacher/targets.py", "zeroshot", "features/classes.py", "concepts/tables.py",
-)  # fmt: skip
-"""What a checkpoint depends on, and dvc.yaml names."""
+from stages.declaration import stage
+from stages.program import home, run, threads
 
 _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
 """Parameters that change nothing in the training itself."""
@@ -23,8 +21,51 @@ def _left_to_the_first(clip: object) -> dict[str, float]:
     return {}
 
 
-def student(params: Params, data: Path) -> dict[str, Any]:
-    """Train a CLIP student by student.recipe: data/student is an open_clip local directory.
+@stage(
+    reads=[
+        catalog.MANIFEST,
+        catalog.SHARDS[Split.TRAIN],
+        catalog.SHARDS[Split.VAL],
+        catalog.BASE_CLIP,
+        catalog.REGIONS,
+        catalog.CAPTION_EMBEDDINGS,
+        catalog.IMAGE_EMBEDDINGS,
+        catalog.REGION_EMBEDDINGS,
+        catalog.ZEROSHOT_IMAGES,
+        catalog.ZEROSHOT_PROMPTS,
+        catalog.TARGETS,
+        catalog.LANGUAGE,
+        catalog.CONCEPT_LABELS,
+        catalog.CONCEPTS,
+    ],
+    writes=[
+        catalog.STUDENT_CONFIG,
+        catalog.STUDENT_WEIGHTS,
+        catalog.END_POINT,
+        catalog.STUDENT_HISTORY,
+        catalog.LIVE_METRICS,
+        catalog.INTERPOLATION,
+        catalog.LIVE_PLOTS,
+    ],
+    takes=[
+        "seed",
+        "compute.device",
+        "compute.dtype",
+        "compute.threads",
+        "compute.processes",
+        "models.path",
+        "spans.parser",
+        "features.batch",
+        "student",
+        "zeroshot",
+    ],
+    unwatched=["compute.workers"],
+    folders=["zeroshot.path"],
+    less_memory="student.chunk (0 is all of student.batch) or student.batch",
+    in_processes=True,
+)
+def student(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Train a CLIP student by student.recipe against cached targets.
 
     With frozen text the text tower is not trained: its embeddings are read from the cache. The epoch that retrieves
     best on val is taken (data/student/end_point); then, on the way from the base's weights to its own, the point that
@@ -48,13 +89,13 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
     threads(params)
     group, device = join(params.compute.device)
-    p, seed, out = params.student, params.seed, data / "student"
+    p, seed, out = params.student, params.seed, ws.student
     recipe, train_text = RECIPES[p.recipe], p.text == "trainable"
-    base = towers.load(data / "models/clip", device)
+    base = towers.load(ws.path(catalog.BASE_CLIP), device)
     model = start(p.init, base, seed)
     model.model.to(device)
     inputs = Inputs(
-        data, home(), base=base, student=model, train_text=train_text, threads=params.compute.workers,
+        ws, home(), base=base, student=model, train_text=train_text, threads=params.compute.workers,
         compute=Compute(device, params.compute.dtype, params.features.batch),
     )  # fmt: skip
     pairs = group.in_turn(
@@ -82,7 +123,7 @@ def student(params: Params, data: Path) -> dict[str, Any]:
         concepts=None if known is None else known.count,
     ).to(device)
     fingerprint = files.fingerprint(
-        code=files.code(*(LIBRARY / part for part in CODE), Path(__file__)), weights=inputs.weights,
+        code=student.code(), weights=inputs.weights,
         manifest=inputs.training.fingerprint, architecture=model.config, made_from=inputs.made_from, seed=seed,
         params=p.model_dump(exclude=_TRAINED_ALIKE), device=params.compute.device, processes=group.size,
         threads=params.compute.threads, batch=params.features.batch,
@@ -98,12 +139,12 @@ def student(params: Params, data: Path) -> dict[str, Any]:
             threads=1 if p.pixels == "cached" and device == "cpu" else params.compute.workers),
         device=device, base_scale=base.scale, steps=len(inputs.training) // p.batch, group=group,
         checkpoint=home() / "runs" / fingerprint / "student.pt", fingerprint=fingerprint,
-        log=logger(out / "live") if group.first else lambda history: None,
+        log=logger(ws.path(catalog.LIVE_METRICS).parent) if group.first else lambda history: None,
     )  # fmt: skip
     if not group.first:
         return {}
     end = trained.finished()
-    end.save(out / "end_point")
+    end.save(ws.path(catalog.END_POINT))
     chosen: dict[str, float] = {"alpha": 1.0}
     points: list[dict[str, float]] = []
     if p.init == BASE:
@@ -111,8 +152,8 @@ def student(params: Params, data: Path) -> dict[str, Any]:
             end.model, base.model.state_dict(), lambda: validate(end), result.history[0], p.keep
         )
     end.save(out)
-    write_history(out / "interpolation.csv", points)
-    write_history(out / "history.csv", result.history)
+    write_history(ws.path(catalog.INTERPOLATION), points)
+    write_history(ws.path(catalog.STUDENT_HISTORY), result.history)
     return {
         "recipe": p.recipe, "steps_an_epoch": len(inputs.training) // p.batch, "pairs": len(pairs.captions),
         "start": result.history[0], "best": result.best, "chosen": {**result.best, **chosen},
@@ -120,4 +161,4 @@ def student(params: Params, data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(student, lower="student.chunk (0 is all of student.batch) or student.batch", in_processes=True)
+    run(student)

@@ -1,22 +1,24 @@
 """Stage `teacher`: train the cross-modal meta-teacher."""
 
-from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.schema import Split
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.params import Params
-from stages.program import LIBRARY, home, run, threads
-
-CODE = (
-    "teacher", "training/checkpoint.py", "training/loop.py", "training/schedule.py", "training/objectives.py",
-    "retrieval/metrics.py",
-)  # fmt: skip
-"""What a checkpoint depends on, and dvc.yaml names."""
+from stages.declaration import stage
+from stages.program import home, run, threads
 
 
-def teacher(params: Params, data: Path) -> dict[str, Any]:
-    """Train DCLIP's bidirectional cross-attention teacher on cached features: data/teacher/teacher.safetensors.
+@stage(
+    reads=[catalog.MANIFEST, *catalog.TEACHER_INPUTS],
+    writes=[catalog.TEACHER, catalog.TEACHER_HISTORY],
+    takes=["seed", "compute.device", "compute.threads", "teacher"],
+    less_memory="teacher.batch",
+)
+def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
+    """Train DCLIP's bidirectional cross-attention teacher on cached features.
 
     Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val; the last one
     is taken if teacher.caption_dropout is 0. A killed run
@@ -24,7 +26,6 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
     """
     import torch
 
-    from pipeline.artifacts.manifest import Manifest
     from pipeline.artifacts.weights import write
     from pipeline.models.base_models import write_history
     from pipeline.teacher.data import FeatureSet
@@ -33,14 +34,11 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
 
     threads(params)
     p, seed = params.teacher, params.seed
-    training, validation = (
-        FeatureSet(Manifest(data / "curate", (s,)), data / "features", p.spans, p.inputs)
-        for s in (Split.TRAIN, Split.VAL)
-    )
+    training, validation = (FeatureSet(ws.manifest(s), ws, p.spans, p.inputs) for s in (Split.TRAIN, Split.VAL))
     torch.manual_seed(seed)
     model = MetaTeacher.of(training.dimension, p.model_dump()).to(params.compute.device)
     fingerprint = files.fingerprint(
-        code=files.code(*(LIBRARY / part for part in CODE), Path(__file__)),
+        code=teacher.code(),
         features=training.fingerprint,
         params=p.model_dump(),
         seed=seed,
@@ -54,12 +52,11 @@ def teacher(params: Params, data: Path) -> dict[str, Any]:
             seed=seed),
         checkpoint=home() / "runs" / fingerprint / "teacher.pt", fingerprint=fingerprint,
     )  # fmt: skip
-    out = data / "teacher"
-    out.mkdir(parents=True, exist_ok=True)
-    write(out / "teacher.safetensors", model.state_dict())
-    write_history(out / "history.csv", trained.history)
+    ws.folder("teacher").mkdir(parents=True, exist_ok=True)
+    write(ws.path(catalog.TEACHER), model.state_dict())
+    write_history(ws.path(catalog.TEACHER_HISTORY), trained.history)
     return {"start": trained.history[0], "best": trained.best}
 
 
 if __name__ == "__main__":
-    run(teacher, lower="teacher.batch")
+    run(teacher)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.artifacts import shards, tables
+from pipeline.artifacts import catalog, shards, tables
 from pipeline.artifacts.schema import MANIFEST, Split
 from pipeline.disk import files
 from pipeline.machine.progress import track
@@ -48,7 +48,7 @@ class Manifest:
     """
 
     def __init__(self, folder: Path, splits: tuple[Split, ...] = tuple(Split)) -> None:
-        path = folder / "manifest.parquet"
+        path = folder / catalog.MANIFEST.name
         if not path.is_file():
             raise tables.ContractError(f"{path} does not exist; run: dvc repro curate")
         try:

@@ -141,3 +141,27 @@ def vectors(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
     return pa.schema(
         [("key", pa.string()), *((i, pa.int32()) for i in index), (name, pa.list_(pa.float16(), dimension))]
     )
+
+
+LABELS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("caption_index", pa.int32()),
+        ("concepts", pa.list_(pa.int32())),
+        ("shares", pa.list_(pa.float32())),
+    ]
+)
+"""One row a caption: its concepts, the largest share first, and the shares, which sum to 1."""
+
+
+def concepts(dimension: int) -> pa.Schema:
+    """One row a concept; `size` counts the distinct training captions that it is the nearest of."""
+    return pa.schema(
+        [
+            ("concept", pa.int32()),
+            ("size", pa.int64()),
+            ("words", pa.list_(pa.string())),
+            ("captions", pa.list_(pa.string())),
+            ("centre", pa.list_(pa.float32(), dimension)),
+        ]
+    )

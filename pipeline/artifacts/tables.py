@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.artifacts.catalog import maker
 from pipeline.disk import files
 from pipeline.errors import InputError
 
@@ -33,12 +34,6 @@ NORM_TOLERANCE = 2e-3
 
 class ContractError(InputError):
     """An artefact is not what its reader needs: another schema, another origin, other rows."""
-
-
-def stage(path: Path) -> str:
-    """The stage that writes a table: data/<stage>/<table>, or data/features/<folder>/<table>."""
-    folder = path.parent
-    return "features" if folder.parent.name == "features" else folder.name
 
 
 def _with_metadata(schema: pa.Schema, metadata: Mapping[str, Any], rows: int) -> pa.Schema:
@@ -154,12 +149,12 @@ class Table:
 
     def __init__(self, path: Path, schema: pa.Schema | None = None, **expected: Any) -> None:
         if not path.is_file():
-            raise ContractError(f"{path} does not exist; run the stage that writes it: dvc repro {stage(path)}")
+            raise ContractError(f"{path} does not exist; run the stage that writes it: dvc repro {maker(path)}")
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ContractError(
-                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -sf {stage(path)}"
+                f"{path} is not a complete Arrow file ({error}); run its stage again: dvc repro -sf {maker(path)}"
             ) from error
         self.path = path
         self.metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
@@ -169,7 +164,7 @@ class Table:
             if self.metadata.get(name) != str(value):
                 raise ContractError(
                     f"{path}: {name} is {self.metadata.get(name)!r}, expected {str(value)!r}; "
-                    f"it was made from something else. Run: dvc repro {stage(path)}"
+                    f"it was made from something else. Run: dvc repro {maker(path)}"
                 )
         self.columns = table
 
@@ -192,7 +187,7 @@ class Table:
         except (KeyError, ValueError, RecursionError) as error:
             raise ContractError(
                 f"{self.path} does not say its {name}: it was made by an older version; "
-                f"run: dvc repro -sf {stage(self.path)}"
+                f"run: dvc repro -sf {maker(self.path)}"
             ) from error
 
     def strings(self, name: str) -> list[str]:
@@ -225,7 +220,7 @@ class Table:
         own = self.strings("key")
         inside = np.flatnonzero(np.fromiter((key in wanted for key in own), dtype=bool, count=len(own)))
         if len(inside) == 0:
-            raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {stage(self.path)}")
+            raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {maker(self.path)}")
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
         check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
         return rows
@@ -242,7 +237,7 @@ class Table:
         """
         row = {key: i for i, key in enumerate(self.strings("key"))}
         if (lacking := next((key for key in keys if key not in row), None)) is not None:
-            raise ContractError(f"{self.path} has no row of {lacking!r}; run: dvc repro {stage(self.path)}")
+            raise ContractError(f"{self.path} has no row of {lacking!r}; run: dvc repro {maker(self.path)}")
         return self.vectors(name)[[row[key] for key in keys]]
 
 
@@ -280,7 +275,7 @@ def check_unit(table: Table, name: str = "vector") -> None:
             key = f" ({table.strings('key')[row]})" if "key" in table.columns.schema.names else ""
             raise ContractError(
                 f"{table.path}: row {row}{key} has length {norms[row - start]:.4g}, expected 1; "
-                f"run: dvc repro -sf {stage(table.path)}"
+                f"run: dvc repro -sf {maker(table.path)}"
             )
 
 

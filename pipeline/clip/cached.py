@@ -20,6 +20,7 @@ from pipeline.clip.towers import Clip
 from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.machine.ahead import ahead
+from pipeline.machine.batched import batches
 from pipeline.machine.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
@@ -109,7 +110,7 @@ class CachedClip:
             threads=self.compute.workers, depth=self.compute.batch + self.compute.workers,
         )  # fmt: skip
         with self.pictures.writing() as writer:
-            for batch in encode.batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
+            for batch in batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
                 numbers, pixels = zip(*batch, strict=True)
                 writer.add(wanted[list(numbers)], encode.images(self.clip, pixels, self.compute).numpy())
         return len(lacking)
@@ -128,7 +129,7 @@ class CachedClip:
         if len(lacking) == 0:
             return 0
         with self.texts.writing() as pooled_rows, self.tokens.writing() if tokens else nullcontext() as token_rows:
-            parts = encode.batches(lacking, self.compute.batch)
+            parts = batches(lacking, self.compute.batch)
             for numbers in track(parts, what, -(-len(lacking) // self.compute.batch), "batches"):
                 batch = [strings[i] for i in numbers]
                 if token_rows:

@@ -6,9 +6,9 @@ and the last batch is padded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +19,7 @@ from torch import Tensor
 from pipeline.clip.texts import tokens as tokens_of
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-
-T = TypeVar("T")
+from pipeline.machine.batched import batches
 
 CODE = "encode 1"
 """Raised whenever the same model gives other embeddings of the same input; `towers.CODE` for what it is given."""
@@ -48,18 +47,6 @@ class Compute:
         """The context a forward runs in."""
         kind = torch.device(self.device).type
         return torch.autocast(kind, dtype=DTYPES[self.dtype], enabled=self.dtype != "float32")
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items; the last may be shorter."""
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _fixed(rows: Tensor, compute: Compute, forward: Callable[[Tensor], Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
 from pipeline.machine.ahead import ahead
+from pipeline.machine.batched import batches
 from pipeline.machine.progress import track
 
 _AHEAD = 64
@@ -68,4 +69,4 @@ def pixels(clip: Clip, pictures: Sequence[Picture], what: str, workers: int = 1)
 def embed(clip: Clip, pictures: Sequence[Picture], compute: Compute, what: str) -> Tensor:
     """Unit float32 [n, d] of every picture; a batch is in memory, and what `compute.workers` decode ahead."""
     rows = pixels(clip, pictures, what, compute.workers)
-    return torch.cat([encode.images(clip, batch, compute) for batch in encode.batches(rows, compute.batch)])
+    return torch.cat([encode.images(clip, batch, compute) for batch in batches(rows, compute.batch)])

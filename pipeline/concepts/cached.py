@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from pipeline.clip.encode import batches
 from pipeline.concepts.language import CODE, LanguageModel, Source
 from pipeline.errors import InputError
+from pipeline.machine.batched import batches
 from pipeline.machine.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection

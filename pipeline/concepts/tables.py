@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.artifacts import schema
+from pipeline.artifacts.catalog import CONCEPT_LABELS, CONCEPTS, LANGUAGE
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split, vectors
-from pipeline.artifacts.tables import Table, TableWriter, VectorWriter
-from pipeline.clip.encode import batches
+from pipeline.artifacts.tables import TableWriter, VectorWriter
 from pipeline.concepts import clusters, names
 from pipeline.concepts.cached import CachedLanguage
-
-LABELS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("caption_index", pa.int32()),
-        ("concepts", pa.list_(pa.int32())),
-        ("shares", pa.list_(pa.float32())),
-    ]
-)
-"""One row a caption: its concepts, the largest share first, and the shares, which sum to 1."""
+from pipeline.machine.batched import batches
 
 CODE = "concepts 1"
 """Raised whenever the same vectors give other concepts or labels."""
@@ -36,42 +27,14 @@ _EXAMPLES, _WORDS = 5, 8
 """Captions and words by which a concept is told."""
 
 
-def concepts_schema(dimension: int) -> pa.Schema:
-    """One row a concept; `size` counts the distinct training captions that it is the nearest of."""
-    return pa.schema(
-        [
-            ("concept", pa.int32()),
-            ("size", pa.int64()),
-            ("words", pa.list_(pa.string())),
-            ("captions", pa.list_(pa.string())),
-            ("centre", pa.list_(pa.float32(), dimension)),
-        ]
-    )
-
-
 def write_empty(folder: Path, metadata: Mapping[str, Any]) -> None:
     """The three tables without a row, where no concepts are wanted."""
     with (
-        VectorWriter(folder / "language.arrow", vectors("caption_index", dimension=1), dict(metadata)),
-        TableWriter(folder / "labels.arrow", LABELS, metadata),
-        TableWriter(folder / "concepts.arrow", concepts_schema(1), metadata),
+        VectorWriter(folder / LANGUAGE.name, vectors("caption_index", dimension=1), dict(metadata)),
+        TableWriter(folder / CONCEPT_LABELS.name, schema.LABELS, metadata),
+        TableWriter(folder / CONCEPTS.name, schema.concepts(1), metadata),
     ):
         pass
-
-
-def read_labels(table: Table, keys: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Concepts and shares of the captions of some keys that follow each other in the manifest, [captions, m] each.
-
-    Raises:
-        ContractError: they do not stand together in this order.
-    """
-    rows = table.places(keys)
-    part = table.columns.slice(rows.start, rows.stop - rows.start)
-    found = []
-    for name in ("concepts", "shares"):
-        flat = part[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        found.append(flat.reshape(part.num_rows, -1))
-    return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -116,8 +79,8 @@ def write(
 
     d = rows.shape[1]
     with (
-        VectorWriter(folder / "language.arrow", vectors("caption_index", dimension=d), dict(metadata)) as of_language,
-        TableWriter(folder / "labels.arrow", LABELS, metadata) as of_labels,
+        VectorWriter(folder / LANGUAGE.name, vectors("caption_index", dimension=d), dict(metadata)) as of_language,
+        TableWriter(folder / CONCEPT_LABELS.name, schema.LABELS, metadata) as of_labels,
     ):
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
             owner = [key for key, own in part for _ in own]
@@ -131,7 +94,7 @@ def write(
                 }
             )  # fmt: skip
     sizes = _write_concepts(
-        folder / "concepts.arrow", [texts[i] for i in training], rows[training],
+        folder / CONCEPTS.name, [texts[i] for i in training], rows[training],
         labels.concepts[training, 0].astype(np.int64), centres, metadata,
     )  # fmt: skip
     return {
@@ -149,7 +112,7 @@ def _write_concepts(
         [texts[i] for i in names.nearest(rows, centre, np.flatnonzero(nearest == k), _EXAMPLES)]
         for k, centre in enumerate(centres)
     ]
-    with TableWriter(path, concepts_schema(centres.shape[1]), metadata) as writer:
+    with TableWriter(path, schema.concepts(centres.shape[1]), metadata) as writer:
         writer.write(
             {
                 "concept": range(len(centres)), "size": sizes, "words": told, "captions": examples,

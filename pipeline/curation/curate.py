@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import sources
-from pipeline.artifacts import shards, tables
+from pipeline.artifacts import catalog, shards, tables
 from pipeline.artifacts.schema import MANIFEST, REJECTED, Split
 from pipeline.curation import facts
 from pipeline.curation.captions import CaptionLimits
@@ -84,9 +84,9 @@ def curate(
     Whatever it raises, rejected.parquet then holds what was rejected until then; and once everything is decided, card/
     holds what there is to say.
     """
-    shutil.rmtree(out / "card", ignore_errors=True)
+    shutil.rmtree((out / catalog.DATA_CARD.name).parent, ignore_errors=True)
     files.sweep(out)
-    for stale in (out / "manifest.parquet", out / "rejected.parquet"):  # of an earlier run
+    for stale in (out / catalog.MANIFEST.name, out / catalog.REJECTED.name):  # of an earlier run
         stale.unlink(missing_ok=True)
     others = held_out or {}
     with Ledger(out / ".ledger.sqlite", path) as ledger:
@@ -97,9 +97,10 @@ def curate(
             unseen = select(ledger, rules, workers, [picture for own in others.values() for picture in own])
         finally:
             ledger.flush()
-            tables.write_parquet(out / "rejected.parquet", ledger.rejected(), REJECTED)
+            tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)
         counts, by_split = ledger.balance(), ledger.kept_by_split()
-        files.write_json(out / "card/facts.json", facts.gather(ledger, rules, path, out / "card", others, unseen))
+        card = out / catalog.DATA_CARD.name
+        files.write_json(card, facts.gather(ledger, rules, path, card.parent, others, unseen))
         _check_yield(ledger, rules, counts, by_split, out)
         importlib.import_module("webdataset")  # once, before the writing processes branch off
         with Processes(workers) as processes:
@@ -108,7 +109,7 @@ def curate(
                 for split, kept in by_split.items()
                 for row in _write_split(ledger, Split(split), list(_sizes(kept, samples_per_shard)), out, processes)
             )
-            tables.write_parquet(out / "manifest.parquet", manifest, MANIFEST)
+            tables.write_parquet(out / catalog.MANIFEST.name, manifest, MANIFEST)
     return {"kept": by_split, **counts}
 
 
@@ -121,7 +122,7 @@ def _check_yield(
         kinds = [f"{kind}s: {_told(counts[kind].get(source, {'read': 0, 'kept': 0}))}" for kind in counts]
         return f"{source} ({'; '.join(kinds)})"
 
-    look = f"Every one stands in {out / 'rejected.parquet'} with its reason"
+    look = f"Every one stands in {out / catalog.REJECTED.name} with its reason"
     for split, kept in by_split.items():
         if not kept:
             raise EmptySplit(

@@ -18,9 +18,9 @@ from ultralytics import YOLO
 
 from pipeline import images
 from pipeline.artifacts.manifest import Manifest
-from pipeline.clip.encode import batches
 from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_enough
 from pipeline.machine.ahead import ahead
+from pipeline.machine.batched import batches
 from pipeline.machine.progress import said
 from pipeline.store import keys
 from pipeline.store.collection import Collection, Writer

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import BOXES, REGIONS, Split
 from pipeline.artifacts.tables import TableWriter
-from pipeline.clip.encode import batches
 from pipeline.detector.cached import CachedDetector
+from pipeline.machine.batched import batches
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
@@ -31,8 +32,8 @@ def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: 
     detector.fill(manifest)
     counts = {"images": 0, "boxes": 0, "boxes_too_small": 0, "images_without_boxes": 0, "images_capped": 0}
     with (
-        TableWriter(folder / "regions.arrow", REGIONS, metadata) as of_regions,
-        TableWriter(folder / "test_boxes.arrow", BOXES, metadata) as of_test,
+        TableWriter(folder / catalog.REGIONS.name, REGIONS, metadata) as of_regions,
+        TableWriter(folder / catalog.TEST_BOXES.name, BOXES, metadata) as of_test,
     ):
         for part in batches(range(len(manifest)), _CHUNK):
             own = manifest.image_keys[part]

@@ -198,6 +198,7 @@ def fingerprint(**parts: Any) -> str:
 
 
 def code(*paths: Path) -> str:
-    """32 hex digits that stand for Python source: files, and folders with all that is below them."""
-    own = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    """32 hex digits that stand for source: files, and folders with all that is below them but what Python compiled."""
+    own = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    own = [f for f in own if f.is_file() and f.parent.name != "__pycache__"]
     return fingerprint(files=[(f.name, sha256(f)) for f in own])

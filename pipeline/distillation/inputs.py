@@ -10,13 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.artifacts.catalog import (
+    CAPTION_EMBEDDINGS,
+    CONCEPTS,
+    IMAGE_EMBEDDINGS,
+    LANGUAGE,
+    REGION_EMBEDDINGS,
+    REGIONS,
+    ZEROSHOT_IMAGES,
+    ZEROSHOT_PROMPTS,
+)
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import REGIONS, Split
-from pipeline.artifacts.tables import ContractError, Table
+from pipeline.artifacts.schema import Split
+from pipeline.artifacts.tables import ContractError
+from pipeline.artifacts.targets import Targets
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.concepts.tables import LABELS, read_labels
 from pipeline.distillation import pixels
 from pipeline.distillation.batches import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.crops import Crops
@@ -28,7 +39,6 @@ from pipeline.features import classes
 from pipeline.models.base_models import base_pairs
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
-from pipeline.teacher.targets import Targets
 from pipeline.zeroshot import classifier, sets
 
 
@@ -36,7 +46,7 @@ class Inputs:
     """What a recipe asks for, and nothing else; every table is checked against the manifest and the base's weights.
 
     Args:
-        data: the folder with a folder for every stage.
+        ws: the folder with a folder for every stage.
         home: where decoded pictures and the feature store are.
         base: the base CLIP.
         student: the student's starting point, which says how pictures are decoded.
@@ -52,21 +62,21 @@ class Inputs:
     """
 
     def __init__(
-        self, data: Path, home: Path, *, base: Clip, student: Clip, compute: Compute, train_text: bool,
+        self, ws: Workspace, home: Path, *, base: Clip, student: Clip, compute: Compute, train_text: bool,
         threads: int = 1,
     ) -> None:  # fmt: skip
         self.threads = threads
-        self.data, self.home, self.base, self.student = data, home, base, student
+        self.ws, self.home, self.base, self.student = ws, home, base, student
         self.compute, self.train_text, self.weights = compute, train_text, base.weights
-        names = ("captions", "images", "zeroshot/images", "zeroshot/prompts")
+        frozen = (CAPTION_EMBEDDINGS, IMAGE_EMBEDDINGS, ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS)
         self.made_from: dict[str, Any] = {
-            name: Table(data / f"features/{name}.arrow", weights=self.weights).metadata["fingerprint"] for name in names
+            table.path: ws.table(table, weights=self.weights).metadata["fingerprint"] for table in frozen
         }
 
     @cached_property
     def training(self) -> Manifest:
         """The samples of the train split."""
-        return Manifest(self.data / "curate", (Split.TRAIN,))
+        return self.ws.manifest(Split.TRAIN)
 
     @cached_property
     def _frozen(self) -> CachedClip:
@@ -99,7 +109,7 @@ class Inputs:
         return found
 
     def _targets(self, recipe: Recipe) -> Targets:
-        targets = Targets(self.data / "targets/targets.arrow", self.training)
+        targets = self.ws.targets(self.training)
         if recipe.teacher not in (None, has_read := targets.table.json("parameters")["inputs"]):
             raise InputError(
                 f"the targets' teacher has read {has_read}, this recipe expects {recipe.teacher}; "
@@ -109,9 +119,8 @@ class Inputs:
         return targets
 
     def _regions(self, decoded: bool) -> Regions:
-        origin = {"manifest": self.training.fingerprint}
-        table = Table(self.data / "regions/regions.arrow", REGIONS, **origin)
-        features = Table(self.data / "features/regions.arrow", **origin, weights=self.weights)
+        table = self.ws.table(REGIONS, self.training)
+        features = self.ws.table(REGION_EMBEDDINGS, self.training, weights=self.weights)
         if features.json("inputs").get("regions") != table.metadata["fingerprint"]:
             raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
         crops = Crops(table, self.training)
@@ -119,14 +128,13 @@ class Inputs:
         return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)
 
     def _knowledge(self) -> Knowledge:
-        origin = {"manifest": self.training.fingerprint}
-        folder = self.data / "concepts"
-        language = Table(folder / "language.arrow", **origin)
-        origin["fingerprint"] = self.made_from["concepts"] = language.metadata["fingerprint"]
-        labels, concepts = Table(folder / "labels.arrow", LABELS, **origin), Table(folder / "concepts.arrow", **origin)
+        language = self.ws.table(LANGUAGE, self.training)
+        fingerprint = self.made_from["concepts"] = language.metadata["fingerprint"]
+        concepts = self.ws.table(CONCEPTS, self.training, fingerprint=fingerprint)
         if len(concepts) == 0:
-            raise ContractError(f"{folder} is empty: set concepts.enabled to true and run: dvc repro concepts")
-        return Knowledge(language.of(self.training.keys), *read_labels(labels, self.training.keys), count=len(concepts))
+            raise ContractError(f"{concepts.path} is empty: set concepts.enabled to true and run: dvc repro concepts")
+        labels = self.ws.labels(self.training, fingerprint=fingerprint)
+        return Knowledge(language.of(self.training.keys), *labels, count=len(concepts))
 
     def _pixels(self, source: pixels.Source, decoded: bool) -> Pictures:
         if decoded:
@@ -147,16 +155,15 @@ class Inputs:
             compute: how the student's towers run.
         """
         shown = sets.read(zeroshot_path, Split.VAL)
-        pairs = self._pairs(Manifest(self.data / "curate", (Split.VAL,)))
+        pairs = self._pairs(self.ws.manifest(Split.VAL))
         return Validator(
             pairs, shown, classifier.pixels(self.student, shown, self.threads),
-            *classes.read(self.data / "features/zeroshot", zeroshot_path, shown, weights=self.weights),
+            *classes.read(self.ws, zeroshot_path, shown, weights=self.weights),
             self.train_text, compute,
         )  # fmt: skip
 
     def _pairs(self, manifest: Manifest, *, decoded: bool = False, linear: bool = False) -> Pairs:
-        origin = {"manifest": manifest.fingerprint, "weights": self.weights}
-        images = Table(self.data / "features/images.arrow", **origin).of(manifest.keys)
+        images = self.ws.images(manifest, weights=self.weights)
         pictures = images.astype(np.float32) if linear else self._pixels(manifest, decoded)
-        captions = Table(self.data / "features/captions.arrow", **origin).of(manifest.keys)
+        captions = self.ws.captions(manifest, weights=self.weights)
         return Pairs(pictures, manifest.captions, captions, images, names=manifest.keys)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.catalog import MANIFEST
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.clip.pictures import Picture
@@ -61,7 +62,7 @@ def read(path: Path, split: Split = Split.TEST) -> RetrievalData:
     Raises:
         NoRetrievalData: nothing of that kind is there, the split is empty, or pictures are missing.
     """
-    if (path / "manifest.parquet").is_file():
+    if (path / MANIFEST.name).is_file():
         return _curated(path, split)
     for name, locate in ((mscoco.SPLIT_FILE, _in_coco), (flickr30k.SPLIT_FILE, _in_flickr30k)):
         file = path / name if path.is_dir() else path

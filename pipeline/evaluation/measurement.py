@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.catalog import BASE_CLIP
 from pipeline.artifacts.schema import Split
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import encode, pictures, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
@@ -25,26 +27,25 @@ from pipeline.zeroshot import classifier, sets
 Models = Mapping[str, Clip]
 """`model`, and perhaps another one, `against`, that it is compared with."""
 
-_OWN = {"student": "student", "base": "models/clip"}
 COCO = 5000
 """Pictures of COCO's test split, of which folds are told, too."""
 
 
-def load(name: str, data: Path, device: str) -> Clip:
+def load(name: str, ws: Workspace, device: str) -> Clip:
     """A model by name.
 
     Args:
         name: `student` or `base` of the pipeline, an open_clip local directory, or `<architecture>:<pretrained>`, a tag
             (open_clip downloads it) or a weights file.
-        data: the folder with a folder for every stage.
+        ws: the folder with a folder for every stage.
         device: where it runs.
 
     Raises:
         InputError: there is none of that name, or no such device.
     """
     devices.check(device)
-    if name in _OWN:
-        return towers.load(data / _OWN[name], device)
+    if name in (trained := {"student": ws.student, "base": ws.path(BASE_CLIP)}):
+        return towers.load(trained[name], device)
     if files.is_dir(Path(name)):
         return towers.load(Path(name), device)
     architecture, colon, pretrained = name.partition(":")

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts import catalog
 from pipeline.artifacts.schema import Split
-from pipeline.artifacts.tables import Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.distillation import pixels
@@ -49,7 +49,7 @@ class TestData:
     """Test pictures, captions and zero-shot pictures, decoded once for all students, and the base's figures on them.
 
     Args:
-        data: the folder with a folder for every stage.
+        ws: the folder with a folder for every stage.
         home: where decoded pictures are kept.
         zeroshot_path: the zero-shot set.
         compute: how towers run.
@@ -57,22 +57,21 @@ class TestData:
 
     __test__ = False  # no test class, whatever its name
 
-    def __init__(self, data: Path, home: Path, zeroshot_path: Path, compute: Compute) -> None:
-        base = towers.load(data / "models/clip", compute.device)
+    def __init__(self, ws: Workspace, home: Path, zeroshot_path: Path, compute: Compute) -> None:
+        base = towers.load(ws.path(catalog.BASE_CLIP), compute.device)
         self.compute = compute
         self._preprocessing = base.image_size, base.config["preprocess_cfg"]
-        self.manifest = Manifest(data / "curate", (Split.TEST,))
+        self.manifest = ws.manifest(Split.TEST)
         self.owner: NDArray[np.int64] = np.repeat(
             np.arange(len(self.manifest)), [len(texts) for texts in self.manifest.captions]
         )
-        origin = {"manifest": self.manifest.fingerprint, "weights": base.weights}
-        self.captions = Table(data / "features/captions.arrow", **origin).of(self.manifest.keys).astype(np.float32)
+        self.captions = ws.captions(self.manifest, weights=base.weights).astype(np.float32)
         self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
         self.class_pixels = classifier.pixels(base, self.classes, compute.workers)
-        of_classes = classes.read(data / "features/zeroshot", zeroshot_path, self.classes, weights=base.weights)
+        of_classes = classes.read(ws, zeroshot_path, self.classes, weights=base.weights)
         self.class_weights = of_classes[1]
-        pictures = Table(data / "features/images.arrow", **origin).of(self.manifest.keys).astype(np.float32)
+        pictures = ws.images(self.manifest, weights=base.weights).astype(np.float32)
         self.base = self._figures(pictures, self.captions, *of_classes)
 
     def measure(self, folder: Path, *, train_text: bool) -> Measured:

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.artifacts.catalog import ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS
 from pipeline.artifacts.schema import Split, vectors
-from pipeline.artifacts.tables import Table, VectorWriter
+from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.pictures import bytes_of
 from pipeline.disk import files
@@ -55,7 +57,7 @@ class Contents:
 
 
 def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str, Any]) -> int:
-    """Embed whatever is new of a zero-shot set; write images.arrow and prompts.arrow into `folder`.
+    """Embed whatever is new of a zero-shot set; write its two tables below `folder`, the stage's.
 
     Keys are the pictures' names, and the prompts themselves.
 
@@ -70,20 +72,20 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
     computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures", lambda i: str(contents.pictures[i]))
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
     schema = vectors(dimension=clip.clip.dimension)
-    with VectorWriter(folder / "images.arrow", schema, metadata) as writer:
+    with VectorWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
         for at in range(0, len(wanted), _CHUNK):
             part = slice(at, at + _CHUNK)
             writer.write(contents.names[part], clip.pictures.vectors(wanted[part]))
-    with VectorWriter(folder / "prompts.arrow", schema, metadata) as writer:
+    with VectorWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
     return computed
 
 
-def read(folder: Path, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple[Tensor, Tensor]:
+def read(ws: Workspace, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple[Tensor, Tensor]:
     """The base's embeddings of one split of the zero-shot set at `path`.
 
     Args:
-        folder: with the tables that `write` has written.
+        ws: with the tables that `write` has written.
         path: of the zero-shot set.
         classes: one split of it.
         **origin: metadata that must stand in the tables, such as `weights`.
@@ -94,9 +96,9 @@ def read(folder: Path, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple
     Raises:
         ContractError: they were made from something else, or lack a picture or a prompt.
     """
-    pictures = Table(folder / "images.arrow", **origin).at(
+    pictures = ws.table(ZEROSHOT_IMAGES, **origin).at(
         [Path(str(p)).relative_to(path).as_posix() for p in classes.paths]
     )
-    prompts = Table(folder / "prompts.arrow", **origin).at(classifier.prompts(classes))
+    prompts = ws.table(ZEROSHOT_PROMPTS, **origin).at(classifier.prompts(classes))
     found = (torch.from_numpy(rows.astype(np.float32)) for rows in (pictures, prompts))
     return next(found), classifier.average(next(found), classes)

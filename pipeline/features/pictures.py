@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import vectors
 from pipeline.artifacts.tables import Table, VectorWriter, offsets
@@ -46,11 +47,13 @@ def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, me
     every[places] = wanted
     d = clip.clip.dimension
     names, index = regions.strings("key"), regions.integers("region_index")
-    with VectorWriter(folder / "regions.arrow", vectors("region_index", dimension=d), metadata) as writer:
+    with VectorWriter(
+        folder / catalog.REGION_EMBEDDINGS.name, vectors("region_index", dimension=d), metadata
+    ) as writer:
         for at in range(0, len(every), _CHUNK):
             part = slice(at, at + _CHUNK)
             writer.write(names[part], index[part], clip.pictures.vectors(every[part]))
-    with VectorWriter(folder / "images.arrow", vectors(dimension=d), metadata) as writer:
+    with VectorWriter(folder / catalog.IMAGE_EMBEDDINGS.name, vectors(dimension=d), metadata) as writer:
         for at in range(0, len(manifest), _CHUNK):
             part = slice(at, at + _CHUNK)
             writer.write(manifest.keys[part], clip.pictures.vectors(manifest.image_keys[part]))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, vectors
 from pipeline.artifacts.tables import ContractError, Table, VectorWriter, offsets
 from pipeline.clip.cached import CachedClip
-from pipeline.clip.encode import batches
+from pipeline.machine.batched import batches
 from pipeline.store import keys
 
 _CHUNK = 2048
@@ -41,7 +42,9 @@ def write(
     captions = list(dict.fromkeys(text for texts in manifest.captions for text in texts))
     computed = clip.embed_texts(captions, "embed captions", tokens=SpanKind.TOKENS in kinds)
     distinct = len(captions)
-    with VectorWriter(folder / "captions.arrow", vectors("caption_index", dimension=d), metadata) as writer:
+    with VectorWriter(
+        folder / catalog.CAPTION_EMBEDDINGS.name, vectors("caption_index", dimension=d), metadata
+    ) as writer:
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
             texts = [text for _, own in part for text in own]
             owner = [key for key, own in part for _ in own]
@@ -49,14 +52,14 @@ def write(
             writer.write(owner, index, clip.texts.vectors(keys.of_texts(texts)))
     of_spans = vectors("caption_index", "span_index", dimension=d)
     if SpanKind.TOKENS in kinds:
-        with VectorWriter(folder / "spans" / "tokens.arrow", of_spans, metadata) as writer:
+        with VectorWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, of_spans, metadata) as writer:
             for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _TOKENS_CHUNK):
                 _write_tokens(clip, some, writer, spans.path)
     if SpanKind.PHRASES in kinds:
         phrases = list(dict.fromkeys(r[3] for own in _rows(manifest, spans, SpanKind.PHRASES) for r in own))
         computed += clip.embed_texts(phrases, "embed phrases")
         distinct += len(phrases)
-        with VectorWriter(folder / "spans" / "phrases.arrow", of_spans, metadata) as writer:
+        with VectorWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES].name, of_spans, metadata) as writer:
             for some in batches(_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
                 if rows := [row for own in some for row in own]:
                     key, caption, span, text, _ = zip(*rows, strict=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPTS, LANGUAGE
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.tables import Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import encode, pictures
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.concepts.tables import LABELS, read_labels
 from pipeline.probes.captions import NearMisses, Words
 from pipeline.probes.measure import Labels
 
@@ -26,7 +25,7 @@ class Material:
     """The captions that text probes learn from, those that they are measured on, and the test pictures.
 
     Args:
-        data: folder with a folder for every stage.
+        ws: the folder with a folder for every stage.
         base: hash of the base's weights.
         most: training captions, at most; drawn where there are more.
         seed: of the draw.
@@ -40,9 +39,9 @@ class Material:
         ContractError: tables are missing, or of another manifest or base.
     """
 
-    def __init__(self, data: Path, base: str, *, most: int, seed: int) -> None:
-        self.data, self._base = data, base
-        self._train, self._test = (Manifest(data / "curate", (split,)) for split in (Split.TRAIN, Split.TEST))
+    def __init__(self, ws: Workspace, base: str, *, most: int, seed: int) -> None:
+        self.ws, self._base = ws, base
+        self._train, self._test = (ws.manifest(split) for split in (Split.TRAIN, Split.TEST))
         every = [text for own in self._train.captions for text in own]
         drawn = np.random.default_rng(seed).choice(len(every), size=min(most, len(every)), replace=False)
         self._drawn: NDArray[np.int64] = np.sort(drawn)
@@ -60,7 +59,7 @@ class Material:
 
     def cached(self) -> tuple[Floats, Floats]:
         """The base's embeddings of training and test captions, unit float32 [n, d] and [c, d]."""
-        return self._rows(self._of_base("captions.arrow"))
+        return self._rows(self.ws.table(CAPTION_EMBEDDINGS, self._train, weights=self._base))
 
     def embedded(self, clip: Clip, compute: Compute) -> tuple[Floats, Floats]:
         """Another model's embeddings of the same captions."""
@@ -70,30 +69,26 @@ class Material:
     def images(self, clip: Clip, compute: Compute) -> Floats:
         """The test pictures under a model, unit float32 [p, d]; the base's are read from the cache."""
         if clip.weights == self._base:
-            return self._of_base("images.arrow").of(self._test.keys).astype(np.float32)
+            return self.ws.images(self._test, weights=self._base).astype(np.float32)
         return pictures.embed(clip, self._test.pictures, compute, "embed test pictures").numpy()
 
     @cached_property
     def _concepts(self) -> Table:
-        return Table(self.data / "concepts/concepts.arrow", manifest=self._train.fingerprint)
+        return self.ws.table(CONCEPTS, self._train)
 
     def language(self) -> tuple[Floats, Floats] | None:
         """The language model's embeddings of the same captions; None where concepts are not enabled."""
         if not len(self._concepts):
             return None
-        return self._rows(Table(self.data / "concepts/language.arrow", manifest=self._train.fingerprint))
+        return self._rows(self.ws.table(LANGUAGE, self._train))
 
     def labels(self) -> Labels | None:
         """Concepts of the same captions; None where concepts are not enabled."""
         if not len(self._concepts):
             return None
-        table = Table(self.data / "concepts/labels.arrow", LABELS, manifest=self._train.fingerprint)
-        concepts, shares = read_labels(table, self._train.keys)
-        of_test, _ = read_labels(table, self._test.keys)
+        concepts, shares = self.ws.labels(self._train)
+        of_test, _ = self.ws.labels(self._test)
         return Labels(concepts[self._drawn], shares[self._drawn], of_test[:, 0].astype(np.int64), len(self._concepts))
-
-    def _of_base(self, name: str) -> Table:
-        return Table(self.data / "features" / name, manifest=self._train.fingerprint, weights=self._base)
 
     def _rows(self, table: Table) -> tuple[Floats, Floats]:
         def of(keys: Sequence[str]) -> NDArray[np.float16]:

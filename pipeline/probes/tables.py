@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.artifacts import figures
+from pipeline.artifacts.catalog import PROBED_ATTRIBUTES, PROBED_CONCEPTS, PROBED_WORDS, Artifact
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.probes import pictures
 from pipeline.probes.measure import Found, Task
@@ -18,7 +19,7 @@ from pipeline.probes.measure import Found, Task
 ATTRIBUTES = ("attribute", "group", "pictures", "base", "student")
 WORDS = ("word", "captions", "base", "student", "language")
 CONCEPTS = ("concept", "captions", "base", "student")
-_COLUMNS = {"attributes": ATTRIBUTES, "words": WORDS, "concepts": CONCEPTS}
+_COLUMNS = {PROBED_ATTRIBUTES: ATTRIBUTES, PROBED_WORDS: WORDS, PROBED_CONCEPTS: CONCEPTS}
 
 
 def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
@@ -32,14 +33,14 @@ def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
     counts = data.labels[~data.training].sum(axis=0)
     areas = [_all(found[model].attributes) for model in ("base", "student")]
     _write(
-        folder / "attributes.csv", ATTRIBUTES,
+        folder / PROBED_ATTRIBUTES.name, ATTRIBUTES,
         ([data.names[j], data.groups[j], int(counts[j]), *_figures(areas, i)] for i, j in enumerate(chosen)),
     )  # fmt: skip
     of_words = [_all(found[model].words) for model in ("base", "student", "language") if model in found]
     nothing = [""] * (len(WORDS) - 2 - len(of_words))
     captions = task.words.test.sum(axis=0)
     _write(
-        folder / "words.csv", WORDS,
+        folder / PROBED_WORDS.name, WORDS,
         ([word, int(captions[i]), *_figures(of_words, i), *nothing] for i, word in enumerate(task.words.names)),
     )  # fmt: skip
     rows: list[list[Any]] = []
@@ -48,22 +49,22 @@ def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
         for k in np.unique(task.labels.captions):
             own = task.labels.captions == k
             rows.append([int(k), int(own.sum()), *(f"{hits[own].mean():.4f}" for hits in agree)])
-    _write(folder / "concepts.csv", CONCEPTS, rows)
+    _write(folder / PROBED_CONCEPTS.name, CONCEPTS, rows)
 
 
 def write_empty(folder: Path) -> None:
     """The three tables without a row."""
-    for name, columns in _COLUMNS.items():
-        _write(folder / f"{name}.csv", columns, ())
+    for artifact, columns in _COLUMNS.items():
+        _write(folder / artifact.name, columns, ())
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def read(ws: Workspace, artifact: Artifact) -> list[dict[str, str]]:
     """The rows of one of the tables.
 
     Raises:
         Damaged: as `figures.read`.
     """
-    return figures.read(path.parent, path.name, *_COLUMNS[path.stem])
+    return ws.rows(artifact, *_COLUMNS[artifact])
 
 
 def _all(values: np.ndarray | None) -> np.ndarray:

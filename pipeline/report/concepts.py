@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.catalog import CONCEPTS, PROBED_CONCEPTS
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.tables import Table
-from pipeline.concepts.tables import LABELS, read_labels
-from pipeline.disk import files, sums
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files
 from pipeline.pages.html import render
 from pipeline.pages.pictures import thumbnails
 from pipeline.probes import tables
@@ -48,25 +48,23 @@ class Concept:
     student: float | None = None
 
 
-def write(path: Path, data: Path, manifest: Manifest) -> None:
+def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
     """Write the page.
 
     Args:
         path: the HTML file.
-        data: folder of the stages: their concepts and probes are read.
+        ws: the folder of the stages: their concepts and probes are read.
         manifest: of the test split.
     """
-    folder, origin = data / "concepts", {"manifest": manifest.fingerprint}
-    told = Table(folder / "concepts.arrow", **origin)
-    language = Table(folder / "language.arrow", **origin).of(manifest.keys)
-    nearest = read_labels(Table(folder / "labels.arrow", LABELS, **origin), manifest.keys)[0][:, 0]
+    told, language = ws.table(CONCEPTS, manifest), ws.language(manifest)
+    nearest = ws.labels(manifest)[0][:, 0]
     owner = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]
     examples = nearest_pictures(language, nearest, told.vectors("centre"), owner)
     found = [
         Concept(row["concept"], row["size"], row["words"], row["captions"], keys)
         for row, keys in zip(told.columns.drop_columns(["centre"]).to_pylist(), examples, strict=True)
     ]
-    for row in tables.read(data / "probe/concepts.csv"):
+    for row in tables.read(ws, PROBED_CONCEPTS):
         concept = found[int(row["concept"])]
         concept.tested, concept.base, concept.student = int(row["captions"]), float(row["base"]), float(row["student"])
     found.sort(key=lambda concept: -concept.size)
@@ -75,7 +73,7 @@ def write(path: Path, data: Path, manifest: Manifest) -> None:
     shown = {key for concept in found for key in concept.keys}
     html = render(
         "concepts.html.j2",
-        concepts=found, thumbnails=thumbnails(manifest, shown), probed=sums.read_json(data / "probe", "metrics.json"),
+        concepts=found, thumbnails=thumbnails(manifest, shown), probed=ws.summary("probe"),
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
     )  # fmt: skip
     files.write_text(path, html)

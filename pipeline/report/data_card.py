@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.catalog import DATA_CARD
 from pipeline.artifacts.schema import Split
-from pipeline.disk import files, sums
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files
 from pipeline.pages.html import render
 from pipeline.report import svg
 
@@ -29,17 +30,17 @@ MEANINGS = {
 """Of every reason, in a few words."""
 
 
-def write(folder: Path) -> None:
-    """Write README.md, words.svg and sides.svg beside facts.json, which curation left in `folder`."""
-    facts = _facts(folder)
+def write(ws: Workspace) -> None:
+    """Write README.md, words.svg and sides.svg beside facts.json, which curation left."""
+    facts, folder = _facts(ws), ws.path(DATA_CARD).parent
     files.write_text(folder / "words.svg", _words(facts))
     files.write_text(folder / "sides.svg", _sides(facts))
     files.write_text(folder / "README.md", render("data_card.md.j2", **_values(facts)))
 
 
-def values(folder: Path) -> dict[str, Any]:
+def values(ws: Workspace) -> dict[str, Any]:
     """What the report's template data_card.html.j2 needs, pictures inside."""
-    facts = _facts(folder)
+    facts, folder = _facts(ws), ws.path(DATA_CARD).parent
     pictures = {
         path.relative_to(folder).as_posix(): "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in sorted(folder.glob("examples/*.jpg"))
@@ -47,9 +48,9 @@ def values(folder: Path) -> dict[str, Any]:
     return {**_values(facts), "pictures": pictures, "plots": [_words(facts), _sides(facts)]}
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def _facts(ws: Workspace) -> dict[str, Any]:
     """The facts, with corpora in the order that decides between copies; JSON has sorted them by name."""
-    facts = sums.read_json(folder.parent, f"{folder.name}/facts.json")
+    facts = ws.json(DATA_CARD)
     for name in ("sources", "kept", "caption_words", "captions_cut", "shorter_sides"):
         facts[name] = {source: facts[name][source] for source in facts["order"]}
     guard = facts["leak_guard"]["sources"]

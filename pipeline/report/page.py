@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import figures
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.tables import Table
-from pipeline.disk import files, sums
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files
 from pipeline.evaluation.comparison import DIRECTIONS, Comparison, Embedded
 from pipeline.pages.html import render
 from pipeline.pages.pictures import thumbnails
@@ -46,22 +47,22 @@ class Told:
     interpolation: dict[str, list[float]]
 
 
-def read(data: Path) -> Told:
+def read(ws: Workspace) -> Told:
     """Read them all; a stage does so before its work, too, so that it does not stop after hours of it.
 
     Raises:
         InputError: one is missing or is not what its stage wrote.
     """
     return Told(
-        card=data_card.values(data / "curate/card"),
-        trained=sums.read_json(data / "student", "metrics.json"),
-        detected=sums.read_json(data / "regions", "metrics.json"),
-        probed=sums.read_json(data / "probe", "metrics.json"),
-        attributes=tables.read(data / "probe/attributes.csv"),
-        pretraining=figures.columns(data / "models", "pretraining.csv", "epoch"),
-        teacher=figures.columns(data / "teacher", "history.csv", "epoch"),
-        student=figures.columns(data / "student", "history.csv", "epoch"),
-        interpolation=figures.columns(data / "student", "interpolation.csv", "alpha", "val_text_to_image_recall@1"),
+        card=data_card.values(ws),
+        trained=ws.summary("student"),
+        detected=ws.summary("regions"),
+        probed=ws.summary("probe"),
+        attributes=tables.read(ws, catalog.PROBED_ATTRIBUTES),
+        pretraining=ws.columns(catalog.PRETRAINING, "epoch"),
+        teacher=ws.columns(catalog.TEACHER_HISTORY, "epoch"),
+        student=ws.columns(catalog.STUDENT_HISTORY, "epoch"),
+        interpolation=ws.columns(catalog.INTERPOLATION, "alpha", "val_text_to_image_recall@1"),
     )
 
 
@@ -72,7 +73,7 @@ def write(
     manifest: Manifest,
     index: RetrievalIndex,
     regions: Table,
-    data: Path,
+    ws: Workspace,
     params: Params,
 ) -> None:
     """Write the report page.
@@ -84,12 +85,12 @@ def write(
         manifest: of the test split.
         index: the student's, over the same split.
         regions: boxes of the test pictures.
-        data: folder of the stages, for their summaries and histories.
+        ws: the folder of the stages, for their summaries and histories.
         params: shown with the results.
     """
     chosen = examples.choose(result, base, index, params.evaluate.examples)
     keys = set().union(*(example.keys for group in chosen.values() for example in group))
-    told = read(data)
+    told = read(ws)
     html = render(
         "report.html.j2",
         metrics=result.metrics,

@@ -25,6 +25,7 @@ from pipeline.search.vectors import Floats, Ids, Kind
 ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])
 
 PARTS = ("images", "captions")
+DESCRIPTION, _ENTRIES_FILE = "index.json", "entries.parquet"
 NEAREST = 10
 """Of how many neighbours an approximate index's recall is stated."""
 _LENGTH = 1e-2
@@ -201,11 +202,11 @@ class RetrievalIndex:
             if self.kind.name != "exact":
                 vectors.write(self.searched[part], folder / f"{part}.{self.kind.name}.faiss")
                 keep(folder / f"{part}.{self.kind.name}.faiss")
-        with files.whole(folder / "entries.parquet") as temporary:
+        with files.whole(folder / _ENTRIES_FILE) as temporary:
             pq.write_table(pa.table({"key": self.keys, "captions": self.texts}, schema=ENTRIES), temporary)
-        keep(folder / "entries.parquet")
+        keep(folder / _ENTRIES_FILE)
         files.write_json(
-            folder / "index.json",
+            folder / DESCRIPTION,
             {
                 "weights": self.weights, "manifest": self.manifest, "kind": asdict(self.kind), "recall": self.recall,
                 "sha256": hashes,
@@ -240,7 +241,7 @@ def load(
     Raises:
         ContractError: a part is missing or was changed, another model made the vectors, or they are of other pictures.
     """
-    path = folder / "index.json"
+    path = folder / DESCRIPTION
     if not path.is_file():
         raise ContractError(f"no index in {folder}; run: dvc repro index")
     about = files.read_json(path)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import SpanKind, vectors
+from pipeline.artifacts.schema import SpanKind
 from pipeline.artifacts.tables import ContractError, Table, offsets
+from pipeline.artifacts.workspace import Workspace
 
 
 def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -53,7 +54,7 @@ class FeatureSet:
 
     Args:
         manifest: which samples, in which order.
-        folder: the features stage's folder.
+        ws: with the features stage's tables.
         spans: which kind of span the teacher reads.
         inputs: what it reads: `regions` and spans; `picture`, the whole picture and spans; or `text`, spans only.
 
@@ -61,21 +62,21 @@ class FeatureSet:
         ContractError: a table is missing, belongs to another manifest, or lacks these samples.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path, spans: SpanKind, inputs: str = "regions") -> None:
+    def __init__(self, manifest: Manifest, ws: Workspace, spans: SpanKind, inputs: str = "regions") -> None:
         self.manifest = manifest
         self.reads_pictures = inputs != "text"
-        path = folder / "spans" / f"{spans}.arrow"
-        if not path.is_file():
+        artifact = catalog.SPAN_EMBEDDINGS[spans]
+        if not ws.has(artifact):
             raise ContractError(
-                f"{path} does not exist, but teacher.spans is {spans}; add {spans} to features.spans and run: dvc repro"
+                f"{ws.path(artifact)} does not exist, but teacher.spans is {spans}; add {spans} to features.spans and "
+                "run: dvc repro"
             )
-        origin = {"manifest": manifest.fingerprint}
-        captions = Table(folder / "captions.arrow", **origin)
+        captions = ws.table(catalog.CAPTION_EMBEDDINGS, manifest)
         self.dimension = captions.vectors().shape[1]
-        origin |= {"weights": captions.metadata["weights"], "features": captions.metadata["features"]}
+        origin = {"weights": captions.metadata["weights"], "features": captions.metadata["features"]}
         self.weights, self.fingerprint = origin["weights"], origin["features"]
-        regions = Table(folder / "regions.arrow", vectors("region_index", dimension=self.dimension), **origin)
-        span_rows = Table(path, vectors("caption_index", "span_index", dimension=self.dimension), **origin)
+        regions = ws.table(catalog.REGION_EMBEDDINGS, manifest, **origin)
+        span_rows = ws.table(artifact, manifest, **origin)
 
         here = set(manifest.keys)
         self.caption_vectors, self.caption_start = self._by_key(captions, here)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.tables import Table, stage
+from pipeline.artifacts.catalog import maker
+from pipeline.artifacts.tables import Table
 from pipeline.store import inventory
 
 _NAMED = 5
@@ -66,7 +67,7 @@ class Compared:
             f"differs by {self.largest:.4g}, expected at most {tolerance:g}, in {len(wrong)} of {len(self.names)} rows "
             f"that were computed anew: {named}. Computed on another machine, or wrongly; run: "
             f"{self._forgotten(table, {self.keys[i] for i in wrong} if self.keys else ())}"
-            f"dvc repro -sf {stage(table.path)}, then dvc repro"
+            f"dvc repro -sf {maker(table.path)}, then dvc repro"
         )
 
     def _forgotten(self, table: Table, keys: Iterable[bytes]) -> str:

@@ -15,17 +15,19 @@ from open_clip import SimpleTokenizer
 from PIL import Image
 
 from pipeline import images
+from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.schema import SpanKind
 from pipeline.artifacts.tables import ContractError, Table, offsets
 from pipeline.clip import encode
-from pipeline.clip.encode import Compute, batches
+from pipeline.clip.encode import Compute
 from pipeline.clip.pictures import bytes_of
 from pipeline.concepts.clusters import soft_labels
 from pipeline.concepts.language import LanguageModel, Source
-from pipeline.concepts.tables import read_labels
 from pipeline.detector import weights
 from pipeline.detector.detect import crop, detect, large_enough
 from pipeline.features.classes import Contents
+from pipeline.machine.batched import batches
 from pipeline.machine.progress import track
 from pipeline.spans.phrases import load_parser
 from pipeline.spans.table import phrases_of
@@ -56,7 +58,7 @@ class Recomputation:
     """
 
     def __init__(self, artefacts: Artefacts, *, sample: int, seed: int, zeroshot: Path) -> None:
-        self.artefacts, self.zeroshot, self.device = artefacts, zeroshot, artefacts.device
+        self.artefacts, self.ws, self.zeroshot, self.device = artefacts, artefacts.ws, zeroshot, artefacts.device
         self.sample, self.rng = sample, np.random.default_rng(seed)
         self.rows = self._drawn(len(artefacts.manifest))
         self.captions = [text for texts in artefacts.manifest.captions for text in texts]
@@ -79,34 +81,37 @@ class Recomputation:
 
     def check(self) -> Iterator[Finding]:
         """Recompute rows of every table; one finding a table."""
-        splits, clip = ("curate/train", "curate/val", "curate/test"), "models/clip"
-        tables: list[tuple[str, Callable[[], Compared], tuple[str, ...]]] = [
-            ("regions/regions.arrow", self._boxes, (*splits, "models/detector.pt")),
-            ("regions/regions.arrow", self._crops, splits),
-            ("spans/spans.arrow", self._spans, ()),
-            ("features/images.arrow", self._whole_pictures, (*splits, clip)),
-            ("features/regions.arrow", self._regions, ("regions/regions.arrow", clip)),
-            ("features/captions.arrow", self._captions, (clip,)),
-            *((f"features/spans/{kind}.arrow", getattr(self, f"_{kind}"), ("spans/spans.arrow", clip))
-              for kind in self.artefacts.span_kinds()),
-            ("features/zeroshot/images.arrow", self._zeroshot_pictures, (clip,)),
-            ("features/zeroshot/prompts.arrow", self._zeroshot_prompts, (clip,)),
-            ("targets/targets.arrow", self._targets,
-             ("teacher/teacher.safetensors", "features/regions.arrow", "features/captions.arrow", "features/spans")),
-            ("concepts/language.arrow", self._language, ()),
-            ("concepts/labels.arrow", self._labels, ("concepts/language.arrow", "concepts/concepts.arrow")),
-        ]  # fmt: skip
-        for artefact, run, needed in track(tables, "recompute", unit="tables"):
+        shards, frozen = tuple(catalog.SHARDS.values()), (catalog.BASE_CLIP,)
+        spans = {SpanKind.PHRASES: self._phrases, SpanKind.TOKENS: self._tokens}
+        embedded = (catalog.REGION_EMBEDDINGS, catalog.CAPTION_EMBEDDINGS)
+        tables: list[tuple[Artifact, Callable[[], Compared], tuple[Artifact, ...]]] = [
+            (catalog.REGIONS, self._boxes, (*shards, catalog.DETECTOR)),
+            (catalog.REGIONS, self._crops, shards),
+            (catalog.SPANS, self._spans, ()),
+            (catalog.IMAGE_EMBEDDINGS, self._whole_pictures, (*shards, *frozen)),
+            (catalog.REGION_EMBEDDINGS, self._regions, (catalog.REGIONS, *frozen)),
+            (catalog.CAPTION_EMBEDDINGS, self._captions, frozen),
+            *(
+                (catalog.SPAN_EMBEDDINGS[kind], spans[kind], (catalog.SPANS, *frozen))
+                for kind in self.artefacts.span_kinds()
+            ),
+            (catalog.ZEROSHOT_IMAGES, self._zeroshot_pictures, frozen),
+            (catalog.ZEROSHOT_PROMPTS, self._zeroshot_prompts, frozen),
+            (catalog.TARGETS, self._targets, (catalog.TEACHER, *embedded, *catalog.SPAN_EMBEDDINGS.values())),
+            (catalog.LANGUAGE, self._language, ()),
+            (catalog.CONCEPT_LABELS, self._labels, (catalog.LANGUAGE, catalog.CONCEPTS)),
+        ]
+        for artifact, run, needed in track(tables, "recompute", unit="tables"):
             what = f"{run.__name__.strip('_').replace('_', ' ')} computed anew"
-            paths = [self.artefacts.data / name for name in (artefact, *needed)]
-            yield checked(artefact, what, paths, partial(self._compare, artefact, what, run))
+            outputs = {self.ws.data / part.output for part in (artifact, *needed)}
+            yield checked(artifact.path, what, outputs, partial(self._compare, artifact, what, run))
 
-    def _compare(self, artefact: str, what: str, run: Callable[[], Compared]) -> Finding:
-        table = Table(self.artefacts.data / artefact)
+    def _compare(self, artifact: Artifact, what: str, run: Callable[[], Compared]) -> Finding:
+        table = self.ws.table(artifact)
         tolerance = SHADES if run == self._crops else TOLERANCE[table.metadata.get("dtype", "float32")]
         found = run()
         deviation = found.largest
-        return Finding(artefact, what, len(found.names), deviation, found.fault(tolerance, table))
+        return Finding(artifact.path, what, len(found.names), deviation, found.fault(tolerance, table))
 
     def _compute(self, table: Table) -> Compute:
         made_with = table.json("parameters")
@@ -125,7 +130,7 @@ class Recomputation:
     def _boxes(self) -> Compared:
         table, start = self._of_regions()
         p = table.json("parameters")
-        detector = weights.load(self.artefacts.data / "models/detector.pt", table.metadata["weights"])
+        detector = weights.load(self.ws.path(catalog.DETECTOR), table.metadata["weights"])
         compared = Compared(collection="boxes")
         for rows in batches(self.pictures, p["batch"]):
             found = detect(
@@ -190,13 +195,13 @@ class Recomputation:
         return compared
 
     def _whole_pictures(self) -> Compared:
-        table = self.artefacts.features("images.arrow")
+        table = self.artefacts.embeddings(catalog.IMAGE_EMBEDDINGS)
         names, held = [self._key(row) for row in self.pictures], table.vectors()[self.rows]
         own = [self._image_key(row) for row in self.pictures]
         return Compared.vectors(self._embedded(table, list(self.pictures.values())), held, names, "pictures", own)
 
     def _regions(self) -> Compared:
-        table = self.artefacts.features("regions.arrow", "region_index")
+        table = self.artefacts.embeddings(catalog.REGION_EMBEDDINGS)
         crops = self.artefacts.regions().columns["crop"]
         with_crop = np.flatnonzero(crops.is_valid().to_numpy())
         rows = with_crop[self._drawn(len(with_crop))]
@@ -220,12 +225,12 @@ class Recomputation:
 
     def _captions(self) -> Compared:
         rows = self._drawn(len(self.captions))
-        table = self.artefacts.features("captions.arrow", "caption_index")
+        table = self.artefacts.embeddings(catalog.CAPTION_EMBEDDINGS)
         return self._texts(table, [self.captions[i] for i in rows], rows, self._named(table, rows))
 
     def _span_rows(self, kind: SpanKind) -> tuple[Table, NDArray[np.int64], list[dict[str, Any]], list[str]]:
         """The vectors' table, sampled rows of it, those rows of the spans table, and their captions."""
-        table = self.artefacts.features(f"spans/{kind}.arrow", "caption_index", "span_index")
+        table = self.artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind])
         spans = self.artefacts.spans().columns
         own = np.flatnonzero(np.array(spans["kind"].to_pylist()) == str(kind))
         rows = self._drawn(len(table))
@@ -249,7 +254,7 @@ class Recomputation:
         return Compared.vectors(np.stack(anew), table.vectors()[rows], self._named(table, rows), "tokens", own)
 
     def _zeroshot_pictures(self) -> Compared:
-        table = self.artefacts.features("zeroshot/images.arrow")
+        table = self.artefacts.embeddings(catalog.ZEROSHOT_IMAGES)
         rows, names = self._drawn(len(table)), table.strings("key")
         found = Contents(self.zeroshot).fingerprint
         if (made_from := table.json("inputs")["zeroshot"]) != found:
@@ -263,13 +268,13 @@ class Recomputation:
         return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", own)
 
     def _zeroshot_prompts(self) -> Compared:
-        table = self.artefacts.features("zeroshot/prompts.arrow")
+        table = self.artefacts.embeddings(catalog.ZEROSHOT_PROMPTS)
         rows, prompts = self._drawn(len(table)), table.strings("key")
         texts = [prompts[i] for i in rows]
         return self._texts(table, texts, rows, [repr(text) for text in texts])
 
     def _language(self) -> Compared:
-        table = self.artefacts.concepts("language.arrow")
+        table = self.ws.table(catalog.LANGUAGE, self.artefacts.manifest)
         if not len(table):
             return Compared()
         p = table.json("parameters")
@@ -284,14 +289,15 @@ class Recomputation:
 
     def _labels(self) -> Compared:
         table, language, told = (
-            self.artefacts.concepts(f"{name}.arrow") for name in ("labels", "language", "concepts")
+            self.ws.table(artifact, self.artefacts.manifest)
+            for artifact in (catalog.CONCEPT_LABELS, catalog.LANGUAGE, catalog.CONCEPTS)
         )
         if not len(table):
             return Compared()
         p, rows = table.json("parameters"), self._drawn(len(table))
         captions, centres = (of.astype(np.float32) for of in (language.vectors()[rows], told.vectors("centre")))
         anew = soft_labels(captions, centres, temperature=p["temperature"], top=p["top"])
-        concepts, shares = (of[rows] for of in read_labels(table, self.artefacts.manifest.keys))
+        concepts, shares = (of[rows] for of in self.ws.labels(self.artefacts.manifest))
         each = np.arange(len(rows))[:, None]
         found, held = (np.zeros((len(rows), len(told)), dtype=np.float32) for _ in range(2))
         found[each, anew.concepts], held[each, concepts] = anew.shares, shares
@@ -299,8 +305,8 @@ class Recomputation:
 
     def _targets(self) -> Compared:
         targets, manifest = self.artefacts.targets()
-        p = Table(self.artefacts.data / "targets/targets.arrow").json("parameters")
-        features = FeatureSet(manifest, self.artefacts.data / "features", SpanKind(p["spans"]), p["inputs"])
+        p = targets.table.json("parameters")
+        features = FeatureSet(manifest, self.ws, SpanKind(p["spans"]), p["inputs"])
         teacher = MetaTeacher.of(features.dimension, p).filled(self.artefacts.teacher).to(self.device)
         teacher.eval()
         rows = self._drawn(len(manifest))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import Artifact, maker
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import BOXES, REGIONS, SPANS, SpanKind, Split, vectors
-from pipeline.artifacts.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets, stage
+from pipeline.artifacts.schema import BOXES, SpanKind, Split
+from pipeline.artifacts.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets
+from pipeline.artifacts.targets import Targets
 from pipeline.artifacts.weights import read, weights_hash
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
-from pipeline.concepts.tables import read_labels
 from pipeline.disk import files
-from pipeline.teacher.targets import Targets
 from pipeline.verification.findings import Finding, checked
 
 
@@ -28,120 +29,95 @@ class Artefacts:
     What is not here is not compared with: a member may have fetched tables without the models that made them.
 
     Args:
-        data: folder with a folder for every stage.
+        ws: the folder with a folder for every stage.
         device: where models are put.
 
     Raises:
         InputError: there is no manifest, or it is damaged.
     """
 
-    def __init__(self, data: Path, device: str) -> None:
-        self.data, self.device = data, device
-        self.manifest = Manifest(data / "curate")
-        self._origin = {"manifest": self.manifest.fingerprint}
+    def __init__(self, ws: Workspace, device: str) -> None:
+        self.ws, self.device = ws, device
+        self.manifest = ws.manifest()
 
     @cached_property
     def clip(self) -> Clip:
         """The base CLIP."""
-        return towers.load(self.data / "models/clip", self.device)
+        return towers.load(self.ws.path(catalog.BASE_CLIP), self.device)
 
     @cached_property
     def teacher(self) -> dict[str, Tensor]:
         """The teacher's weights."""
-        return read(self.data / "teacher/teacher.safetensors", "run: dvc repro -sf teacher")
+        return read(self.ws.path(catalog.TEACHER), "run: dvc repro -sf teacher")
 
-    def _made_by(self, name: str, weights: Callable[[], str]) -> dict[str, str]:
+    def _made_by(self, model: Artifact, weights: Callable[[], str]) -> dict[str, str]:
         """The hash of a model as it is now, for comparison; nothing if it is not here."""
-        return {"weights": weights()} if (self.data / name).exists() else {}
+        return {"weights": weights()} if self.ws.has(model) else {}
 
     def clip_weights(self) -> dict[str, str]:
         """`weights` of the base CLIP."""
-        return self._made_by("models/clip", lambda: self.clip.weights)
+        return self._made_by(catalog.BASE_CLIP, lambda: self.clip.weights)
 
     def regions(self) -> Table:
         """Key, box and crop of every region."""
-        detector = self.data / "models/detector.pt"
-        made_by = self._made_by("models/detector.pt", lambda: files.sha256(detector))
-        return Table(self.data / "regions/regions.arrow", REGIONS, **made_by, **self._origin)
+        made_by = self._made_by(catalog.DETECTOR, lambda: files.sha256(self.ws.path(catalog.DETECTOR)))
+        return self.ws.table(catalog.REGIONS, self.manifest, **made_by)
 
     def spans(self) -> Table:
         """Offsets of every span."""
-        return Table(self.data / "spans/spans.arrow", SPANS, **self._origin)
+        return self.ws.table(catalog.SPANS, self.manifest)
 
-    def features(self, name: str, *index: str) -> Table:
-        """A table of the features stage by its path below it."""
-        path, of_classes = self.data / "features" / name, name.startswith("zeroshot")
-        table = Table(path, **self.clip_weights(), **({} if of_classes else self._origin))
-        if not of_classes:
-            self._check_inputs(table)
-        return Table(path, vectors(*index, dimension=int(table.metadata["dimension"])))
+    def embeddings(self, artifact: Artifact) -> Table:
+        """A table of the base's embeddings."""
+        if "manifest" not in artifact.bound_to:
+            return self.ws.table(artifact, None, **self.clip_weights())
+        table = self.ws.table(artifact, self.manifest, **self.clip_weights())
+        self._check_inputs(table)
+        return table
 
     def _check_inputs(self, table: Table) -> None:
-        for name, open_source in (("regions", self.regions), ("spans", self.spans)):
-            if (self.data / name / f"{name}.arrow").is_file():
-                made_from, source = table.json("inputs")[name], open_source().metadata["fingerprint"]
-                if made_from != source:
+        for source, open_source in ((catalog.REGIONS, self.regions), (catalog.SPANS, self.spans)):
+            if self.ws.has(source):
+                name = source.stage
+                made_from, found = table.json("inputs")[name], open_source().metadata["fingerprint"]
+                if made_from != found:
                     raise ContractError(
-                        f"{table.path}: it was made from {name} {made_from}, those here are {source}; "
+                        f"{table.path}: it was made from {name} {made_from}, those here are {found}; "
                         "run: dvc repro features"
                     )
 
     def targets(self) -> tuple[Targets, Manifest]:
         """Targets of the training samples, checked."""
-        train = Manifest(self.data / "curate", (Split.TRAIN,))
-        made_from = self._made_by("teacher/teacher.safetensors", lambda: weights_hash(self.teacher))
-        if (self.data / "features/captions.arrow").is_file():
-            captions = self.features("captions.arrow", "caption_index")
-            made_from["features"] = captions.metadata["fingerprint"]
-        return Targets(self.data / "targets/targets.arrow", train, **made_from), train
-
-    def concepts(self, name: str) -> Table:
-        """A table of the concepts stage; without rows where concepts are not enabled."""
-        return Table(self.data / "concepts" / name, **self._origin)
+        train = self.ws.manifest(Split.TRAIN)
+        made_from = self._made_by(catalog.TEACHER, lambda: weights_hash(self.teacher))
+        if self.ws.has(catalog.CAPTION_EMBEDDINGS):
+            made_from["features"] = self.embeddings(catalog.CAPTION_EMBEDDINGS).metadata["fingerprint"]
+        return self.ws.targets(train, **made_from), train
 
     def span_kinds(self) -> list[SpanKind]:
         """The kinds of span that the features stage has embedded, by what its tables say."""
         try:
-            return [SpanKind(k) for k in Table(self.data / "features/captions.arrow").json("parameters")["spans"]]
+            return [SpanKind(k) for k in self.ws.table(catalog.CAPTION_EMBEDDINGS).json("parameters")["spans"]]
         except ContractError:
             return list(SpanKind)
 
 
 def check(artefacts: Artefacts) -> Iterator[Finding]:
     """Check every table: schema, origin, one row for each thing of the manifest in its order, values in range."""
-    checks: list[tuple[str, str, Callable[[Artefacts], object]]] = [
-        *((f"curate/{split}", "every image's sha256", partial(_images, split)) for split in Split),
-        ("regions/regions.arrow", "origin, keys, boxes", _regions),
-        ("regions/test_boxes.arrow", "origin, keys, boxes", _test_boxes),
-        ("spans/spans.arrow", "origin, keys, offsets", _spans),
-        ("features/images.arrow", "origin, keys, unit length", _whole_pictures),
-        ("features/regions.arrow", "the regions' rows, unit length", _region_vectors),
-        ("features/captions.arrow", "a row a caption, unit length", _captions),
-        *(
-            (f"features/spans/{kind}.arrow", "the spans' rows, unit length", partial(_span_vectors, kind))
-            for kind in artefacts.span_kinds()
-        ),
-        *(
-            (f"features/zeroshot/{name}.arrow", "origin, unit length", partial(_zeroshot, name))
-            for name in ("images", "prompts")
-        ),
-        ("targets/targets.arrow", "origin, keys, unit length", Artefacts.targets),
-        ("concepts/concepts.arrow", "origin, unit length", _concepts),
-        ("concepts/language.arrow", "a row a caption, unit length", _language),
-        ("concepts/labels.arrow", "a row a caption, shares", _labels),
-    ]
-    for artefact, what, run in checks:
-        yield checked(artefact, what, [artefacts.data / artefact], partial(run, artefacts))
+    absent = set(SpanKind) - set(artefacts.span_kinds())
+    for artifact, (what, run) in CHECKS.items():
+        if artifact not in [catalog.SPAN_EMBEDDINGS[kind] for kind in absent]:
+            yield checked(artifact.path, what, [artefacts.ws.path(artifact)], partial(run, artefacts))
 
 
 def _images(split: Split, artefacts: Artefacts) -> None:
-    for _ in Manifest(artefacts.data / "curate", (split,)).images(f"check {split} images"):
+    for _ in artefacts.ws.manifest(split).images(f"check {split} images"):
         pass
 
 
 def _fault(table: Table, row: int, what: str) -> ContractError:
     key = table.strings("key")[row]
-    return ContractError(f"{table.path}: row {row} ({key}): {what}; run: dvc repro -sf {stage(table.path)}")
+    return ContractError(f"{table.path}: row {row} ({key}): {what}; run: dvc repro -sf {maker(table.path)}")
 
 
 def _regions(artefacts: Artefacts) -> None:
@@ -163,10 +139,10 @@ def _regions(artefacts: Artefacts) -> None:
 
 
 def _test_boxes(artefacts: Artefacts) -> None:
-    table = Table(artefacts.data / "regions/test_boxes.arrow", BOXES, manifest=artefacts.manifest.fingerprint)
+    table = artefacts.ws.table(catalog.TEST_BOXES, artefacts.manifest)
     test = {row["key"] for row in artefacts.manifest.rows if row["split"] == Split.TEST}
     offsets(table.strings("key"), [key for key in artefacts.manifest.keys if key in test], str(table.path))
-    if not (artefacts.data / "regions/regions.arrow").is_file():
+    if not artefacts.ws.has(catalog.REGIONS):
         return
     every = artefacts.regions().columns.select(BOXES.names)
     if not every.filter(np.array([key in test for key in every["key"].to_pylist()])).equals(table.columns):
@@ -189,16 +165,16 @@ def _spans(artefacts: Artefacts) -> None:
 
 
 def _whole_pictures(artefacts: Artefacts) -> None:
-    table = artefacts.features("images.arrow")
+    table = artefacts.embeddings(catalog.IMAGE_EMBEDDINGS)
     check_keys(table.strings("key"), artefacts.manifest.keys, str(table.path))
     check_unit(table)
 
 
 def _region_vectors(artefacts: Artefacts) -> None:
-    if not (artefacts.data / "regions/regions.arrow").is_file():
-        check_unit(artefacts.features("regions.arrow", "region_index"))
+    if not artefacts.ws.has(catalog.REGIONS):
+        check_unit(artefacts.embeddings(catalog.REGION_EMBEDDINGS))
         return
-    _same_rows(artefacts.features("regions.arrow", "region_index"), artefacts.regions().columns)
+    _same_rows(artefacts.embeddings(catalog.REGION_EMBEDDINGS), artefacts.regions().columns)
 
 
 def _same_rows(table: Table, expected: pa.Table) -> None:
@@ -209,12 +185,12 @@ def _same_rows(table: Table, expected: pa.Table) -> None:
     check_unit(table)
 
 
-def _zeroshot(name: str, artefacts: Artefacts) -> None:
-    check_unit(artefacts.features(f"zeroshot/{name}.arrow"))
+def _zeroshot(artifact: Artifact, artefacts: Artefacts) -> None:
+    check_unit(artefacts.embeddings(artifact))
 
 
 def _captions(artefacts: Artefacts) -> None:
-    table = artefacts.features("captions.arrow", "caption_index")
+    table = artefacts.embeddings(catalog.CAPTION_EMBEDDINGS)
     _a_row_a_caption(table, artefacts.manifest)
     check_unit(table)
 
@@ -228,24 +204,24 @@ def _a_row_a_caption(table: Table, manifest: Manifest) -> None:
 
 
 def _concepts(artefacts: Artefacts) -> None:
-    if len(table := artefacts.concepts("concepts.arrow")):
+    if len(table := artefacts.ws.table(catalog.CONCEPTS, artefacts.manifest)):
         check_unit(table, "centre")
 
 
 def _language(artefacts: Artefacts) -> None:
-    if len(table := artefacts.concepts("language.arrow")):
+    if len(table := artefacts.ws.table(catalog.LANGUAGE, artefacts.manifest)):
         _a_row_a_caption(table, artefacts.manifest)
         check_unit(table)
 
 
 def _labels(artefacts: Artefacts) -> None:
-    table = artefacts.concepts("labels.arrow")
+    table = artefacts.ws.table(catalog.CONCEPT_LABELS, artefacts.manifest)
     if not len(table):
         return
     _a_row_a_caption(table, artefacts.manifest)
-    concepts, shares = read_labels(table, artefacts.manifest.keys)
-    told = artefacts.data / "concepts/concepts.arrow"
-    count = len(artefacts.concepts(told.name)) if told.is_file() else int(concepts.max()) + 1
+    concepts, shares = artefacts.ws.labels(artefacts.manifest)
+    has_concepts = artefacts.ws.has(catalog.CONCEPTS)
+    count = len(artefacts.ws.table(catalog.CONCEPTS, artefacts.manifest)) if has_concepts else int(concepts.max()) + 1
     known = ((concepts >= 0) & (concepts < count)).all(1)
     right = known & (shares >= 0).all(1) & (np.abs(shares.sum(1) - 1) <= NORM_TOLERANCE)
     if not right.all():
@@ -254,9 +230,33 @@ def _labels(artefacts: Artefacts) -> None:
 
 
 def _span_vectors(kind: SpanKind, artefacts: Artefacts) -> None:
-    if not (artefacts.data / "spans/spans.arrow").is_file():
-        check_unit(artefacts.features(f"spans/{kind}.arrow", "caption_index", "span_index"))
+    if not artefacts.ws.has(catalog.SPANS):
+        check_unit(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]))
         return
     spans = artefacts.spans().columns
     own = spans.filter(np.array(spans["kind"].to_pylist()) == str(kind))
-    _same_rows(artefacts.features(f"spans/{kind}.arrow", "caption_index", "span_index"), own)
+    _same_rows(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]), own)
+
+
+CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
+    **{shards: ("every image's sha256", partial(_images, split)) for split, shards in catalog.SHARDS.items()},
+    catalog.REGIONS: ("origin, keys, boxes", _regions),
+    catalog.TEST_BOXES: ("origin, keys, boxes", _test_boxes),
+    catalog.SPANS: ("origin, keys, offsets", _spans),
+    catalog.IMAGE_EMBEDDINGS: ("origin, keys, unit length", _whole_pictures),
+    catalog.REGION_EMBEDDINGS: ("the regions' rows, unit length", _region_vectors),
+    catalog.CAPTION_EMBEDDINGS: ("a row a caption, unit length", _captions),
+    **{
+        table: ("the spans' rows, unit length", partial(_span_vectors, kind))
+        for kind, table in catalog.SPAN_EMBEDDINGS.items()
+    },
+    **{
+        table: ("origin, unit length", partial(_zeroshot, table))
+        for table in (catalog.ZEROSHOT_IMAGES, catalog.ZEROSHOT_PROMPTS)
+    },
+    catalog.TARGETS: ("origin, keys, unit length", Artefacts.targets),
+    catalog.CONCEPTS: ("origin, unit length", _concepts),
+    catalog.LANGUAGE: ("a row a caption, unit length", _language),
+    catalog.CONCEPT_LABELS: ("a row a caption, shares", _labels),
+}
+"""What is checked of every table of the catalog but the manifest, which all are checked against."""

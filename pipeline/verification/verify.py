@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.tables import ContractError, Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import towers
-from pipeline.disk import files, sums
+from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.search import index
 from pipeline.store import inventory
@@ -20,14 +23,14 @@ from pipeline.verification.tables import Artefacts
 
 
 def verify(
-    data: Path, zeroshot: Path, store: Path, lock: Path, *, sample: int, seed: int, device: str, threads: int = 1
+    ws: Workspace, zeroshot: Path, store: Path, lock: Path, *, sample: int, seed: int, device: str, threads: int = 1
 ) -> Iterator[Finding]:
     """Check hashes, weights, tables, the collections that they were made from, and a sample of rows computed anew.
 
     Checkpoints and decoded pictures are read, too: all that are there, whichever parameters they belong to.
 
     Args:
-        data: folder with a folder for every stage.
+        ws: the folder with a folder for every stage.
         zeroshot: the zero-shot set's folder.
         store: the feature store's folder; checkpoints and decoded pictures are beside it.
         lock: dvc.lock; without one no recorded hashes are compared.
@@ -39,20 +42,20 @@ def verify(
     Yields:
         a finding for everything that was checked, with its fault if it has one.
     """
-    yield from recorded.check(lock, lock.parent, data)
-    used = _collections(data)
+    yield from recorded.check(lock, lock.parent, ws.data)
+    used = _collections(ws.data)
     for held in inventory.collections(store):
         if held.folder.name in used:
             what = f"{len(held.segments)} segments, {held.rows:,} rows: bytes, order, finite values"
             name = held.folder.name[: len(held.name) + inventory.SHOWN]
             yield checked(f"store {name}", what, [held.folder], partial(_sound, held))
     yield from kept.check(store.parent, threads)
-    yield from kept.check_small(data)
-    yield from _models(data)
+    yield from kept.check_small(ws.data)
+    yield from _models(ws)
     try:
-        artefacts = Artefacts(data, device)
+        artefacts = Artefacts(ws, device)
     except (InputError, OSError, ValueError) as error:
-        yield Finding("curate/manifest.parquet", "its columns", fault=str(error))
+        yield Finding(catalog.MANIFEST.path, "its columns", fault=str(error))
         return
     broken = False
     for finding in tables.check(artefacts):
@@ -78,23 +81,26 @@ def _sound(held: Held) -> None:
         raise ContractError("; ".join(faults))
 
 
-def _models(data: Path) -> Iterator[Finding]:
+def _models(ws: Workspace) -> Iterator[Finding]:
     """The base and the detector are what the models stage has written; student and index belong together."""
-    stated = data / "models/metrics.json"
-    for name, key, hash_of in (
-        ("models/clip", ("clip", "weights"), lambda: towers.load(data / "models/clip").weights),
-        ("models/detector.pt", ("detector", "sha256"), lambda: files.sha256(data / "models/detector.pt")),
-    ):
-
-        def compare(key: tuple[str, str] = key, hash_of: object = hash_of) -> None:
-            found, expected = hash_of(), sums.read_json(stated.parent, stated.name)[key[0]][key[1]]  # type: ignore[operator]
-            if found != expected:
-                raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf models")
-
-        yield checked(name, "its hash is the one in models/metrics.json", [data / name, stated], compare)
+    stated = catalog.summary("models")
+    hashes: dict[Artifact, tuple[str, str, Callable[[Path], str]]] = {
+        catalog.BASE_CLIP: ("clip", "weights", lambda path: towers.load(path).weights),
+        catalog.DETECTOR: ("detector", "sha256", files.sha256),
+    }
+    for model, (section, name, hash_of) in hashes.items():
+        run = partial(_compare_hash, ws, model, section, name, hash_of)
+        yield checked(model.path, f"its hash is the one in {stated.path}", [ws.path(model), ws.path(stated)], run)
 
     def search() -> None:
-        index.load(data / "index/faiss", towers.load(data / "student").weights)
+        index.load(ws.path(catalog.INDEX), towers.load(ws.student).weights)
 
-    student = data / "student/open_clip_model.safetensors"
-    yield checked("index", "it belongs to the student", [data / "index/faiss/index.json", student], search)
+    needed = [ws.path(catalog.INDEX) / index.DESCRIPTION, ws.path(catalog.STUDENT_WEIGHTS)]
+    yield checked("index", "it belongs to the student", needed, search)
+
+
+def _compare_hash(ws: Workspace, model: Artifact, section: str, name: str, hash_of: Callable[[Path], str]) -> None:
+    found, expected = hash_of(ws.path(model)), ws.summary("models")[section][name]
+    if found != expected:
+        stated = ws.path(catalog.summary("models"))
+        raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf models")

@@ -12,6 +12,7 @@ from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip, create
 from pipeline.images import decode
+from pipeline.machine.batched import batches
 from pipeline.store import keys
 
 CAPTIONS = ["a cat", "a dog", "a red star on a blue sky", "two moons", "a cat on a mat", "", "a cow " * 20]
@@ -65,14 +66,14 @@ def embed(cached, numbers=range(7)):
 
 def of_pictures(clip, compute=COMPUTE):
     pixels = [clip.pixels()(decode(data)) for data in PICTURES]
-    return np.concatenate([encode.images(clip, part, compute) for part in encode.batches(pixels, compute.batch)])
+    return np.concatenate([encode.images(clip, part, compute) for part in batches(pixels, compute.batch)])
 
 
 def of_tokens(clip, strings, compute=COMPUTE):
     """The tokens of every string between start and end, from the tower itself."""
     ends = (clip.tokenize(strings) != 0).sum(dim=1) - 1
     found = [
-        row for part in encode.batches(strings, compute.batch)
+        row for part in batches(strings, compute.batch)
         for row in encode.texts_with_tokens(clip, part, compute)[1].numpy()
     ]  # fmt: skip
     return [row[1:end].astype(np.float16).tolist() for row, end in zip(found, ends, strict=True)]

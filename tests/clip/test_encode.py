@@ -28,12 +28,6 @@ def forwards(clip):
         hook.remove()
 
 
-def test_batches_hold_everything_in_order():
-    assert list(encode.batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(encode.batches([], 3)) == []
-    assert list(encode.batches([1, 2], 2)) == [[1, 2]]
-
-
 def test_images_are_the_towers_own_embeddings_at_unit_length(clip):
     pixels = random_pixels(4)
     found = encode.images(clip, pixels, COMPUTE)

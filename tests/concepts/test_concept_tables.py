@@ -4,12 +4,14 @@ from tiny_language import opened, save_encoder
 from tiny_manifest import write_manifest
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, Table, check_unit
+from pipeline.artifacts.workspace import read_labels
 from pipeline.concepts import clusters, tables
 from pipeline.concepts.cached import CachedLanguage
 from pipeline.concepts.language import Source
-from pipeline.concepts.tables import LABELS, Clustering, concepts_schema, read_labels
+from pipeline.concepts.tables import Clustering
 from pipeline.errors import InputError
 
 SAMPLES = {

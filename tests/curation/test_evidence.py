@@ -13,6 +13,7 @@ import pytest
 from tiny_corpora import coco, conceptual, flickr, png
 
 from pipeline.artifacts import shards
+from pipeline.artifacts.workspace import Workspace
 from pipeline.curation import curate as library
 from pipeline.curation import looking
 from pipeline.curation.captions import CaptionLimits
@@ -30,12 +31,17 @@ def run(folder, *, workers=1, **changes):
         "images": ImageLimits(8, 10**6, 10), "radius": 12, "merge": True, "seed": 17,
     }  # fmt: skip
     return curate(
-        folder, folder / "out", Rules(**(default | changes)), CaptionLimits(1, 50), samples_per_shard=5, workers=workers
+        folder,
+        folder / "curate",
+        Rules(**(default | changes)),
+        CaptionLimits(1, 50),
+        samples_per_shard=5,
+        workers=workers,
     )
 
 
 def rejected(folder):
-    rows = pq.read_table(folder / "out/rejected.parquet").to_pylist()
+    rows = pq.read_table(folder / "curate/rejected.parquet").to_pylist()
     return Counter((row["source"], row["kind"], row["reason"]) for row in rows)
 
 
@@ -55,7 +61,7 @@ def test_a_corpus_that_yields_nothing_is_named_with_its_commonest_reasons(folder
     assert re.match(r"of flickr30k \(images: 6 read, 0 kept, 4 missing_image, 2 not_an_image; captions: 7 read", told)
     assert "quota asks for 40" in told
     assert "rejected.parquet" in told
-    assert (folder / "out/manifest.parquet").is_file()
+    assert (folder / "curate/manifest.parquet").is_file()
 
 
 def test_a_corpus_of_which_only_test_images_are_kept_yields_nothing_to_train_on(tmp_path, caplog):
@@ -95,9 +101,9 @@ def test_an_empty_split_leaves_every_reason_and_a_card_and_says_the_commonest(fo
         ("flickr30k", "caption", "missing_image"): 4, ("flickr30k", "caption", "not_an_image"): 2,
         ("flickr30k", "caption", "malformed_row"): 1,
     }  # fmt: skip
-    data_card.write(folder / "out/card")
-    assert "missing_image" in (folder / "out/card/README.md").read_text()
-    assert not (folder / "out/manifest.parquet").exists()
+    data_card.write(Workspace(folder))
+    assert "missing_image" in (folder / "curate/card/README.md").read_text()
+    assert not (folder / "curate/manifest.parquet").exists()
 
 
 def die(*_, **__):
@@ -130,8 +136,8 @@ def test_whatever_fails_after_rows_were_read_what_is_known_is_left(
         run(folder, workers=workers)
     assert rejected(folder)["mscoco", "caption", "empty_caption"] == 30
     assert (rejected(folder)["flickr30k", "image", "missing_image"] == 4) is decided
-    assert (folder / "out/card/facts.json").is_file() is decided
-    assert not (folder / "out/manifest.parquet").exists()
+    assert (folder / "curate/card/facts.json").is_file() is decided
+    assert not (folder / "curate/manifest.parquet").exists()
 
 
 def test_a_corpus_that_is_missing_leaves_what_is_known_of_those_before_it(folder):
@@ -152,14 +158,14 @@ def test_evidence_of_an_earlier_run_is_not_taken_for_this_one(folder):
 def test_a_stage_that_fails_writes_its_card_and_ends_with_the_sentence(tmp_path, monkeypatch):
     import yaml
 
+    from pipeline.artifacts.code import ROOT
     from pipeline.params import Params
     from stages.curate import curate as stage
-    from stages.program import LIBRARY
 
     conceptual(tmp_path / "conceptual_captions", {f"http://a/{n}": (b"a dog", None) for n in range(3)})
-    content = yaml.safe_load((LIBRARY.parent / "params.yaml").read_text())
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["sources"] |= {"path": str(tmp_path), "quota": {"conceptual_captions": 5}}
     content["curate"] |= {"test": {"conceptual_captions": 0.5}}
     with pytest.raises(EmptySplit, match="3 missing_image"):
-        stage(Params.model_validate(content), tmp_path / "data")
+        stage.work(Params.model_validate(content), Workspace(tmp_path / "data"))
     assert "missing_image" in Path(tmp_path / "data/curate/card/README.md").read_text()

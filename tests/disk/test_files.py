@@ -102,7 +102,8 @@ def test_code_is_told_apart_by_what_is_in_it_and_below_it(tmp_path):
     (folder / "a.py").write_text("x = 1\n")
     (tmp_path / "b.py").write_text("y = 1\n")
     first = files.code(folder, tmp_path / "b.py")
-    (folder / "notes.txt").write_text("not code")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__/a.pyc").write_text("not source")
     assert files.code(folder, tmp_path / "b.py") == first
     (folder / "a.py").write_text("x = 2\n")
     changed = files.code(folder, tmp_path / "b.py")

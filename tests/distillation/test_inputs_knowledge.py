@@ -3,9 +3,11 @@ import pytest
 from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, tiny_clip, unit_rows
 
-from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
-from pipeline.concepts.tables import LABELS, concepts_schema, write_empty
+from pipeline.artifacts.workspace import Workspace
+from pipeline.concepts.tables import write_empty
 from pipeline.distillation.inputs import Inputs
 from pipeline.distillation.recipes import RECIPES
 
@@ -37,10 +39,10 @@ def data(clip, tmp_path):
         "zeroshot/images": [],
         "zeroshot/prompts": [],
     }.items():
-        with VectorWriter(
-            tmp_path / f"features/{name}.arrow", vectors(dimension=16), {**metadata, "fingerprint": name}
-        ) as writer:
-            writer.write(keys, unit_rows(len(keys), 16))
+        index = [[i for row in manifest.rows for i in range(len(row["captions"]))]] if name == "captions" else []
+        schema = vectors(*(["caption_index"] if index else []), dimension=16)
+        with VectorWriter(tmp_path / f"features/{name}.arrow", schema, {**metadata, "fingerprint": name}) as writer:
+            writer.write(keys, *index, unit_rows(len(keys), 16))
     write_concepts(tmp_path, manifest.fingerprint)
     return tmp_path
 
@@ -64,7 +66,7 @@ def write_concepts(data, manifest, **fingerprints):
 
 
 def inputs(data, clip):
-    return Inputs(data, data / "home", base=clip, student=clip, compute=COMPUTE, train_text=True)
+    return Inputs(Workspace(data), data / "home", base=clip, student=clip, compute=COMPUTE, train_text=True)
 
 
 def of_corpora(made, recipe="knowledge_clip"):
@@ -113,5 +115,5 @@ def test_knowledge_of_another_manifest_is_refused(clip, data):
 def test_tables_of_a_stage_that_is_switched_off_say_how_to_switch_it_on(clip, data):
     made = inputs(data, clip)
     write_empty(data / "concepts", {"manifest": made.training.fingerprint, "fingerprint": "none"})
-    with pytest.raises(ContractError, match=r"concepts is empty: set concepts\.enabled to true and run: dvc repro"):
+    with pytest.raises(ContractError, match=r"concepts.arrow is empty: set concepts\.enabled to true and run: dvc repro"):
         of_corpora(made)

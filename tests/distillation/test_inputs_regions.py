@@ -5,6 +5,7 @@ from tiny_models import COMPUTE, picture, tiny_clip, unit_rows
 
 from pipeline.artifacts.schema import REGIONS, Split, vectors
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.workspace import Workspace
 from pipeline.distillation.inputs import Inputs
 from pipeline.distillation.recipes import RECIPES
 
@@ -30,10 +31,10 @@ def data(clip, tmp_path):
     captions = [row["key"] for row in manifest.rows for _ in row["captions"]]
     tables = {"images": manifest.keys, "captions": captions, "zeroshot/images": [], "zeroshot/prompts": []}
     for name, keys in tables.items():
-        with VectorWriter(
-            tmp_path / f"features/{name}.arrow", vectors(dimension=16), {**metadata, "fingerprint": name}
-        ) as writer:
-            writer.write(keys, unit_rows(len(keys), 16))
+        index = [[i for row in manifest.rows for i in range(len(row["captions"]))]] if name == "captions" else []
+        schema = vectors(*(["caption_index"] if index else []), dimension=16)
+        with VectorWriter(tmp_path / f"features/{name}.arrow", schema, {**metadata, "fingerprint": name}) as writer:
+            writer.write(keys, *index, unit_rows(len(keys), 16))
     with TableWriter(tmp_path / "regions/regions.arrow", REGIONS, {**metadata, "fingerprint": "boxes"}) as writer:
         for key, count in BOXES.items():
             writer.write({
@@ -58,7 +59,7 @@ def write_features(data, metadata, boxes="boxes"):
 
 
 def inputs(data, clip):
-    return Inputs(data, data / "home", base=clip, student=clip, compute=COMPUTE, train_text=False)
+    return Inputs(Workspace(data), data / "home", base=clip, student=clip, compute=COMPUTE, train_text=False)
 
 
 def of_corpora(made, recipe, decoded=False):

@@ -14,6 +14,7 @@ from tiny_zeroshot import put, put_webdataset
 
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.weights import WrongWeights
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.evaluation import comparison, datasets, measurement
@@ -68,27 +69,28 @@ def alone(clips, role="model"):
 @pytest.mark.parametrize(("name", "folder"), [("student", "student"), ("base", "models/clip")])
 def test_the_pipelines_own_models_have_names(tmp_path, clips, name, folder):
     clips["against"].save(tmp_path / folder)
-    found = measurement.load(name, tmp_path, "cpu")
+    found = measurement.load(name, Workspace(tmp_path), "cpu")
     assert found.weights == clips["against"].weights
     assert not found.model.training
 
 
 def test_a_model_may_be_a_folder(tmp_path, clips):
     clips["model"].save(tmp_path / "mine")
-    assert measurement.load(str(tmp_path / "mine"), tmp_path / "data", "cpu").weights == clips["model"].weights
+    found = measurement.load(str(tmp_path / "mine"), Workspace(tmp_path / "data"), "cpu")
+    assert found.weights == clips["model"].weights
 
 
 @pytest.mark.parametrize("name", ["student", "base"])
 def test_an_own_model_that_is_not_there_says_where_it_would_be(tmp_path, name):
     where = {"student": "student", "base": "models/clip"}[name]
     with pytest.raises(WrongWeights, match=re.escape(f"{tmp_path / where} has no open_clip_config.json")):
-        measurement.load(name, tmp_path, "cpu")
+        measurement.load(name, Workspace(tmp_path), "cpu")
 
 
 @pytest.mark.parametrize("name", ["teacher", "no/such/folder", "ViT-B-32"])
 def test_an_unknown_name_says_what_a_model_may_be(tmp_path, name):
     with pytest.raises(InputError, match=f"no folder {name}; expected student, base, a folder, or NAME:PRETRAINED"):
-        measurement.load(name, tmp_path, "cpu")
+        measurement.load(name, Workspace(tmp_path), "cpu")
 
 
 @pytest.mark.parametrize("tag", ["nobody", ""])
@@ -96,18 +98,18 @@ def test_an_unknown_tag_is_told_the_known_ones(tmp_path, tag):
     with pytest.raises(
         WrongWeights, match=rf"'{tag}' is neither .* tag of ViT-B-32; tags: .*openai.*laion2b_s34b_b79k"
     ):
-        measurement.load(f"ViT-B-32:{tag}", tmp_path, "cpu")
+        measurement.load(f"ViT-B-32:{tag}", Workspace(tmp_path), "cpu")
 
 
 def test_an_unknown_architecture_is_named(tmp_path):
     with pytest.raises(WrongWeights, match="no architecture 'ViT-B-33'"):
-        measurement.load("ViT-B-33:openai", tmp_path, "cpu")
+        measurement.load("ViT-B-33:openai", Workspace(tmp_path), "cpu")
 
 
 def test_an_architecture_may_have_a_weights_file(tmp_path, monkeypatch, clips):
     monkeypatch.setitem(_MODEL_CONFIGS, "tiny", CONFIG["model_cfg"])
     torch.save(clips["model"].model.state_dict(), tmp_path / "weights.pt")
-    found = measurement.load(f"tiny:{tmp_path / 'weights.pt'}", tmp_path, "cpu")
+    found = measurement.load(f"tiny:{tmp_path / 'weights.pt'}", Workspace(tmp_path), "cpu")
     assert found.weights == clips["model"].weights
     assert not found.model.training
     assert found.config["preprocess_cfg"]["mean"] == list(open_clip.OPENAI_DATASET_MEAN)

@@ -13,12 +13,14 @@ from pipeline.artifacts import shards
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import BOXES, REGIONS, SPANS, SpanKind, Split
 from pipeline.artifacts.tables import ContractError, Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
 from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
 from pipeline.features import classes, pictures, texts
+from pipeline.machine.batched import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys
@@ -97,7 +99,7 @@ def write_features(root, clip, manifest, made, zero_shot, kinds=KINDS):
     return (
         pictures.write(made_with, manifest, found, out, {"kind": "features"}),
         texts.write(made_with, manifest, Table(made / "spans.arrow", SPANS), kinds, out, {"kind": "features"})[1],
-        classes.write(made_with, classes.Contents(zero_shot), out / "zeroshot", {"kind": "zero-shot"}),
+        classes.write(made_with, classes.Contents(zero_shot), out, {"kind": "zero-shot"}),
     )
 
 
@@ -251,7 +253,7 @@ def test_a_regions_vector_is_that_of_its_crop_and_region_0_that_of_the_picture(c
     assert table.integers("region_index").tolist() == [row["region_index"] for row in rows]
     to_pixels = clip.pixels()
     pixels = [to_pixels(images.decode(row["crop"] or data[row["key"]])) for row in rows]
-    wanted = np.concatenate([encode.images(clip, part, COMPUTE) for part in encode.batches(pixels, COMPUTE.batch)])
+    wanted = np.concatenate([encode.images(clip, part, COMPUTE) for part in batches(pixels, COMPUTE.batch)])
     assert np.array_equal(table.vectors(), wanted.astype(np.float16))
     whole = Table(cold[1] / "features/images.arrow")
     assert whole.strings("key") == KEYS
@@ -300,10 +302,10 @@ def test_a_token_that_the_text_tower_does_not_read_is_named(cold, clip, tmp_path
 
 
 def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
-    folder = cold[1] / "features/zeroshot"
+    ws = Workspace(cold[1])
     for split in classes.SPLITS:
         found = sets.read(zero_shot, split)
-        rows, weights = classes.read(folder, zero_shot, found, kind="zero-shot")
+        rows, weights = classes.read(ws, zero_shot, found, kind="zero-shot")
         wanted = classifier.image_vectors(clip, classifier.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
         prompts = vectors_of(classifier.prompts(found), clip).astype(np.float32)
@@ -311,7 +313,7 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
         means = prompts.reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_allclose(weights, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)
     with pytest.raises(ContractError, match="kind is 'zero-shot'"):
-        classes.read(folder, zero_shot, found, kind="another")
+        classes.read(ws, zero_shot, found, kind="another")
 
 
 # The pictures of a manifest

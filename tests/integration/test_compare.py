@@ -13,9 +13,7 @@ from typer.testing import CliRunner
 
 import pipeline.evaluation.recipe_comparison
 import stages.compare
-import stages.student
-import stages.targets
-import stages.teacher
+import stages.runs
 from pipeline.artifacts.tables import Table
 from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import InputError
@@ -98,8 +96,7 @@ def test_controls_get_a_teacher_of_their_own(compared):
 def test_nothing_is_trained_twice(compared, monkeypatch):
     data, compare, _ = compared
     before = (data / "compare/comparison.json").read_bytes()
-    for module, name in ((stages.student, "student"), (stages.teacher, "teacher"), (stages.targets, "targets")):
-        monkeypatch.setattr(module, name, None)
+    monkeypatch.setattr(stages.runs, "perform", None)
     found = compare("--recipes", ",".join(RECIPES_HERE), "--seeds", "0,1", "--against", "dclip_clean")
     assert found.exit_code == 0, repr(found.exception)
     assert (data / "compare/comparison.json").read_bytes() == before
@@ -159,16 +156,15 @@ def test_only_recipes_of_knowledge_read_concepts(side_by_side):
 
 
 def test_other_concepts_train_again_what_reads_them_and_nothing_else(side_by_side, with_concepts, monkeypatch):
-    """The tables need only say that they were made otherwise; what is asked of `student` is what would be trained."""
+    """The tables need only say that they were made otherwise; what is asked of `perform` is what would be trained."""
     data, compare = with_concepts
     trained = []
 
-    def student(params, folder):
-        trained.append(folder.name)
+    def perform(stage, params, ws):
+        trained.append(ws.data.name)
         raise InputError("enough")
 
-    student.__name__ = "student"
-    monkeypatch.setattr(stages.student, "student", student)
+    monkeypatch.setattr(stages.runs, "perform", perform)
     assert compare("--recipes", ",".join(SIDE_BY_SIDE), "--seeds", "0").exit_code == 0
     assert trained == []
     given = (data / "concepts").resolve()

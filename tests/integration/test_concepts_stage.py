@@ -12,10 +12,11 @@ from test_stages import digests
 from tiny_world import BEFORE_CONCEPTS, execute, linked
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, Table, check_unit
 from pipeline.artifacts.weights import WrongWeights
-from pipeline.concepts.tables import LABELS, concepts_schema, read_labels
+from pipeline.artifacts.workspace import Workspace
 from pipeline.errors import InputError
 from pipeline.probes import tables as probed
 
@@ -68,7 +69,7 @@ def test_equal_captions_have_equal_rows_and_others_have_not(knowing):
 def test_soft_labels_are_shares_of_the_nearest_concepts(knowing):
     data, params = knowing
     manifest = Manifest(data / "curate")
-    concepts, shares = read_labels(Table(data / "concepts/labels.arrow", LABELS), manifest.keys)
+    concepts, shares = Workspace(data).labels(manifest)
     told = Table(data / "concepts/concepts.arrow", concepts_schema(WIDTH))
     assert concepts.shape[1] == min(params["concepts"]["top"], len(told))
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
@@ -255,7 +256,7 @@ def test_the_language_models_words_and_the_concepts_have_tables(finished):
 
     rows = probed.read(data / "probe/concepts.csv")
     test = Manifest(data / "curate", (Split.TEST,))
-    nearest = read_labels(Table(data / "concepts/labels.arrow", LABELS), test.keys)[0][:, 0]
+    nearest = Workspace(data).labels(test)[0][:, 0]
     counts = {k: int((nearest == k).sum()) for k in np.unique(nearest).tolist()}
     assert {int(row["concept"]): int(row["captions"]) for row in rows} == counts
     for model in ("base", "student"):

@@ -12,13 +12,15 @@ import webdataset as wds
 from tiny_world import STAGES, execute, linked
 
 from pipeline import images
+from pipeline.artifacts.catalog import PROBED_ATTRIBUTES, PROBED_CONCEPTS, PROBED_WORDS
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import REGIONS, SPANS, SpanKind, Split
 from pipeline.artifacts.tables import ContractError, Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
 from pipeline.images.formats import EXTENSIONS
-from pipeline.probes import attributes, tables
+from pipeline.probes import attributes
 from pipeline.probes.pictures import measurable
 
 
@@ -78,13 +80,13 @@ def test_probes_have_a_row_for_every_attribute_and_word_that_give_their_means(wo
     data, params = world
     metrics = json.loads((data / "probe/metrics.json").read_text())
     shown = attributes.read(data / "sample/attributes")
-    rows = {row["attribute"]: row for row in tables.read(data / "probe/attributes.csv")}
+    rows = {row["attribute"]: row for row in Workspace(data).rows(PROBED_ATTRIBUTES)}
     assert list(rows) == [shown.names[i] for i in measurable(shown)]
     for i in measurable(shown):
         row = rows[shown.names[i]]
         assert row["group"] == shown.groups[i]
         assert int(row["pictures"]) == shown.labels[~shown.training, i].sum()
-    words = tables.read(data / "probe/words.csv")
+    words = Workspace(data).rows(PROBED_WORDS)
     assert 0 < len(words) <= params["probe"]["words"]
     for model in ("base", "student"):
         for kind, name, of in (("attributes", "all", list(rows.values())), ("captions", "words", words)):
@@ -96,7 +98,7 @@ def test_probes_have_a_row_for_every_attribute_and_word_that_give_their_means(wo
     for row in words:
         texts = [text for own in Manifest(data / "curate", (Split.TEST,)).captions for text in own]
         assert int(row["captions"]) == sum(row["word"] in words_of(text) for text in texts) > 0
-    assert tables.read(data / "probe/concepts.csv") == [], "concepts are not enabled"
+    assert Workspace(data).rows(PROBED_CONCEPTS) == [], "concepts are not enabled"
 
 
 def test_every_stage_leaves_a_summary(world):

@@ -11,6 +11,7 @@ from verifying import FEWER, as_column, check, rewrite, vectors_of
 
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.tables import Table
+from pipeline.artifacts.workspace import Workspace
 from pipeline.detector import cached
 from pipeline.store import inventory, keys, segment
 from pipeline.verification.recompute import Recomputation
@@ -260,7 +261,7 @@ ROWS = ("boxes", "crops", "whole_pictures", "regions", "captions", "phrases", "t
 @pytest.mark.parametrize("rows", ROWS)
 def test_rows_are_named_by_the_keys_that_the_store_has_them_under(world, rows):
     data, _ = world
-    anew = Recomputation(Artefacts(data, "cpu"), sample=30, seed=0, zeroshot=data / "sample/zeroshot")
+    anew = Recomputation(Artefacts(Workspace(data), "cpu"), sample=30, seed=0, zeroshot=data / "sample/zeroshot")
     compared = getattr(anew, f"_{rows}")()
     held = inventory.collections(store(), [compared.collection])
     segments = (segment.read(path, h.folder.name.rpartition("-")[2]) for h in held for path in h.segments)

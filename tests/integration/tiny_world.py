@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
 from stages.program import perform
 
@@ -56,4 +57,4 @@ def execute(names, params: dict, data: Path) -> None:
     """Run stages in this process, as `python -m stages.<name>` does."""
     checked = Params.model_validate(params)
     for name in names:
-        perform(getattr(importlib.import_module(f"stages.{name}"), name), checked, data)
+        perform(getattr(importlib.import_module(f"stages.{name}"), name), checked, Workspace(data))

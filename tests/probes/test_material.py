@@ -8,11 +8,12 @@ from tiny_probes import ATTRIBUTES
 
 from pipeline import images
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import encode
 from pipeline.concepts import tables
-from pipeline.concepts.tables import LABELS, concepts_schema
 from pipeline.probes.material import Material
 from pipeline.probes.measure import Embedded, Task, probe
 
@@ -74,7 +75,7 @@ def data(tmp_path, base):
 @pytest.fixture
 def opened(data, base):
     def opened(most=100, seed=1):
-        return Material(data, base.weights, most=most, seed=seed)
+        return Material(Workspace(data), base.weights, most=most, seed=seed)
 
     return opened
 
@@ -189,7 +190,7 @@ def test_with_empty_tables_of_concepts_there_is_neither_language_nor_label(opene
 
 
 def test_features_of_another_base_are_refused(data):
-    material = Material(data, "another", most=10, seed=1)
+    material = Material(Workspace(data), "another", most=10, seed=1)
     with pytest.raises(ContractError, match=r"captions\.arrow: weights is .* expected 'another'"):
         material.cached()
 
@@ -240,7 +241,7 @@ def test_a_table_that_is_not_there_is_named(data, opened, name):
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ContractError, match="dvc repro curate"):
-        Material(tmp_path, "w", most=1, seed=1)
+        Material(Workspace(tmp_path), "w", most=1, seed=1)
 
 
 # All of it

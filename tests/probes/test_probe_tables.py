@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_probes import ATTRIBUTES, NAMES, TEST, attribute_set, language, model, task
 
+from pipeline.artifacts import figures
 from pipeline.probes import tables
 from pipeline.probes.measure import probe
 
@@ -33,7 +34,11 @@ def found(asked):
 def written(found, asked, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe")
     tables.write(folder, found, asked)
-    return {name: tables.read(folder / f"{name}.csv") for name in COLUMNS} | {"folder": folder}
+    return {name: read(folder, name) for name in COLUMNS} | {"folder": folder}
+
+
+def read(folder, name):
+    return figures.read(folder, f"{name}.csv")
 
 
 def columns_of(path):
@@ -91,14 +96,14 @@ def test_a_concept_of_no_test_caption_has_no_row(found, asked, tmp_path):
     of_test = np.where(asked.labels.captions == 1, 4, asked.labels.captions)
     more = replace(asked, labels=replace(asked.labels, captions=of_test, count=6))
     tables.write(tmp_path, found, more)
-    assert column(tables.read(tmp_path / "concepts.csv"), "concept") == ["0", "2", "4"]
+    assert column(read(tmp_path, "concepts"), "concept") == ["0", "2", "4"]
 
 
 def test_an_attribute_that_cannot_be_measured_has_no_row_and_leaves_the_others_theirs(found, asked, tmp_path, written):
     labels = np.insert(ATTRIBUTES.labels, 1, ATTRIBUTES.training, axis=1)
     more = attribute_set(labels, ATTRIBUTES.training, ["shape", "rare", "colour", "shape"])
     tables.write(tmp_path, found, replace(asked, attributes=more))
-    rows = tables.read(tmp_path / "attributes.csv")
+    rows = read(tmp_path, "attributes")
     assert column(rows, "attribute") == ["a0", "a2", "a3"]
     for name in ("group", "pictures", "base", "student"):
         assert column(rows, name) == column(written["attributes"], name)
@@ -108,8 +113,8 @@ def test_without_concepts_there_is_no_concept_and_no_language_model(tmp_path):
     asked = task(concepts=False)
     tables.write(tmp_path, {"base": probe(model(1.5), asked), "student": probe(model(0.8), asked)}, asked)
     assert {name: columns_of(tmp_path / f"{name}.csv") for name in COLUMNS} == COLUMNS
-    assert tables.read(tmp_path / "concepts.csv") == []
-    rows = tables.read(tmp_path / "words.csv")
+    assert read(tmp_path, "concepts") == []
+    rows = read(tmp_path, "words")
     assert column(rows, "word") == NAMES
     assert not any(column(rows, "language"))
 
@@ -124,7 +129,7 @@ def test_other_models_have_no_column(found, asked, tmp_path, written):
 def test_names_are_read_as_they_were_written(found, asked, tmp_path, name):
     named = replace(asked, attributes=replace(ATTRIBUTES, names=["a0", name, "a2"], groups=["g", name, "g"]))
     tables.write(tmp_path, found, named)
-    rows = tables.read(tmp_path / "attributes.csv")
+    rows = read(tmp_path, "attributes")
     assert column(rows, "attribute") == ["a0", name, "a2"]
     assert column(rows, "group") == ["g", name, "g"]
 
@@ -134,7 +139,7 @@ def test_empty_tables_have_their_columns_and_no_row(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{name}.csv" for name in COLUMNS)
     for name, columns in COLUMNS.items():
         assert columns_of(tmp_path / f"{name}.csv") == columns
-        assert tables.read(tmp_path / f"{name}.csv") == []
+        assert read(tmp_path, name) == []
 
 
 def test_written_again_the_bytes_are_the_same(found, asked, tmp_path, written):

@@ -11,9 +11,10 @@ from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
-from pipeline.concepts.tables import LABELS, concepts_schema
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.report.concepts import PICTURES, SHOWN, nearest_pictures, write
 
@@ -117,7 +118,7 @@ def data(tmp_path_factory):
 
 def page_of(data, enabled=True):
     write_probes(data, enabled)
-    write(data / "page.html", data, Manifest(data / "curate", (Split.TEST,)))
+    write(data / "page.html", Workspace(data), Manifest(data / "curate", (Split.TEST,)))
     return (data / "page.html").read_text(encoding="utf-8")
 
 

@@ -5,14 +5,15 @@ import pytest
 from tiny_card import HOSTILE, write_card
 
 from pipeline.artifacts.schema import Reason
+from pipeline.artifacts.workspace import Workspace
 from pipeline.pages.html import render
 from pipeline.report import data_card
 
 
 @pytest.fixture(scope="module")
 def card(tmp_path_factory):
-    folder = write_card(tmp_path_factory.mktemp("card") / "card")
-    data_card.write(folder)
+    folder = write_card(tmp_path_factory.mktemp("data") / "curate/card")
+    data_card.write(Workspace(folder.parents[1]))
     return folder
 
 
@@ -54,13 +55,13 @@ def test_pictures_of_examples_are_linked_beside_their_originals(card):
 
 def test_captions_that_clip_would_cut_are_counted_by_corpus(card, tmp_path):
     assert "No caption has more tokens than CLIP's text tower reads (77" in (card / "README.md").read_text()
-    own = write_card(tmp_path / "card")
+    own = write_card(tmp_path / "curate/card")
     facts = json.loads((own / "facts.json").read_text())
     facts["captions_cut"] = {source: 1234 + i for i, source in enumerate(facts["order"])}
     (own / "facts.json").write_text(json.dumps(facts))
-    data_card.write(own)
+    data_card.write(Workspace(tmp_path))
     counts = ", ".join(f"{1234 + i:,} of {source}" for i, source in enumerate(facts["order"]))
-    for text in ((own / "README.md").read_text(), render("data_card.html.j2", **data_card.values(own))):
+    for text in ((own / "README.md").read_text(), render("data_card.html.j2", **data_card.values(Workspace(tmp_path)))):
         assert f"their ends are not seen: {counts}." in text
 
 
@@ -70,8 +71,8 @@ def test_text_of_others_stands_in_the_card_as_it_is(card):
 
 
 def test_the_same_facts_make_the_same_bytes(card, tmp_path):
-    again = write_card(tmp_path / "card")
-    data_card.write(again)
+    again = write_card(tmp_path / "curate/card")
+    data_card.write(Workspace(tmp_path))
     for path in card.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (again / path.relative_to(card)).read_bytes()

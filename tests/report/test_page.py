@@ -11,6 +11,7 @@ from tiny_page import HOSTILE, Links, assert_asks_no_host
 from pipeline import params
 from pipeline.artifacts.schema import REGIONS, Split
 from pipeline.artifacts.tables import Table, TableWriter
+from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.evaluation.comparison import Embedded, compare
 from pipeline.models.base_models import write_history
@@ -87,7 +88,14 @@ def written(manifest, comparison):
     out = root / "evaluate/report/index.html"
     given = params.load(Path(__file__).parents[2] / "params.yaml")
     page.write(
-        out, result, Embedded(images, of_base), manifest, made, Table(root / "regions/regions.arrow"), root, given
+        out,
+        result,
+        Embedded(images, of_base),
+        manifest,
+        made,
+        Table(root / "regions/regions.arrow"),
+        Workspace(root),
+        given,
     )
     return out.read_text(encoding="utf-8")
 

@@ -1,18 +1,19 @@
 import yaml
 
+from pipeline.artifacts.code import ROOT
+from pipeline.artifacts.workspace import Workspace
 from pipeline.curation import curate as library
 from pipeline.params import Params
 from pipeline.report import data_card
 from stages.curate import curate
-from stages.program import LIBRARY
 
 
 def test_copies_stay_in_the_corpus_preferred_and_not_in_the_one_that_quota_names_first(tmp_path, monkeypatch):
-    content = yaml.safe_load((LIBRARY.parent / "params.yaml").read_text())
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["sources"]["quota"] = {"flickr30k": 1, "conceptual_captions": 2}
     content["curate"]["duplicates"]["prefer"] = ["mscoco", "conceptual_captions", "flickr30k"]
     given = []
     monkeypatch.setattr(library, "curate", lambda path, out, rules, *_, **__: given.append(rules) or {})
-    monkeypatch.setattr(data_card, "write", lambda folder: None)
-    curate(Params.model_validate(content), tmp_path)
+    monkeypatch.setattr(data_card, "write", lambda ws: None)
+    curate.work(Params.model_validate(content), Workspace(tmp_path))
     assert list(given[0].quota.items()) == [("conceptual_captions", 2), ("flickr30k", 1)]

@@ -12,6 +12,7 @@ from tiny_models import COMPUTE, tiny_clip
 from tiny_zeroshot import put
 
 from pipeline.artifacts.schema import Split
+from pipeline.artifacts.workspace import Workspace
 from pipeline.clip.encode import Compute
 from pipeline.evaluation import measurement
 from stages import dclip
@@ -54,7 +55,9 @@ def world(tmp_path_factory):
 def models(world, *names):
     """As `measurement` takes them."""
     roles = ("model", "against")
-    return {role: measurement.load(name, world / "data", "cpu") for role, name in zip(roles, names, strict=False)}
+    return {
+        role: measurement.load(name, Workspace(world / "data"), "cpu") for role, name in zip(roles, names, strict=False)
+    }
 
 
 class Hub(BaseHTTPRequestHandler):

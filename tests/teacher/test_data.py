@@ -7,6 +7,7 @@ from tiny_manifest import write_manifest
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, Split, vectors
 from pipeline.artifacts.tables import ContractError, VectorWriter
+from pipeline.artifacts.workspace import Workspace
 from pipeline.teacher.data import FeatureSet, ragged
 
 KEYS = ["mscoco-1", "flickr30k-2", "cc-3"]
@@ -60,7 +61,7 @@ def test_ragged_may_begin_at_the_end_of_its_values():
 
 
 def test_a_batch_holds_the_regions_of_its_pictures(manifest, folder):
-    features = FeatureSet(training(manifest), folder, SpanKind.PHRASES)
+    features = FeatureSet(training(manifest), Workspace(folder.parent), SpanKind.PHRASES)
     assert (len(features), features.dimension, features.weights, features.fingerprint) == (3, D, "w", "f")
     found = batch(features, [2, 0, 1], [0, 0, 0])
     assert real(found.regions, found.region_mask) == [[300, 310, 320], [100, 110], [200]]
@@ -78,21 +79,21 @@ def test_a_batch_holds_the_regions_of_its_pictures(manifest, folder):
     ],
 )
 def test_a_caption_gets_its_own_spans_and_vector(manifest, folder, key, caption, spans):
-    features = FeatureSet(training(manifest), folder, SpanKind.PHRASES)
+    features = FeatureSet(training(manifest), Workspace(folder.parent), SpanKind.PHRASES)
     found = batch(features, [KEYS.index(key)], [caption])
     assert real(found.spans, found.span_mask) == [spans]
     assert found.caption.tolist() == [[number(key, caption)] * D]
 
 
 def test_a_row_without_text_has_no_spans_and_keeps_its_caption(manifest, folder):
-    features = FeatureSet(training(manifest), folder, SpanKind.PHRASES)
+    features = FeatureSet(training(manifest), Workspace(folder.parent), SpanKind.PHRASES)
     found = batch(features, [0, 2, 2], [0, 2, 2], [False, True, False])
     assert real(found.spans, found.span_mask) == [[], [320, 321, 322], []]
     assert found.caption[:, 0].tolist() == [100, 320, 320]
 
 
 def test_equal_captions_of_different_pictures_are_marked(manifest, folder):
-    features = FeatureSet(training(manifest), folder, SpanKind.PHRASES)
+    features = FeatureSet(training(manifest), Workspace(folder.parent), SpanKind.PHRASES)
     assert batch(features, [1, 2, 0], [0, 0, 1]).same.tolist() == [
         [True, True, False],
         [True, True, False],
@@ -102,7 +103,7 @@ def test_equal_captions_of_different_pictures_are_marked(manifest, folder):
 
 
 def test_a_split_reads_its_own_rows_of_the_tables(manifest, folder):
-    features = FeatureSet(Manifest(manifest.folder, (Split.VAL,)), folder, SpanKind.PHRASES)
+    features = FeatureSet(Manifest(manifest.folder, (Split.VAL,)), Workspace(folder.parent), SpanKind.PHRASES)
     found = batch(features, [0], [0])
     assert len(features) == 1
     assert real(found.regions, found.region_mask) == [[400]]
@@ -110,7 +111,7 @@ def test_a_split_reads_its_own_rows_of_the_tables(manifest, folder):
 
 
 def test_every_caption_is_drawn_and_no_other(manifest, folder):
-    features = FeatureSet(training(manifest), folder, SpanKind.PHRASES)
+    features = FeatureSet(training(manifest), Workspace(folder.parent), SpanKind.PHRASES)
     rng = np.random.default_rng(0)
     drawn = [
         set(column) for column in zip(*[features.random_captions(np.arange(3), rng) for _ in range(60)], strict=True)
@@ -120,27 +121,27 @@ def test_every_caption_is_drawn_and_no_other(manifest, folder):
 
 def test_a_kind_of_span_that_was_not_embedded_names_the_parameter(manifest, folder):
     with pytest.raises(ContractError, match=r"tokens\.arrow does not exist.*add tokens to features\.spans"):
-        FeatureSet(manifest, folder, SpanKind.TOKENS)
+        FeatureSet(manifest, Workspace(folder.parent), SpanKind.TOKENS)
 
 
 @pytest.mark.parametrize("table", ["regions", "spans"])
 @pytest.mark.parametrize("field", ["manifest", "weights", "features"])
 def test_a_table_of_another_origin_names_both_sides(tmp_path, manifest, table, field):
-    write_features(tmp_path / "other", manifest, **{table: {field: "stale"}})
+    write_features(tmp_path / "other/features", manifest, **{table: {field: "stale"}})
     with pytest.raises(ContractError, match=rf"{field} is 'stale', expected '\w+'"):
-        FeatureSet(manifest, tmp_path / "other", SpanKind.PHRASES)
+        FeatureSet(manifest, Workspace(tmp_path / "other"), SpanKind.PHRASES)
 
 
 def test_features_of_another_curation_are_refused(tmp_path, folder):
     other = write_manifest(tmp_path / "other", {Split.TRAIN: {"mscoco-1": ["one a", "one b"]}})
     with pytest.raises(ContractError, match="manifest is"):
-        FeatureSet(other, folder, SpanKind.PHRASES)
+        FeatureSet(other, Workspace(folder.parent), SpanKind.PHRASES)
 
 
 def test_a_missing_table_names_its_stage(manifest, folder):
     (folder / "regions.arrow").unlink()
     with pytest.raises(ContractError, match=r"regions\.arrow does not exist.*dvc repro features"):
-        FeatureSet(manifest, folder, SpanKind.PHRASES)
+        FeatureSet(manifest, Workspace(folder.parent), SpanKind.PHRASES)
 
 
 def rewrite_captions(folder, manifest, keys, index):
@@ -153,11 +154,11 @@ def test_a_missing_caption_names_key_and_counts(manifest, folder):
     keys = ["mscoco-1", "flickr30k-2", "cc-3", "cc-3", "cc-3", "mscoco-4"]
     rewrite_captions(folder, manifest, keys, [0, 0, 0, 1, 2, 0])
     with pytest.raises(ContractError, match="1 captions of mscoco-1, expected 2"):
-        FeatureSet(manifest, folder, SpanKind.PHRASES)
+        FeatureSet(manifest, Workspace(folder.parent), SpanKind.PHRASES)
 
 
 def test_rows_in_another_order_are_refused(manifest, folder):
     keys = ["flickr30k-2", "mscoco-1", "mscoco-1", "cc-3", "cc-3", "cc-3", "mscoco-4"]
     rewrite_captions(folder, manifest, keys, [0, 0, 1, 0, 1, 2, 0])
     with pytest.raises(ContractError, match="does not follow the manifest's order"):
-        FeatureSet(manifest, folder, SpanKind.PHRASES)
+        FeatureSet(manifest, Workspace(folder.parent), SpanKind.PHRASES)

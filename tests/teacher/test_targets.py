@@ -9,9 +9,11 @@ from tiny_models import unit_rows
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, Split, vectors
 from pipeline.artifacts.tables import ContractError, Table, VectorWriter
+from pipeline.artifacts.targets import Targets
+from pipeline.artifacts.workspace import Workspace
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
-from pipeline.teacher.targets import Targets, write
+from pipeline.teacher.targets import write
 
 ROWS = [
     ("mscoco-1", -1), ("mscoco-1", 0), ("mscoco-1", 1), ("flickr30k-2", -1), ("flickr30k-2", 0),
@@ -34,6 +36,10 @@ def put(path, manifest, rows=ROWS, z=Z, changed=None):
     return path
 
 
+def read(path, manifest, **expected):
+    return Targets(Table(path, manifest=manifest.fingerprint, **expected), manifest)
+
+
 @pytest.fixture
 def teacher():
     torch.manual_seed(0)
@@ -44,11 +50,11 @@ def teacher():
 def features(tmp_path, manifest):
     whole = write_manifest(tmp_path / "curate", SAMPLES)
     write_features(tmp_path / "features", whole, rows=lambda ns: np.stack([unit_rows(D, seed=int(n)) for n in ns]))
-    return FeatureSet(manifest, tmp_path / "features", SpanKind.PHRASES)
+    return FeatureSet(manifest, Workspace(tmp_path), SpanKind.PHRASES)
 
 
 def test_hand_written_targets_come_back_by_picture_and_by_caption(tmp_path, manifest):
-    found = Targets(put(tmp_path / "targets.arrow", manifest), manifest, weights="w")
+    found = read(put(tmp_path / "targets.arrow", manifest), manifest, weights="w")
     half = Z.astype(np.float16)
     assert np.array_equal(found.images, half[[0, 3, 5]])
     assert np.array_equal(found.pairs, half[[1, 2, 4, 6, 7, 8]])
@@ -61,7 +67,7 @@ def test_the_teachers_targets_pass_every_check(tmp_path, manifest, features, tea
     assert (counts["images"], counts["pairs"]) == (3, 6)
     table = Table(path)
     assert list(zip(table.strings("key"), table.integers("caption_index"), strict=True)) == ROWS
-    found = Targets(path, manifest)
+    found = read(path, manifest)
     owner = [0, 0, 1, 2, 2, 2]
     cosine = (found.images[owner].astype(np.float32) * found.pairs.astype(np.float32)).sum(1)
     assert counts["cosine_of_image_and_pair"] == pytest.approx(cosine.mean(), abs=2e-3)
@@ -70,7 +76,7 @@ def test_the_teachers_targets_pass_every_check(tmp_path, manifest, features, tea
 def test_each_target_is_the_teachers_embedding_of_its_own_picture_and_caption(tmp_path, manifest, features, teacher):
     path = tmp_path / "targets.arrow"
     write(teacher, features, path, {"manifest": manifest.fingerprint})
-    found = Targets(path, manifest)
+    found = read(path, manifest)
     captions = [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2)]
     for stored, (row, caption), with_text in [
         *((found.pairs[i], place, True) for i, place in enumerate(captions)),
@@ -85,7 +91,7 @@ def test_each_target_is_the_teachers_embedding_of_its_own_picture_and_caption(tm
 def test_a_caption_without_spans_has_the_target_of_its_picture(tmp_path, manifest, features, teacher):
     path = tmp_path / "targets.arrow"
     write(teacher, features, path, {"manifest": manifest.fingerprint})
-    found = Targets(path, manifest)
+    found = read(path, manifest)
     np.testing.assert_allclose(found.pairs[2], found.images[1], atol=1e-3)
     assert np.abs(found.pairs[0] - found.images[0]).max() > 1e-2
 
@@ -94,7 +100,7 @@ def test_the_image_target_does_not_change_with_the_captions_spans(tmp_path, mani
     write(teacher, features, tmp_path / "before.arrow", {"manifest": manifest.fingerprint})
     features.span_vectors = features.span_vectors[::-1] * np.float16(0.5)
     write(teacher, features, tmp_path / "after.arrow", {"manifest": manifest.fingerprint})
-    before, after = (Targets(tmp_path / f"{n}.arrow", manifest) for n in ("before", "after"))
+    before, after = (read(tmp_path / f"{n}.arrow", manifest) for n in ("before", "after"))
     assert np.array_equal(before.images, after.images)
     assert not np.array_equal(before.pairs, after.pairs)
 
@@ -121,7 +127,7 @@ def changed_row(place, row):
 def test_wrong_rows_are_refused(tmp_path, manifest, rows, message):
     path = put(tmp_path / "targets.arrow", manifest, rows, unit_rows(len(rows), D))
     with pytest.raises(ContractError, match=message):
-        Targets(path, manifest)
+        read(path, manifest)
 
 
 @pytest.mark.parametrize("length", [0.0, 0.99, 1.01, 2.0])
@@ -129,7 +135,7 @@ def test_a_target_that_is_not_unit_length_is_named(tmp_path, manifest, length):
     z = Z.copy()
     z[7] *= length
     with pytest.raises(ContractError, match=r"row 7 \(cc-3\) has length [\d.]+, expected 1"):
-        Targets(put(tmp_path / "targets.arrow", manifest, z=z), manifest)
+        read(put(tmp_path / "targets.arrow", manifest, z=z), manifest)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -144,21 +150,21 @@ def test_a_target_that_is_not_finite_is_named(tmp_path, manifest, value):
     with pa.ipc.new_file(str(other), table.schema) as writer:
         writer.write_table(table)
     with pytest.raises(ContractError, match=r"row 4 \(flickr30k-2\) has length (nan|inf), expected 1"):
-        Targets(other, manifest)
+        read(other, manifest)
 
 
 @pytest.mark.parametrize("field", ["manifest", "weights"])
 def test_targets_of_another_origin_name_both_sides(tmp_path, manifest, field):
     path = put(tmp_path / "targets.arrow", manifest, changed={field: "stale"})
     with pytest.raises(ContractError, match=rf"{field} is 'stale', expected"):
-        Targets(path, manifest, weights="w")
+        read(path, manifest, weights="w")
 
 
 def test_no_targets_say_what_to_run(tmp_path, manifest):
     with pytest.raises(ContractError, match="dvc repro targets"):
-        Targets(tmp_path / "targets/targets.arrow", manifest)
+        read(tmp_path / "targets/targets.arrow", manifest)
 
 
 def test_another_table_in_its_place_is_refused(tmp_path, manifest, features):
     with pytest.raises(ContractError, match="found columns"):
-        Targets(tmp_path / "features/captions.arrow", manifest)
+        read(tmp_path / "features/captions.arrow", manifest)

@@ -8,6 +8,7 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, Split, vectors
 from pipeline.artifacts.tables import VectorWriter
 from pipeline.artifacts.weights import weights_hash
+from pipeline.artifacts.workspace import Workspace
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import TeacherTraining, embed_images, embed_pairs, retrieval_of, train
@@ -18,7 +19,7 @@ D = 8
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     """48 training and 12 validation pictures: a caption's spans and embedding lie near one of the picture's regions."""
-    folder = tmp_path_factory.mktemp("features")
+    folder = tmp_path_factory.mktemp("data") / "features"
     samples = {
         Split.TRAIN: {f"mscoco-{i}": [f"{i} a", f"{i} b"] for i in range(48)},
         Split.VAL: {f"mscoco-{i}": [f"{i} a"] for i in range(48, 60)},
@@ -39,7 +40,10 @@ def sets(tmp_path_factory):
             turned /= np.linalg.norm(turned, axis=1, keepdims=True)
             captions.write([key] * len(texts), range(len(texts)), turned[:, ::-1])
             spans.write([key] * len(texts), range(len(texts)), [0] * len(texts), turned[:, ::-1])
-    return [FeatureSet(Manifest(manifest.folder, (s,)), folder, SpanKind.PHRASES) for s in (Split.TRAIN, Split.VAL)]
+    return [
+        FeatureSet(Manifest(manifest.folder, (s,)), Workspace(folder.parent), SpanKind.PHRASES)
+        for s in (Split.TRAIN, Split.VAL)
+    ]
 
 
 def teacher(seed=0):
