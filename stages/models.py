@@ -27,6 +27,7 @@ def models(params: Params, ws: Workspace) -> dict[str, Any]:
     """
     if isinstance(params.models.clip, ClipFromOpenClip) and not Path(params.models.clip.pretrained).is_file():
         allow_downloads()
+    from pipeline.artifacts.figures import write_history
     from pipeline.models import base_models
 
     threads(params)
@@ -38,7 +39,7 @@ def models(params: Params, ws: Workspace) -> dict[str, Any]:
         params.models.detector, source, detector, image_size=params.regions.image_size, seed=params.seed,
         device=params.compute.device,
     )  # fmt: skip
-    base_models.write_history(ws.path(catalog.PRETRAINING), history)
+    write_history(ws.path(catalog.PRETRAINING), history)
     return {
         "clip": {"weights": clip.weights, "dimension": clip.dimension, "image_size": clip.image_size,
                  **({"last_loss": history[-1]["loss"]} if history else {})},

@@ -48,16 +48,18 @@ def probe(params: Params, ws: Workspace) -> dict[str, Any]:
     error; captions found among near-misses; whether pictures and captions fall into the language model's concepts.
     attributes.csv, words.csv and concepts.csv have a row for each.
     """
-    from pipeline.clip import pictures, towers
-    from pipeline.clip.encode import Compute
-    from pipeline.probes import attributes, measure, tables
-    from pipeline.probes.material import Material
+    from pipeline.probes import tables
 
-    threads(params)
     out, p = ws.folder("probe"), params.probe
     if not p.enabled:
         tables.write_empty(out)
         return {"enabled": False}
+    from pipeline.clip import pictures, towers
+    from pipeline.clip.encode import Compute
+    from pipeline.probes import attributes, measure
+    from pipeline.probes.material import Material
+
+    threads(params)
     shown = attributes.read(Path(p.attributes))
     folders = {"base": ws.path(catalog.BASE_CLIP), "student": ws.student, "end_point": ws.path(catalog.END_POINT)}
     models = {name: towers.load(folder, params.compute.device) for name, folder in folders.items()}

@@ -75,6 +75,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     """
     import torch
 
+    from pipeline.artifacts.figures import write_history
     from pipeline.clip import towers
     from pipeline.clip.encode import Compute
     from pipeline.distillation import interpolation
@@ -82,7 +83,6 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.distillation.recipes import RECIPES
     from pipeline.distillation.student import BASE, Student, start
     from pipeline.distillation.train import StudentTraining, train
-    from pipeline.models.base_models import write_history
     from pipeline.spans.phrases import load_parser
     from pipeline.training.distributed import join
     from pipeline.training.live import logger

@@ -36,7 +36,7 @@ from pipeline.distillation.recipes import Recipe
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
 from pipeline.features import classes
-from pipeline.models.base_models import base_pairs
+from pipeline.models.base_pairs import base_pairs
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
 from pipeline.zeroshot import classifier, sets

@@ -60,6 +60,10 @@ class Step:
         if self.group.size > 1 and any(p.requires_grad for p in self.towers.parameters()):
             self.towers = DistributedDataParallel(self.towers, broadcast_buffers=False)
         if self.compiled:
+            torch.use_deterministic_algorithms(  # as it is already; this call tells the compiler, too
+                torch.are_deterministic_algorithms_enabled(),
+                warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+            )
             torch.compiler.reset()  # what was compiled does not notice that other parameters are trained
             self.towers = torch.compile(self.towers)
 

@@ -6,10 +6,10 @@ import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
+from console import main as dclip
 from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
 from pipeline.search.index import RetrievalIndex
-from stages import dclip
 
 SAMPLES = {"mscoco-1": ["a red star", "a star"], "cc-2": ["a blue moon"], "flickr30k-3": ["two [tabby] cats"]}
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from console import main as dclip
 from pipeline.disk import files
-from stages import dclip
 
 ROOT = Path(__file__).parents[2]
 

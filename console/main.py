@@ -12,23 +12,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from console import cache
+from console.compare import compare
+from console.evaluate import evaluate
+from console.figures import SELDOM, in_order, interval, told
+from console.graph import graph
+from console.search import search, serve
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
-from pipeline.params import load
-from stages import cache
-from stages.compare import compare
-from stages.figures import SELDOM, in_order, interval, told
-from stages.measure import evaluate
 from stages.program import explained, store, threads
-from stages.search import search, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 app.add_typer(cache.app, name="cache")
 app.command()(compare)
 app.command()(evaluate)
+app.command()(graph)
 app.command()(search)
 app.command()(serve)
 
@@ -96,6 +97,7 @@ def verify(
     data: DataOption = Path("data"),
 ) -> None:
     """Check every artefact again: hashes, origin, alignment, norms, and a sample of rows computed from the source."""
+    from pipeline.params import load
     from pipeline.verification.verify import verify as check
 
     p = load(params)
@@ -132,6 +134,8 @@ def profile(
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
         raise InputError(f"no profile {path}; there are: {known}")
+    from pipeline.params import load
+
     load(path)
     with files.whole(params) as temporary:
         shutil.copyfile(path, temporary)

@@ -1,6 +1,6 @@
 from rich.console import Console
 
-from stages.compare import results
+from console.compare import results
 
 SPREAD = {"mean": 0.8, "spread": 0.0}
 LEAD = {"value": 0.1, "low": 0.0, "high": 0.2}

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from console.figures import SELDOM, interval, told
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.machine import devices
-from stages.figures import SELDOM, interval, told
 from stages.program import allow_downloads, arithmetic, check_writable
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from console import main as dclip
 from pipeline.artifacts.schema import vectors
 from pipeline.artifacts.tables import VectorWriter
 from pipeline.store import keys
 from pipeline.store.collection import Collection
-from stages import dclip
 
 DAY = 86_400
 

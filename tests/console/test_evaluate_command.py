@@ -11,11 +11,11 @@ from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, tiny_clip
 from tiny_zeroshot import put
 
+from console import main as dclip
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.workspace import Workspace
 from pipeline.clip.encode import Compute
 from pipeline.evaluation import measurement
-from stages import dclip
 
 SAMPLES = {"cc-1": ["a red star", "a star"], "cc-2": ["a blue moon"], "cc-3": ["a cat", "cats", "two cats"]}
 SAMPLES |= {f"cc-{i}": [f"number {i}"] for i in range(4, 12)}
@@ -384,7 +384,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(pr
 def run_with(hub, *arguments, home):
     hosts = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(home)}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | hosts
-    command = [sys.executable, "-m", "stages.dclip", "evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "console.main", "evaluate", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -7,20 +7,18 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
-from tqdm import tqdm
 
-from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, REGION_EMBEDDINGS, REGIONS
-from pipeline.artifacts.tables import Table
-from pipeline.artifacts.workspace import Workspace
 from pipeline.errors import InputError
-from pipeline.store import inventory, keys, remote
 from stages.program import store
+
+if TYPE_CHECKING:
+    from pipeline.store import remote
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -31,12 +29,16 @@ Url = Annotated[str, typer.Argument(help="A folder, s3://bucket/path, ssh://host
 
 
 def _size(count: float) -> str:
+    from tqdm import tqdm
+
     return f"{tqdm.format_sizeof(count, divisor=1000)}B"
 
 
 @app.command()
 def stats() -> None:
     """Show every collection: rows, bytes, what it was computed with, and when a stage last used it."""
+    from pipeline.store import inventory
+
     held = inventory.collections(store())
     table = RichTable(title=escape(f"feature store {store()}"), title_justify="left")
     for heading, justify in (("collection", "left"), ("rows", "right"), ("segments", "right"), ("size", "right"),
@@ -61,6 +63,8 @@ def stats() -> None:
 @app.command()
 def verify(only: Only = None) -> None:
     """Read every byte of the store and name every damaged file; the next run computes its rows again."""
+    from pipeline.store import inventory
+
     count = 0
     for held in inventory.collections(store(), only or []):
         for path, fault in inventory.faults(held):
@@ -77,12 +81,16 @@ def verify(only: Only = None) -> None:
 @app.command()
 def push(url: Url, only: Only = None) -> None:
     """Send the segments that a remote lacks, e.g. dclip cache push s3://bucket/clip-store."""
+    from pipeline.store import remote
+
     _told(remote.push(store(), url, only or []), "sent", url)
 
 
 @app.command()
 def pull(url: Url, only: Only = None) -> None:
     """Fetch the segments that are lacking here, e.g. dclip cache pull s3://bucket/clip-store --only pictures."""
+    from pipeline.store import remote
+
     _told(remote.pull(store(), url, only or []), "fetched", url)
 
 
@@ -106,6 +114,8 @@ def forget(
 
     Members who have the same rows, and remotes, keep them: they have to forget them, too.
     """
+    from pipeline.store import inventory, keys
+
     if bad := [row for row in rows or [] if not re.fullmatch(r"[0-9a-f]{32}", row)]:
         raise InputError(f"{bad[0]!r} is no key of a row; expected 32 hex digits, as dclip verify names them")
     held = inventory.collections(store(), [collection])
@@ -135,6 +145,8 @@ def gc(
 
     Where several checkouts share a store use --older-than: --unused knows the tables of --data only.
     """
+    from pipeline.store import inventory
+
     found = inventory.garbage(
         inventory.collections(store()), now=time.time(),
         older_than=None if older_than is None else older_than * inventory.DAY,
@@ -152,6 +164,10 @@ def gc(
 
 def _used(data: Path) -> set[str]:
     """The collections that the tables of a data folder name."""
+    from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, REGION_EMBEDDINGS, REGIONS
+    from pipeline.artifacts.tables import Table
+    from pipeline.artifacts.workspace import Workspace
+
     needed = [Workspace(data).path(table) for table in (REGIONS, REGION_EMBEDDINGS, CAPTION_EMBEDDINGS)]
     if lacking := [str(path) for path in needed if not path.is_file()]:
         raise InputError(

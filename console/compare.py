@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -15,12 +15,10 @@ from pipeline.artifacts.catalog import INTERPOLATION
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
-from pipeline.params import Params, load
-from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
 from stages.program import home, threads
-from stages.runs import planned, train
 
-_ALL = get_args(Student.model_fields["recipe"].annotation)
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 
 def compare(
@@ -43,8 +41,10 @@ def compare(
     tower in any case, and a control whose teacher reads something else gets a teacher and targets of its own. Runs are
     kept in data/compare, and none is run twice. All run in this process, whatever compute.processes is.
     """
+    from console.runs import planned, train
     from pipeline.clip.encode import Compute
     from pipeline.evaluation import recipe_comparison as comparison
+    from pipeline.params import load
     from pipeline.report import pareto
 
     p = load(params)
@@ -82,6 +82,8 @@ def compare(
 
 def _possible(p: Params) -> list[str]:
     """All recipes but those that these parameters, or what is here, do not allow; they are named."""
+    from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
+
     without = set()
     if not any(Path(p.models.path).glob("*.tar")):
         without.add("continue_base")  # it needs the base's own training pairs
@@ -93,7 +95,7 @@ def _possible(p: Params) -> list[str]:
         without |= set(KNOWLEDGE)
     if without:
         print(f"left out, since these parameters do not allow them: {', '.join(sorted(without))}", file=sys.stderr)
-    return [name for name in _ALL if name not in without]
+    return [name for name in get_args(Student.model_fields["recipe"].annotation) if name not in without]
 
 
 def _way(trained: Workspace) -> list[tuple[float, float]]:

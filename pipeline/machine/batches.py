@@ -1,9 +1,6 @@
-"""Batches of anything."""
-
-from __future__ import annotations
+"""What is computed in one go: items in lists of one length."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,6 +8,11 @@ T = TypeVar("T")
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` items; the last may be shorter."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
         yield batch
