@@ -37,10 +37,11 @@ from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
-from pipeline.distillation.batches import Loader, Pairs, Regions
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
+from pipeline.recipes import RECIPES
 from pipeline.teacher.model import MetaTeacher
 from pipeline.training.distributed import Group
 

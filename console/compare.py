@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,9 +16,6 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
 from stages.program import home, threads
-
-if TYPE_CHECKING:
-    from pipeline.params import Params
 
 
 def compare(
@@ -41,7 +38,7 @@ def compare(
     tower in any case, and a control whose teacher reads something else gets a teacher and targets of its own. Runs are
     kept in data/compare, and none is run twice. All run in this process, whatever compute.processes is.
     """
-    from console.runs import planned, train
+    from console.runs import planned, possible, train
     from pipeline.clip.encode import Compute
     from pipeline.evaluation import recipe_comparison as comparison
     from pipeline.params import load
@@ -50,7 +47,7 @@ def compare(
     p = load(params)
     threads(p)
     against = against or p.student.recipe
-    names = _possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
+    names = possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
     try:
         numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
     except ValueError as error:
@@ -78,24 +75,6 @@ def compare(
     Console(width=None if sys.stdout.isatty() else 150).print(results(rows, base, against))
     print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")
     print(f"{out / 'comparison.json'}, {out / 'map.svg'}")
-
-
-def _possible(p: Params) -> list[str]:
-    """All recipes but those that these parameters, or what is here, do not allow; they are named."""
-    from pipeline.params.student import KNOWLEDGE, OF_IMAGES, Student
-
-    without = set()
-    if not any(Path(p.models.path).glob("*.tar")):
-        without.add("continue_base")  # it needs the base's own training pairs
-    if p.student.init != "base" or p.student.text == "trainable":
-        without |= {"procrustes", "labclip"}  # they map the base's cached features
-    if p.teacher.caption_dropout == 0:
-        without |= set(OF_IMAGES)
-    if not p.concepts.enabled:
-        without |= set(KNOWLEDGE)
-    if without:
-        print(f"left out, since these parameters do not allow them: {', '.join(sorted(without))}", file=sys.stderr)
-    return [name for name in get_args(Student.model_fields["recipe"].annotation) if name not in without]
 
 
 def _way(trained: Workspace) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,9 +13,9 @@ from pydantic import ValidationError
 from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPT_LABELS, TARGETS
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
-from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import Damaged, InputError
 from pipeline.params import Params
+from pipeline.recipes import RECIPES
 from stages.declaration import Stage
 from stages.program import perform
 from stages.student import student
@@ -53,6 +54,19 @@ def planned(p: Params, name: str, seed: int) -> Params:
         return Params.model_validate(changed)
     except ValidationError as error:
         raise InputError(f"{name}: {error.errors()[0]['msg']}; take it out of --recipes") from error
+
+
+def possible(p: Params) -> list[str]:
+    """All recipes but those that these parameters, or what is here, do not allow; they are named."""
+    names = []
+    for name, recipe in RECIPES.items():
+        with suppress(InputError):
+            planned(p, name, p.seed)
+            if recipe.data != "base" or any(Path(p.models.path).glob("*.tar")):  # the base's own training pairs
+                names.append(name)
+    if without := sorted(RECIPES.keys() - names):
+        print(f"left out, since these parameters do not allow them: {', '.join(without)}", file=sys.stderr)
+    return names
 
 
 def train(own: Params, p: Params, ws: Workspace, out: Path) -> Workspace:

@@ -16,7 +16,6 @@ from stages.program import run, threads
         catalog.MANIFEST,
         catalog.DATA_CARD,
         catalog.SHARDS[Split.TEST],
-        catalog.BASE_CLIP,
         catalog.PRETRAINING,
         catalog.TEST_BOXES,
         catalog.summary("regions"),
@@ -25,12 +24,12 @@ from stages.program import run, threads
         catalog.ZEROSHOT_IMAGES,
         catalog.ZEROSHOT_PROMPTS,
         catalog.TEACHER_HISTORY,
-        catalog.STUDENT_CONFIG,
-        catalog.STUDENT_WEIGHTS,
         catalog.STUDENT_HISTORY,
         catalog.INTERPOLATION,
         catalog.summary("student"),
-        catalog.INDEX,
+        catalog.EMBEDDED["student", "images"],
+        catalog.EMBEDDED["student", "captions"],
+        *catalog.STUDENT_CLASSES,
         catalog.LANGUAGE,
         catalog.CONCEPT_LABELS,
         catalog.CONCEPTS,
@@ -42,19 +41,15 @@ from stages.program import run, threads
     takes=[
         "seed",
         "compute.device",
-        "compute.dtype",
         "compute.threads",
-        "features.batch",
         "evaluate",
         "zeroshot",
         "concepts.enabled",
         "student.recipe",
-        "student.text",
         "student.weights",
     ],
-    unwatched=["compute.workers"],
     folders=["zeroshot.path"],
-    less_memory="features.batch or evaluate.bootstrap",
+    less_memory="evaluate.bootstrap",
 )
 def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
     """Compare student and base on the test data, which nothing is chosen on.
@@ -64,46 +59,35 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
     `dvc plots show`; report/index.html is a page to look at, with example retrievals, and report/concepts.html, with
     concepts, tells what each is of.
     """
-    import numpy as np
-
-    from pipeline.clip import towers
-    from pipeline.clip.encode import Compute
     from pipeline.evaluation.comparison import Embedded, add_zeroshot, compare
-    from pipeline.features import classes
     from pipeline.probes import tables
     from pipeline.report import concepts, page, plots
-    from pipeline.search import index
-    from pipeline.zeroshot import classifier, sets
+    from pipeline.zeroshot import embedded, sets
 
     threads(params)
     page.read(ws)  # before the work
     if params.concepts.enabled:
         tables.read(ws, catalog.PROBED_CONCEPTS)
-    device = params.compute.device
-    models = {"base": towers.load(ws.path(catalog.BASE_CLIP), device), "student": towers.load(ws.student, device)}
-    manifest = ws.manifest(Split.TEST)
-    found = index.load(ws.path(catalog.INDEX), models["student"].weights, manifest.fingerprint)
-    base = Embedded(
-        ws.images(manifest, weights=models["base"].weights).astype(np.float32),
-        ws.captions(manifest, weights=models["base"].weights).astype(np.float32),
-    )
-    result = compare(base, Embedded(*found.vectors()), found.owner, samples=params.evaluate.bootstrap, seed=params.seed)
-    student, zeroshot_path = models["student"], Path(params.zeroshot.path)
-    compute = Compute(device, params.compute.dtype, params.features.batch, params.compute.workers)
-    test = sets.read(zeroshot_path, Split.TEST)
-    of_base = classes.read(ws, zeroshot_path, test, weights=models["base"].weights)
-    of_student = classifier.embed(student, test, compute)
-    frozen = params.student.text == "frozen"
-    weights = of_base[1] if frozen else classifier.class_weights(student, test, compute)
-    embedded = {"base": of_base, "student": (of_student, weights)}
-    add_zeroshot(result.metrics, embedded, test, samples=params.evaluate.bootstrap, seed=params.seed)
+    manifest, zeroshot_path = ws.manifest(Split.TEST), Path(params.zeroshot.path)
+    images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
+    student = Embedded.of(images.of(manifest.keys), captions.of(manifest.keys))
+    of_base = {"weights": images.metadata["base"]}
+    base = Embedded.of(ws.images(manifest, **of_base), ws.captions(manifest, **of_base))
+    evaluated = {"samples": params.evaluate.bootstrap, "seed": params.seed}
+    result = compare(base, student, manifest.owner, **evaluated)
+    classes = sets.read(zeroshot_path, Split.TEST)
+    class_embeddings = {
+        "base": embedded.read(ws, catalog.ZEROSHOT_EMBEDDINGS, zeroshot_path, classes, **of_base),
+        "student": embedded.read(
+            ws, catalog.STUDENT_CLASSES, zeroshot_path, classes, weights=images.metadata["weights"]
+        ),
+    }
+    add_zeroshot(result.metrics, class_embeddings, classes, **evaluated)
 
     report = ws.path(catalog.REPORT)
     plots.write_recall(ws.path(catalog.RECALL), result.metrics)
-    page.write(
-        report / "index.html", result, base, manifest, found,
-        ws.table(catalog.TEST_BOXES, manifest), ws, params,
-    )  # fmt: skip
+    boxes = ws.table(catalog.TEST_BOXES, manifest)
+    page.write(report / "index.html", result, {"base": base, "student": student}, manifest, boxes, ws, params)
     if params.concepts.enabled:
         concepts.write(report / "concepts.html", ws, manifest)
     return result.metrics

@@ -11,50 +11,34 @@ from stages.program import run, threads
 
 
 @stage(
-    reads=[
-        catalog.MANIFEST,
-        catalog.SHARDS[Split.TEST],
-        catalog.CAPTION_EMBEDDINGS,
-        catalog.STUDENT_CONFIG,
-        catalog.STUDENT_WEIGHTS,
-    ],
+    reads=[catalog.MANIFEST, catalog.EMBEDDED["student", "images"], catalog.EMBEDDED["student", "captions"]],
     writes=[catalog.INDEX],
-    takes=["compute.device", "compute.dtype", "compute.threads", "features.batch", "student.text", "index"],
-    unwatched=["compute.workers"],
-    less_memory="features.batch or compute.workers",
+    takes=["compute.device", "compute.threads", "index"],
+    less_memory="index.lists",
 )
 def index(params: Params, ws: Workspace) -> dict[str, Any]:
-    """Embed the test images and captions with the student and index them with FAISS.
+    """Index the student's embeddings of the test images and captions with FAISS.
 
-    They are computed and rounded as the base's cached ones are, so that the two differ by their weights alone; with
-    frozen text the captions' are read from the cache. The index is bound to the student's weights. It
-    is exact; where `index.name` asks for an approximate one, that lies beside it for searches, with its recall.
+    The index is bound to the student's weights. It is exact; where `index.name` asks for an approximate one, that lies
+    beside it for searches, with its recall.
     """
-    import numpy as np
-
-    from pipeline.clip import encode, pictures, towers
-    from pipeline.clip.encode import Compute
     from pipeline.search.index import RetrievalIndex
     from pipeline.search.vectors import Kind
 
     threads(params)
     manifest = ws.manifest(Split.TEST)
-    student = towers.load(ws.student, params.compute.device)
-    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
-    image_vectors = (
-        pictures.embed(student, manifest.pictures, compute, "embed test pictures").numpy().astype(np.float16)
-    )
-    if params.student.text == "frozen":
-        caption_vectors = ws.captions(manifest)
-    else:
-        texts = [text for own in manifest.captions for text in own]
-        caption_vectors = encode.texts(student, texts, compute).numpy().astype(np.float16)
+    images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
     made = RetrievalIndex.of(
-        image_vectors, caption_vectors, manifest.keys, manifest.captions, weights=student.weights,
-        manifest=manifest.fingerprint, kind=Kind(**params.index.model_dump()),
-    )  # fmt: skip
+        images.of(manifest.keys),
+        captions.of(manifest.keys),
+        manifest.keys,
+        manifest.captions,
+        weights=images.metadata["weights"],
+        manifest=manifest.fingerprint,
+        kind=Kind(**params.index.model_dump()),
+    )
     made.save(ws.path(catalog.INDEX))
-    return {"images": len(made.keys), "captions": len(caption_vectors), "kind": made.kind.name, "recall": made.recall}
+    return {"images": len(made.keys), "captions": len(captions), "kind": made.kind.name, "recall": made.recall}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import catalog
-from pipeline.artifacts.schema import Split
 from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
 from stages.declaration import stage
@@ -14,31 +13,17 @@ from stages.program import run, threads
 @stage(
     reads=[
         catalog.MANIFEST,
-        catalog.SHARDS[Split.TEST],
-        catalog.BASE_CLIP,
         catalog.CAPTION_EMBEDDINGS,
         catalog.IMAGE_EMBEDDINGS,
         catalog.LANGUAGE,
         catalog.CONCEPT_LABELS,
         catalog.CONCEPTS,
-        catalog.STUDENT_CONFIG,
-        catalog.STUDENT_WEIGHTS,
-        catalog.END_POINT,
+        *(table for table in catalog.EMBEDDED.values() if table not in catalog.STUDENT_CLASSES),
     ],
     writes=[catalog.PROBED_ATTRIBUTES, catalog.PROBED_WORDS, catalog.PROBED_CONCEPTS],
-    takes=[
-        "seed",
-        "compute.device",
-        "compute.dtype",
-        "compute.threads",
-        "features.batch",
-        "student.text",
-        "evaluate.bootstrap",
-        "probe",
-    ],
-    unwatched=["compute.workers"],
+    takes=["seed", "compute.device", "compute.threads", "evaluate.bootstrap", "probe"],
     folders=["probe.attributes"],
-    less_memory="features.batch or probe.captions",
+    less_memory="probe.captions",
 )
 def probe(params: Params, ws: Workspace) -> dict[str, Any]:
     """Measure what a linear probe reads from the embeddings of base, student and language model.
@@ -54,26 +39,19 @@ def probe(params: Params, ws: Workspace) -> dict[str, Any]:
     if not p.enabled:
         tables.write_empty(out)
         return {"enabled": False}
-    from pipeline.clip import pictures, towers
-    from pipeline.clip.encode import Compute
     from pipeline.probes import attributes, measure
     from pipeline.probes.material import Material
 
     threads(params)
     shown = attributes.read(Path(p.attributes))
-    folders = {"base": ws.path(catalog.BASE_CLIP), "student": ws.student, "end_point": ws.path(catalog.END_POINT)}
-    models = {name: towers.load(folder, params.compute.device) for name, folder in folders.items()}
-    material = Material(ws, models["base"].weights, most=p.captions, seed=params.seed)
+    material = Material(ws, most=p.captions, seed=params.seed)
     words, near_misses = material.words(p.words), material.near_misses(p.near)
     task = measure.Task(shown, words, near_misses, material.owner, material.labels())
-    compute = Compute(params.compute.device, params.compute.dtype, params.features.batch, params.compute.workers)
     found = {}
-    for name, clip in models.items():
-        frozen = name == "base" or params.student.text == "frozen"
-        captions = material.cached() if frozen else material.embedded(clip, compute)
-        with_attributes = pictures.embed(clip, shown.paths, compute, f"attribute pictures, {name}").numpy()
-        images = material.images(clip, compute)
-        found[name] = measure.probe(measure.Embedded(*captions, images, with_attributes), task)
+    for model in catalog.MEASURED:
+        with_attributes = material.attributes(model, shown, Path(p.attributes))
+        embedded = measure.Embedded(*material.captions(model), material.images(model), with_attributes)
+        found[model] = measure.probe(embedded, task)
     if (language := material.language()) is not None:
         found["language"] = measure.probe(measure.Embedded(*language), task)
     tables.write(out, found, task)

@@ -135,6 +135,26 @@ INTERPOLATION = Artifact("student/interpolation.csv", "points between the base's
 LIVE_METRICS = Artifact("student/live/metrics.json", "the last figures of a training", role="metrics")
 LIVE_PLOTS = Artifact("student/live/plots/metrics", "every figure by epoch", role="plot", x="step")
 
+MEASURED = ("base", "student", "end_point")
+"""The models that are measured: the base, the student, and the student before interpolation."""
+_PROBED = ("student", "end_point")
+_EMBEDDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., pa.Schema]]] = {
+    "images": ("test image", _PROBED, ("manifest",), vectors),
+    "captions": ("test caption", _PROBED, ("manifest",), partial(vectors, "caption_index")),
+    "training_captions": ("probed training caption", _PROBED, ("manifest",), partial(vectors, "caption_index")),
+    "attribute_images": ("image with attributes", MEASURED, (), vectors),
+    "class_images": ("zero-shot test image", ("student",), (), vectors),
+    "class_prompts": ("zero-shot prompt", ("student",), (), vectors),
+}
+"""What a model is measured on, by which models that no stage before has embedded it, and what it is bound to."""
+EMBEDDED = {
+    (model, what): Artifact(f"embed/{what}/{model}.arrow", f"{model}: of every {thing}", (*bound_to, model), columns)
+    for what, (thing, models, bound_to, columns) in _EMBEDDED.items()
+    for model in models
+}
+"""By model and by what is embedded."""
+STUDENT_CLASSES = EMBEDDED["student", "class_images"], EMBEDDED["student", "class_prompts"]
+
 INDEX = Artifact("index/faiss", "FAISS over test images and captions", ("manifest", "student"))
 
 PROBED_ATTRIBUTES = Artifact("probe/attributes.csv", "what a linear probe reads of every attribute")

@@ -69,6 +69,16 @@ class Manifest:
         return len(self.rows)
 
     @cached_property
+    def texts(self) -> list[str]:
+        """All captions in order."""
+        return [text for texts in self.captions for text in texts]
+
+    @cached_property
+    def owner(self) -> NDArray[np.int64]:
+        """The row of every caption's image, int64 [captions]."""
+        return np.repeat(np.arange(len(self)), [len(texts) for texts in self.captions])
+
+    @cached_property
     def image_keys(self) -> Keys:
         """The feature store's key of every image, uint64 [n, 2]."""
         return keys.pack(keys.of_sha256(row["image_sha256"]) for row in self.rows)

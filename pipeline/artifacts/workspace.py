@@ -43,6 +43,11 @@ class Workspace:
         """The student's folder, which open_clip reads as a local directory."""
         return self.path(catalog.STUDENT_CONFIG).parent
 
+    def model(self, name: str) -> Path:
+        """The folder of one of `catalog.MEASURED`, which open_clip reads as a local directory."""
+        folders = {"base": self.path(catalog.BASE_CLIP), "end_point": self.path(catalog.END_POINT)}
+        return folders.get(name, self.student)
+
     def has(self, *artifacts: Artifact) -> bool:
         """Whether all of them are here; a member of a team has fetched some."""
         return all(self.path(artifact).exists() for artifact in artifacts)

@@ -45,10 +45,9 @@ def cluster(vectors: NDArray[np.float32], count: int, *, seed: int, iterations: 
         raise InputError(
             f"concepts.count is {count}, and there are {len(vectors)} distinct captions; expected at most that many"
         )
-    kmeans = faiss.Kmeans(
-        vectors.shape[1], count, niter=iterations, seed=seed, spherical=True, min_points_per_centroid=1,
-        max_points_per_centroid=len(vectors), init_method=faiss.ClusteringInitMethod_AFK_MC2,
-    )  # fmt: skip
+    every_caption = {"min_points_per_centroid": 1, "max_points_per_centroid": len(vectors)}
+    start = {"seed": seed, "init_method": faiss.ClusteringInitMethod_AFK_MC2}
+    kmeans = faiss.Kmeans(vectors.shape[1], count, niter=iterations, spherical=True, **every_caption, **start)
     kmeans.train(np.ascontiguousarray(vectors))
     assert kmeans.centroids is not None, "it has been trained"
     centres = np.asarray(kmeans.centroids, dtype=np.float32)

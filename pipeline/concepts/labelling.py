@@ -22,6 +22,7 @@ from pipeline.machine.batches import batches
 CODE = "concepts 1"
 """Raised whenever the same vectors give other concepts or labels."""
 
+_Rows = NDArray[np.float32]
 _CHUNK = 8192
 _EXAMPLES, _WORDS = 5, 8
 """Captions and words by which a concept is told."""
@@ -77,36 +78,25 @@ def write(
             index = [i for _, own in part for i in range(len(own))]
             place = np.array([number[text] for _, own in part for text in own], dtype=np.int64)
             of_language.write(owner, index, rows[place])
-            of_labels.write(
-                {
-                    "key": owner, "caption_index": index, "concepts": list(labels.concepts[place]),
-                    "shares": list(labels.shares[place]),
-                }
-            )  # fmt: skip
-    sizes = _write_concepts(
-        folder / CONCEPTS.name, [texts[i] for i in training], rows[training],
-        labels.concepts[training, 0].astype(np.int64), centres, metadata,
-    )  # fmt: skip
-    return {
-        "distinct_captions": len(texts), "concepts": count, "smallest": int(sizes.min()), "largest": int(sizes.max()),
-    }  # fmt: skip
+            concepts, shares = list(labels.concepts[place]), list(labels.shares[place])
+            of_labels.write({"key": owner, "caption_index": index, "concepts": concepts, "shares": shares})
+    nearest = labels.concepts[training, 0].astype(np.int64)
+    with TableWriter(folder / CONCEPTS.name, schema.concepts(d), metadata) as of_concepts:
+        sizes = _write_concepts(of_concepts, [texts[i] for i in training], rows[training], nearest, centres)
+    extremes = {"smallest": int(sizes.min()), "largest": int(sizes.max())}
+    return {"distinct_captions": len(texts), "concepts": count} | extremes
 
 
 def _write_concepts(
-    path: Path, texts: list[str], rows: NDArray[np.float32], nearest: NDArray[np.int64], centres: NDArray[np.float32],
-    metadata: Mapping[str, Any],
-) -> NDArray[np.int64]:  # fmt: skip
-    told = names.distinctive_words(texts, nearest, len(centres), _WORDS)
+    writer: TableWriter, texts: list[str], rows: _Rows, nearest: NDArray[np.int64], centres: _Rows
+) -> NDArray[np.int64]:
+    """Write a row for every concept from the captions of training; returns how many of these are nearest to each."""
+    words = names.distinctive_words(texts, nearest, len(centres), _WORDS)
     sizes = np.bincount(nearest, minlength=len(centres)).astype(np.int64)
     examples = [
         [texts[i] for i in names.nearest(rows, centre, np.flatnonzero(nearest == k), _EXAMPLES)]
         for k, centre in enumerate(centres)
     ]
-    with TableWriter(path, schema.concepts(centres.shape[1]), metadata) as writer:
-        writer.write(
-            {
-                "concept": range(len(centres)), "size": sizes, "words": told, "captions": examples,
-                "centre": list(centres),
-            }
-        )  # fmt: skip
+    described = {"concept": range(len(centres)), "size": sizes, "words": words, "captions": examples}
+    writer.write(described | {"centre": list(centres)})
     return sizes

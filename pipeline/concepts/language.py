@@ -34,8 +34,9 @@ _SAYING = {".safetensors", ".bin", ".json", ".txt", ".model"}
 _AS_IT_IS: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 """Nothing in a model's folder is run, nobody is asked whether it may be, and nothing is fetched for it."""
 _MODULES = {
-    "Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "CNN", "LSTM", "WeightedLayerPooling",
-}  # fmt: skip
+    *("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm"),
+    *("Dropout", "CNN", "LSTM", "WeightedLayerPooling"),
+}
 """sentence-transformers' own modules that a model of texts is made of."""
 _LIMIT = 256
 """Tokens that are read of a caption, at most, if the model itself reads more."""

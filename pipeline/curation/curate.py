@@ -166,12 +166,12 @@ def _write_split(
     written = track(processes.map(_write, tasks()), f"write {split}", total=len(sizes), unit="shards")
     for shard, _ in enumerate(written):
         for row, k in enumerate(waiting.popleft().images):
-            yield {
-                "key": k.key, "source": k.source, "source_id": k.id, "split": str(split), "shard": shard, "row": row,
-                "image_sha256": k.image.sha256.hex(), "phash": k.image.phash, "width": k.image.width,
-                "height": k.image.height, "captions": k.captions, "caption_origins": k.origins, "licence": k.licence,
-                "url": k.url,
-            }  # fmt: skip
+            sample = {"key": k.key, "source": k.source, "source_id": k.id}
+            place = {"split": str(split), "shard": shard, "row": row}
+            image = {"image_sha256": k.image.sha256.hex(), "phash": k.image.phash}
+            size = {"width": k.image.width, "height": k.image.height}
+            texts = {"captions": k.captions, "caption_origins": k.origins, "licence": k.licence, "url": k.url}
+            yield sample | place | image | size | texts
     shards.remove_beyond(out / split, len(sizes))
 
 
@@ -186,7 +186,5 @@ def _record(kept: Kept) -> dict[str, Any]:
         raise ImageChanged(f"{kept.file.path} could be read when curate began: {error}; run it again") from error
     if hashlib.sha256(data).digest() != kept.image.sha256:
         raise ImageChanged(f"{kept.file.path} has changed since curate began; run it again")
-    return shards.record(
-        kept.key, kept.image.extension, data, captions=kept.captions, source=kept.source, url=kept.url,
-        licence=kept.licence,
-    )  # fmt: skip
+    fields = {"captions": kept.captions, "source": kept.source, "url": kept.url, "licence": kept.licence}
+    return shards.record(kept.key, kept.image.extension, data, **fields)

@@ -67,10 +67,10 @@ def gather(
             "copies_total": _count(ledger, "reason = ?", Reason.EVALUATION_COPY),
         },
         "rules": {
-            "seed": rules.seed, "radius": rules.radius, "captions_of_copies": "merged" if rules.merge else "dropped",
-            "merged_captions": ledger.db.execute(
-                "SELECT count(*) FROM captions WHERE home <> image"
-            ).fetchone()[0],
+            "seed": rules.seed,
+            "radius": rules.radius,
+            "captions_of_copies": "merged" if rules.merge else "dropped",
+            "merged_captions": ledger.db.execute("SELECT count(*) FROM captions WHERE home <> image").fetchone()[0],
         },
         "caption_words": {source: words for source, (words, _) in lengths.items()},
         "captions_cut": {source: cut for source, (_, cut) in lengths.items()},
@@ -80,7 +80,7 @@ def gather(
             "image": _image_examples(ledger, rules.seed, rules.images.max_pixels, out),
             "caption": _caption_examples(ledger, rules.seed),
         },
-    }  # fmt: skip
+    }
 
 
 def _count(ledger: Ledger, where: str, *values: object) -> int:

@@ -92,10 +92,8 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
             extension = EXTENSIONS[image.format or ""]
             width, height = images.upright_size(image)
             small = looks.shrink(images.upright(image, looks.ENOUGH))
-            return Inspection(
-                hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small), width, height,
-                extension, animated, looks.frames(small),
-            )  # fmt: skip
+            digest, phash, sketch = hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small)
+            return Inspection(digest, phash, sketch, width, height, extension, animated, looks.frames(small))
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
     except images.OversizedImage as error:

@@ -225,12 +225,12 @@ class Ledger:
 
     def keep(self, number: int, image: Inspection, split: Split, place: float) -> None:
         """Decide that an image is kept; `place` orders its split."""
+        phash = image.phash.to_bytes(8, "big")
         self.db.execute(
             "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ? "
             "WHERE number = ?",
-            (split, place, image.sha256, image.phash.to_bytes(8, "big"), image.width, image.height, image.extension,
-             number),
-        )  # fmt: skip
+            (split, place, image.sha256, phash, image.width, image.height, image.extension, number),
+        )
 
     def move(self, number: int, split: Split) -> None:
         """Put a kept image into another split."""
@@ -270,10 +270,9 @@ class Ledger:
             "UNION ALL SELECT kind, key, source, NULL, NULL, place, reason, detail FROM refused"
         )
         for kind, key, source, path, url, place, reason, detail in rows:
-            yield {
-                "kind": kind, "key": key, "source": source, "place": self.place(path or b"") or url or place,
-                "reason": reason, "detail": detail,
-            }  # fmt: skip
+            place = self.place(path or b"") or url or place
+            row = {"kind": kind, "key": key, "source": source, "place": place}
+            yield row | {"reason": reason, "detail": detail}
 
     def balance(self) -> dict[str, dict[str, dict[str, int]]]:
         """Counts by kind and source: read, kept, and one for each reason.

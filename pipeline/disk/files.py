@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,11 @@ def write_json(path: Path, value: Any) -> None:
 def is_file(path: Path) -> bool:
     """Whether there is such a file; `Path.is_file` raises for a name that the disk cannot have, such as a long one."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def names_below(folder: Path, paths: Iterable[object]) -> list[str]:
+    """Paths relative to a folder that all lie in: names that stay when the folder is moved."""
+    return [Path(str(path)).relative_to(folder).as_posix() for path in paths]
 
 
 def is_dir(path: Path) -> bool:

@@ -17,8 +17,7 @@ from pipeline.artifacts.catalog import (
     LANGUAGE,
     REGION_EMBEDDINGS,
     REGIONS,
-    ZEROSHOT_IMAGES,
-    ZEROSHOT_PROMPTS,
+    ZEROSHOT_EMBEDDINGS,
 )
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
@@ -29,17 +28,16 @@ from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.distillation import pixels
-from pipeline.distillation.batches import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
-from pipeline.distillation.recipes import Recipe
+from pipeline.distillation.pairs import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
-from pipeline.features import classes
 from pipeline.models.base_pairs import base_pairs
+from pipeline.recipes import Recipe
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
-from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot import classifier, embedded, sets
 
 
 class Inputs:
@@ -68,7 +66,7 @@ class Inputs:
         self.threads = threads
         self.ws, self.home, self.base, self.student = ws, home, base, student
         self.compute, self.train_text, self.weights = compute, train_text, base.weights
-        frozen = (CAPTION_EMBEDDINGS, IMAGE_EMBEDDINGS, ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS)
+        frozen = (CAPTION_EMBEDDINGS, IMAGE_EMBEDDINGS, *ZEROSHOT_EMBEDDINGS)
         self.made_from: dict[str, Any] = {
             table.path: ws.table(table, weights=self.weights).metadata["fingerprint"] for table in frozen
         }
@@ -158,7 +156,7 @@ class Inputs:
         pairs = self._pairs(self.ws.manifest(Split.VAL))
         return Validator(
             pairs, shown, classifier.pixels(self.student, shown, self.threads),
-            *classes.read(self.ws, zeroshot_path, shown, weights=self.weights),
+            *embedded.read(self.ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, shown, weights=self.weights),
             self.train_text, compute,
         )  # fmt: skip
 

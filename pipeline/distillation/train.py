@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from torch import nn
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.distillation.batches import Batch, Floats, Loader, Pairs
+from pipeline.distillation.batches import Batch
 from pipeline.distillation.interpolation import retrieval
 from pipeline.distillation.layers import image_groups, trained, unfreeze
 from pipeline.distillation.linear import procrustes
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Floats, Pairs
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import LinearTower, Student
 from pipeline.errors import InputError
+from pipeline.params.student import Student as Parameters
+from pipeline.recipes import RECIPES
 from pipeline.training.distributed import Group
 from pipeline.training.loop import Figures, Loop, Trained
 from pipeline.training.schedule import warmup_cosine
@@ -71,6 +74,20 @@ class StudentTraining:
     patience: int = 0
     interval: float = 600.0
     threads: int = 1
+
+    @classmethod
+    def of(cls, p: Parameters, *, seed: int, threads: int) -> StudentTraining:
+        """What the section `student` of the parameters says; `all` is None."""
+        changed: dict[str, Any] = {
+            "seed": seed,
+            "threads": threads,
+            "weights": p.weights.model_dump(),
+            "captions": None if p.captions == "all" else p.captions,
+            "layers": None if p.layers == "all" else p.layers,
+            "compiled": p.compile,
+            "interval": p.checkpoint_seconds,
+        }
+        return cls(**changed, **{f.name: getattr(p, f.name) for f in fields(cls) if f.name not in changed})
 
 
 def of_others(targets: Floats | None, seed: int) -> Floats:

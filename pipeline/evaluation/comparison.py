@@ -29,6 +29,11 @@ class Embedded:
     images: NDArray[np.float32]
     captions: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, images: NDArray[np.float16], captions: NDArray[np.float16]) -> Embedded:
+        """The same, of float16."""
+        return cls(images.astype(np.float32), captions.astype(np.float32))
+
 
 @dataclass
 class Comparison:

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import BASE_CLIP, ZEROSHOT_EMBEDDINGS
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.workspace import Workspace
-from pipeline.clip import encode, towers
+from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.distillation import pixels
 from pipeline.errors import InputError
-from pipeline.evaluation.comparison import DIRECTIONS
-from pipeline.features import classes
+from pipeline.evaluation import embeddings
+from pipeline.evaluation.comparison import DIRECTIONS, Embedded
 from pipeline.retrieval.bootstrap import paired_interval
 from pipeline.retrieval.metrics import evaluate
-from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot import classifier, embedded, sets
 from pipeline.zeroshot.sets import ZeroshotSet
 
 PARTS = {"zeroshot": True, "zeroshot_unseen": False}
@@ -58,21 +59,19 @@ class TestData:
     __test__ = False  # no test class, whatever its name
 
     def __init__(self, ws: Workspace, home: Path, zeroshot_path: Path, compute: Compute) -> None:
-        base = towers.load(ws.path(catalog.BASE_CLIP), compute.device)
+        base = towers.load(ws.path(BASE_CLIP), compute.device)
         self.compute = compute
         self._preprocessing = base.image_size, base.config["preprocess_cfg"]
         self.manifest = ws.manifest(Split.TEST)
-        self.owner: NDArray[np.int64] = np.repeat(
-            np.arange(len(self.manifest)), [len(texts) for texts in self.manifest.captions]
-        )
-        self.captions = ws.captions(self.manifest, weights=base.weights).astype(np.float32)
+        self.owner = self.manifest.owner
+        self.captions = ws.captions(self.manifest, weights=base.weights)
         self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
         self.class_pixels = classifier.pixels(base, self.classes, compute.workers)
-        of_classes = classes.read(ws, zeroshot_path, self.classes, weights=base.weights)
+        of_classes = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, self.classes, weights=base.weights)
         self.class_weights = of_classes[1]
-        pictures = ws.images(self.manifest, weights=base.weights).astype(np.float32)
-        self.base = self._figures(pictures, self.captions, *of_classes)
+        of_base = Embedded.of(ws.images(self.manifest, weights=base.weights), self.captions)
+        self.base = self._figures(of_base, *of_classes)
 
     def measure(self, folder: Path, *, train_text: bool) -> Measured:
         """A student, from its open_clip local directory.
@@ -90,24 +89,23 @@ class TestData:
                 f"{folder} reads pictures as {clip.image_size} pixels, {clip.config['preprocess_cfg']}, the base as "
                 f"{self._preprocessing}; students are compared on the same pixels: set student.init to base"
             )
-        texts, weights = self.captions, self.class_weights
+        captions, weights = self.captions, self.class_weights
         if train_text:
-            strings = [text for own in self.manifest.captions for text in own]
-            texts = encode.texts(clip, strings, self.compute).numpy()
-            weights = classifier.class_weights(clip, self.classes, self.compute)
-        pictures = classifier.image_vectors(clip, self.pixels, self.compute).numpy()
-        return self._figures(pictures, texts, classifier.image_vectors(clip, self.class_pixels, self.compute), weights)
+            captions = embeddings.texts(clip, self.manifest.texts, self.compute)
+            prompts = embeddings.texts(clip, classifier.prompts(self.classes), self.compute)
+            weights = classifier.average(torch.from_numpy(prompts).float(), self.classes)
+        of_test = Embedded.of(embeddings.images(clip, self.pixels, self.compute), captions)
+        of_classes = embeddings.images(clip, self.class_pixels, self.compute)
+        return self._figures(of_test, torch.from_numpy(of_classes).float(), weights)
 
     def query_images(self, way: str) -> NDArray[np.int64]:
         """The picture of every query of a direction, int64 [queries]."""
         return self.owner if way == "text_to_image" else np.arange(len(self.manifest))
 
-    def _figures(
-        self, pictures: NDArray[np.float32], texts: NDArray[np.float32], class_vectors: Tensor, weights: Tensor
-    ) -> Measured:
-        found = evaluate(pictures, texts, self.owner)
+    def _figures(self, of_test: Embedded, class_images: Tensor, weights: Tensor) -> Measured:
+        found = evaluate(of_test.images, of_test.captions, self.owner)
         accuracies = {
-            part: classifier.accuracy(class_vectors, weights, self.classes, seen=s) for part, s in PARTS.items()
+            part: classifier.accuracy(class_images, weights, self.classes, seen=s) for part, s in PARTS.items()
         }
         return Measured(
             {way: found[way]["recall@1"].tolist() for way in DIRECTIONS},

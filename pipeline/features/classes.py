@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.artifacts.catalog import ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS
 from pipeline.artifacts.schema import Split, vectors
 from pipeline.artifacts.tables import VectorWriter
-from pipeline.artifacts.workspace import Workspace
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.pictures import bytes_of
 from pipeline.disk import files
 from pipeline.machine.progress import track
 from pipeline.store import keys
 from pipeline.zeroshot import classifier, sets
-from pipeline.zeroshot.sets import ZeroshotSet
 
 _CHUNK = 8192
 
@@ -44,7 +40,7 @@ class Contents:
     def __init__(self, path: Path) -> None:
         both = [sets.read(path, split) for split in SPLITS]
         self.pictures = [picture for found in both for picture in found.paths]
-        self.names = [Path(str(picture)).relative_to(path).as_posix() for picture in self.pictures]
+        self.names = files.names_below(path, self.pictures)
         self.prompts = list(dict.fromkeys(prompt for found in both for prompt in classifier.prompts(found)))
         read = track(self.pictures, "read zero-shot pictures", unit="images")
         self.keys = keys.pack(keys.of(bytes_of(picture)) for picture in read)
@@ -79,26 +75,3 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
     with VectorWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
     return computed
-
-
-def read(ws: Workspace, path: Path, classes: ZeroshotSet, **origin: Any) -> tuple[Tensor, Tensor]:
-    """The base's embeddings of one split of the zero-shot set at `path`.
-
-    Args:
-        ws: with the tables that `write` has written.
-        path: of the zero-shot set.
-        classes: one split of it.
-        **origin: metadata that must stand in the tables, such as `weights`.
-
-    Returns:
-        pictures float32 [n, d] and class weights float32 [classes, d].
-
-    Raises:
-        ContractError: they were made from something else, or lack a picture or a prompt.
-    """
-    pictures = ws.table(ZEROSHOT_IMAGES, **origin).at(
-        [Path(str(p)).relative_to(path).as_posix() for p in classes.paths]
-    )
-    prompts = ws.table(ZEROSHOT_PROMPTS, **origin).at(classifier.prompts(classes))
-    found = (torch.from_numpy(rows.astype(np.float32)) for rows in (pictures, prompts))
-    return next(found), classifier.average(next(found), classes)

@@ -10,13 +10,13 @@ from typing import Any, get_args
 from pydantic import ValidationError, model_validator
 
 from pipeline.errors import InputError
-from pipeline.params import document
+from pipeline.params import document, recipe_needs
 from pipeline.params.data import Curate, Sample, Sources
 from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models
 from pipeline.params.section import Section, Whole
-from pipeline.params.student import KNOWLEDGE, OF_IMAGES, TEACHERS, Student
+from pipeline.params.student import Student
 
 
 class ParamsError(InputError):
@@ -49,16 +49,7 @@ class Params(Section):
             raise ValueError("sources.sample asks for the sample world, but there is no section sample")
         if self.teacher.spans not in self.features.spans:
             raise ValueError(f"teacher.spans is {self.teacher.spans}, which features.spans does not embed")
-        needed = TEACHERS.get(self.student.recipe, self.teacher.inputs)
-        if needed != self.teacher.inputs:
-            raise ValueError(f"student.recipe {self.student.recipe} needs teacher.inputs to be {needed}")
-        if self.student.recipe in OF_IMAGES and self.teacher.inputs != "text" and self.teacher.caption_dropout == 0:
-            raise ValueError(
-                f"student.recipe {self.student.recipe} takes the teacher's embedding of a picture alone, which is not "
-                "trained where teacher.caption_dropout is 0; expected more, such as 0.5"
-            )
-        if self.student.recipe in KNOWLEDGE and not self.concepts.enabled:
-            raise ValueError(f"student.recipe {self.student.recipe} needs concepts.enabled to be true")
+        recipe_needs.check(self)
         for source in self.curate.test:
             if source not in self.sources.quota:
                 raise ValueError(f"curate.test names {source}, which sources.quota does not read")

@@ -139,10 +139,8 @@ class NearMisses:
                     queries.append(query)
                     wanted.append(target)
                     others.append(distinct[nearest])
-        return cls(
-            np.array(queries, dtype=np.int64), np.array(wanted, dtype=np.int64),
-            np.array(others, dtype=np.int64).reshape(-1, near),
-        )  # fmt: skip
+        asking, right, wrong = (np.array(rows, dtype=np.int64) for rows in (queries, wanted, others))
+        return cls(asking, right, wrong.reshape(-1, near))
 
     def found(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """1 where the wanted caption is more similar to the asking one than all its near-misses, float64 [q].

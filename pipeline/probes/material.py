@@ -1,53 +1,54 @@
-"""What is probed: captions of the train and test splits under every model, test pictures, concept labels."""
+"""What is probed: captions of the train and test splits under every model, images, concept labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPTS, LANGUAGE
+from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPTS, EMBEDDED, LANGUAGE
 from pipeline.artifacts.schema import Split
-from pipeline.artifacts.tables import Table
+from pipeline.artifacts.tables import ContractError, Table
 from pipeline.artifacts.workspace import Workspace
-from pipeline.clip import encode, pictures
-from pipeline.clip.encode import Compute
-from pipeline.clip.towers import Clip
+from pipeline.disk import files
+from pipeline.probes.attributes import AttributeSet
 from pipeline.probes.captions import NearMisses, Words
+from pipeline.probes.drawn import drawn
 from pipeline.probes.measure import Labels
 
 Floats = NDArray[np.float32]
+BASE = "base"
 
 
 class Material:
-    """The captions that text probes learn from, those that they are measured on, and the test pictures.
+    """The captions that text probes learn from, those that they are measured on, and images, under every model.
+
+    The base's embeddings are those of the stage `features`, a student's those of `embed`.
 
     Args:
         ws: the folder with a folder for every stage.
-        base: hash of the base's weights.
         most: training captions, at most; drawn where there are more.
         seed: of the draw.
 
     Attributes:
         training: texts of the drawn training captions.
         test: texts of the test captions.
-        owner: the picture of every test caption, int64 [c].
+        owner: the image of every test caption, int64 [c].
 
     Raises:
         ContractError: tables are missing, or of another manifest or base.
     """
 
-    def __init__(self, ws: Workspace, base: str, *, most: int, seed: int) -> None:
-        self.ws, self._base = ws, base
+    def __init__(self, ws: Workspace, *, most: int, seed: int) -> None:
+        self.ws = ws
         self._train, self._test = (ws.manifest(split) for split in (Split.TRAIN, Split.TEST))
-        every = [text for own in self._train.captions for text in own]
-        drawn = np.random.default_rng(seed).choice(len(every), size=min(most, len(every)), replace=False)
-        self._drawn: NDArray[np.int64] = np.sort(drawn)
-        self.training = [every[i] for i in self._drawn]
-        self.test = [text for own in self._test.captions for text in own]
-        self.owner: NDArray[np.int64] = np.repeat(np.arange(len(self._test)), [len(own) for own in self._test.captions])
+        self._base = ws.table(EMBEDDED[BASE, "attribute_images"]).metadata["weights"]
+        self._drawn = drawn(len(self._train.texts), most, seed)
+        self.training = [self._train.texts[i] for i in self._drawn]
+        self.test, self.owner = self._test.texts, self._test.owner
 
     def words(self, count: int) -> Words:
         """The word probe, of at most `count` words."""
@@ -57,20 +58,34 @@ class Material:
         """Test captions and the `near` near-misses of each."""
         return NearMisses.of(self.test, self.owner, near)
 
-    def cached(self) -> tuple[Floats, Floats]:
-        """The base's embeddings of training and test captions, unit float32 [n, d] and [c, d]."""
-        return self._rows(self.ws.table(CAPTION_EMBEDDINGS, self._train, weights=self._base))
+    def captions(self, model: str) -> tuple[Floats, Floats]:
+        """A model's embeddings of training and test captions, unit float32 [n, d] and [c, d].
 
-    def embedded(self, clip: Clip, compute: Compute) -> tuple[Floats, Floats]:
-        """Another model's embeddings of the same captions."""
-        training, test = (encode.texts(clip, texts, compute).numpy() for texts in (self.training, self.test))
-        return training, test
+        Raises:
+            ContractError: others were drawn when they were embedded.
+        """
+        if model == BASE:
+            return self._rows(self.ws.table(CAPTION_EMBEDDINGS, self._train, weights=self._base))
+        training, test = (self._embedded(model, what) for what in ("training_captions", "captions"))
+        if training.strings("key") != [self._train.keys[i] for i in self._train.owner[self._drawn]]:
+            raise ContractError(f"{training.path} holds other captions than the probes draw; run: dvc repro embed")
+        return training.vectors().astype(np.float32), test.of(self._test.keys).astype(np.float32)
 
-    def images(self, clip: Clip, compute: Compute) -> Floats:
-        """The test pictures under a model, unit float32 [p, d]; the base's are read from the cache."""
-        if clip.weights == self._base:
+    def images(self, model: str) -> Floats:
+        """The test images under a model, unit float32 [p, d]."""
+        if model == BASE:
             return self.ws.images(self._test, weights=self._base).astype(np.float32)
-        return pictures.embed(clip, self._test.pictures, compute, "embed test pictures").numpy()
+        return self._embedded(model, "images").of(self._test.keys).astype(np.float32)
+
+    def attributes(self, model: str, shown: AttributeSet, folder: Path) -> Floats:
+        """The images with attributes, which lie below a folder, under a model, unit float32 [n, d]."""
+        table = self._embedded(model, "attribute_images")
+        return table.at(files.names_below(folder, shown.paths)).astype(np.float32)
+
+    def _embedded(self, model: str, what: str) -> Table:
+        artifact = EMBEDDED[model, what]
+        manifest = self._train if "manifest" in artifact.bound_to else None
+        return self.ws.table(artifact, manifest, base=self._base)
 
     @cached_property
     def _concepts(self) -> Table:

@@ -97,10 +97,8 @@ def probe(model: Embedded, task: Task) -> Found:
     if task.labels is not None and model.images is not None:
         known = task.labels
         directions = concepts.prototypes(model.training, known.training, known.shares, known.count)
-        found.parts["concepts"] = concepts.agreement(
-            concepts.assign(model.images, directions), concepts.assign(model.captions, directions),
-            known.captions, task.owner,
-        )  # fmt: skip
+        of_images, of_texts = (concepts.assign(rows, directions) for rows in (model.images, model.captions))
+        found.parts["concepts"] = concepts.agreement(of_images, of_texts, known.captions, task.owner)
     return found
 
 

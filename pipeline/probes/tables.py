@@ -34,18 +34,14 @@ def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
     chosen = measurable(data)
     counts = data.labels[~data.training].sum(axis=0)
     areas = [_all(found[model].attributes) for model in ("base", "student")]
-    _write(
-        folder / PROBED_ATTRIBUTES.name, ATTRIBUTES,
-        ([data.names[j], data.groups[j], int(counts[j]), *_figures(areas, i)] for i, j in enumerate(chosen)),
-    )  # fmt: skip
+    rows = [[data.names[j], data.groups[j], int(counts[j]), *_figures(areas, i)] for i, j in enumerate(chosen)]
+    _write(folder / PROBED_ATTRIBUTES.name, ATTRIBUTES, rows)
     of_words = [_all(found[model].words) for model in ("base", "student", "language") if model in found]
     nothing = [""] * (len(WORDS) - 2 - len(of_words))
     captions = task.words.test.sum(axis=0)
-    _write(
-        folder / PROBED_WORDS.name, WORDS,
-        ([word, int(captions[i]), *_figures(of_words, i), *nothing] for i, word in enumerate(task.words.names)),
-    )  # fmt: skip
-    rows: list[list[Any]] = []
+    rows = [[word, int(captions[i]), *_figures(of_words, i), *nothing] for i, word in enumerate(task.words.names)]
+    _write(folder / PROBED_WORDS.name, WORDS, rows)
+    rows = []
     if task.labels is not None:
         agree = [found[model].parts["concepts"]["image"] for model in ("base", "student")]
         for k in np.unique(task.labels.captions):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.tables import Table, offsets
 from pipeline.evaluation.comparison import Comparison, Embedded
-from pipeline.search.index import RetrievalIndex
 
 TOP = 4
 """Pictures shown for a query, of each model."""
@@ -45,26 +46,27 @@ class Example:
         return {self.key} | {one.key for of_model in self.found.values() for one in of_model}
 
 
-def choose(result: Comparison, base: Embedded, index: RetrievalIndex, count: int) -> dict[str, list[Example]]:
+def choose(
+    result: Comparison, models: Mapping[str, Embedded], manifest: Manifest, count: int
+) -> dict[str, list[Example]]:
     """Captions that the student won and lost by most ranks against the base, and its worst failures.
 
     At most one caption a picture in each list, so that one picture does not fill it.
 
     Args:
         result: base against student.
-        base: the base's embeddings, in the order of the index.
-        index: the student's.
+        models: embeddings of the test split of `base` and `student`.
+        manifest: of the test split.
         count: examples of each list.
     """
-    captions = [(key, text) for key, texts in zip(index.keys, index.texts, strict=True) for text in texts]
+    captions = [(manifest.keys[i], text) for i, text in zip(manifest.owner, manifest.texts, strict=True)]
     before, after = (result.ranks[model]["text_to_image"] for model in ("base", "student"))
     gain = np.log(before) - np.log(after)
-    models = {"base": base, "student": Embedded(*index.vectors())}
 
     def first(model: Embedded, row: int) -> list[Found]:
         similarity = model.images @ model.captions[row]
         best = np.argsort(-similarity, kind="stable")[:TOP]
-        return [Found(index.keys[i], float(similarity[i])) for i in best]
+        return [Found(manifest.keys[i], float(similarity[i])) for i in best]
 
     def example(row: int) -> Example:
         key, text = captions[row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from pipeline.pages.pictures import thumbnails
 from pipeline.params import Params
 from pipeline.probes import tables
 from pipeline.report import data_card, examples, plots, probes
-from pipeline.search.index import RetrievalIndex
 
 
 @dataclass
@@ -69,9 +69,8 @@ def read(ws: Workspace) -> Told:
 def write(
     path: Path,
     result: Comparison,
-    base: Embedded,
+    models: Mapping[str, Embedded],
     manifest: Manifest,
-    index: RetrievalIndex,
     regions: Table,
     ws: Workspace,
     params: Params,
@@ -81,14 +80,13 @@ def write(
     Args:
         path: the HTML file.
         result: base against student.
-        base: the base's embeddings of the test split.
+        models: embeddings of the test split of `base` and `student`.
         manifest: of the test split.
-        index: the student's, over the same split.
         regions: boxes of the test pictures.
         ws: the folder of the stages, for their summaries and histories.
         params: shown with the results.
     """
-    chosen = examples.choose(result, base, index, params.evaluate.examples)
+    chosen = examples.choose(result, models, manifest, params.evaluate.examples)
     keys = set().union(*(example.keys for group in chosen.values() for example in group))
     told = read(ws)
     html = render(
@@ -126,7 +124,7 @@ def write(
         boxes=examples.boxes(regions, keys, manifest.keys),
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
         sources={row["key"]: row["source"] for row in manifest.rows},
-        queries=len(index.owner),
+        queries=len(manifest.texts),
         pictures_searched=len(manifest),
     )  # fmt: skip
     files.write_text(path, html)

@@ -27,10 +27,8 @@ def attributes(scene: Scene) -> set[str]:
     """The names of all that a scene has."""
     found = {f"has_background::{scene.background}"}
     for thing in scene.things:
-        found |= {
-            f"has_colour::{thing.colour}", f"has_shape::{thing.shape}", f"has_texture::{thing.texture}",
-            f"has_coloured_shape::{thing.colour}_{thing.shape}", f"has_sized_shape::{thing.size}_{thing.shape}",
-        }  # fmt: skip
+        found |= {f"has_colour::{thing.colour}", f"has_shape::{thing.shape}", f"has_texture::{thing.texture}"}
+        found |= {f"has_coloured_shape::{thing.colour}_{thing.shape}", f"has_sized_shape::{thing.size}_{thing.shape}"}
         for other in scene.things:
             if other is not thing and (side := relation(thing, other)) in ("left of", "above"):
                 found.add(f"has_relation::{thing.shape}_{side.replace(' ', '_')}_another")

@@ -8,9 +8,9 @@ from pipeline.sample_world.scenes import SIDE, Scene, Thing, relation
 
 _OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ")
 _ADVERTS = (
-    "stock photo", "free download", "high quality picture", "image of the day", "wallpaper for your desktop",
-    "from our new collection", "click here to see more", "best price online", "drawn by hand", "photo number 7",
-)  # fmt: skip
+    *("stock photo", "free download", "high quality picture", "image of the day", "wallpaper for your desktop"),
+    *("from our new collection", "click here to see more", "best price online", "drawn by hand", "photo number 7"),
+)
 
 
 def _with_article(phrase: str) -> str:

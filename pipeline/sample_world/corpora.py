@@ -73,11 +73,9 @@ def _write_mscoco(root: Path, items: list[Item], planted: dict[str, list[Any]], 
             annotations.append({"id": len(annotations) + 1, "image_id": int(item.source_id), "caption": text.decode()})
         note_caption(planted, item, f"captions_train2017.json#{len(annotations)}")
         for x0, y0, x1, y1 in item.boxes:
-            instances.append({
-                "id": len(instances) + 1, "image_id": int(item.source_id), "category_id": 1,
-                "bbox": [round(v, 2) for v in (x0, y0, x1 - x0, y1 - y0)], "area": round((x1 - x0) * (y1 - y0), 2),
-                "iscrowd": 0,
-            })  # fmt: skip
+            bbox, area = [round(v, 2) for v in (x0, y0, x1 - x0, y1 - y0)], round((x1 - x0) * (y1 - y0), 2)
+            thing = {"id": len(instances) + 1, "image_id": int(item.source_id), "category_id": 1}
+            instances.append(thing | {"bbox": bbox, "area": area, "iscrowd": 0})
     entries = [
         {"id": int(i.source_id), "file_name": f"{i.source_id}.jpg", "license": 1 + int(i.source_id) % 2} for i in items
     ]
@@ -90,8 +88,11 @@ def _write_mscoco(root: Path, items: list[Item], planted: dict[str, list[Any]], 
         folder / "instances_train2017.json",
         {"images": entries, "categories": [{"id": 1, "name": "object"}], "annotations": instances},
     )
-    _write_split(root / "dataset_coco.json", items, lambda i: {
-        "cocoid": int(i.source_id), "filename": f"COCO_val2014_{i.source_id}.jpg"})  # fmt: skip
+
+    def entry(item: Item) -> dict[str, Any]:
+        return {"cocoid": int(item.source_id), "filename": f"COCO_val2014_{item.source_id}.jpg"}
+
+    _write_split(root / "dataset_coco.json", items, entry)
 
 
 def _write_flickr30k(root: Path, items: list[Item], planted: dict[str, list[Any]], workers: int) -> None:

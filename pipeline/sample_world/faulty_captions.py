@@ -12,9 +12,9 @@ from pipeline.artifacts.schema import Reason
 from pipeline.sample_world.scenes import Scene
 
 FAULTS: tuple[str, ...] = (
-    Reason.EMPTY_CAPTION, Reason.NOT_UTF8, Reason.NO_WORDS, Reason.SHORT_CAPTION, Reason.LONG_CAPTION,
-    Reason.DUPLICATE_CAPTION, "mojibake",
-)  # fmt: skip
+    *(Reason.EMPTY_CAPTION, Reason.NOT_UTF8, Reason.NO_WORDS, Reason.SHORT_CAPTION, Reason.LONG_CAPTION),
+    *(Reason.DUPLICATE_CAPTION, "mojibake"),
+)
 LONG = 120
 """Words of a caption that is too long."""
 _EMPTY = ("", " ", "   ")

@@ -28,11 +28,11 @@ Planted = dict[str, dict[str, list[Any]]]
 _COCO, _FLICKR, _WEB = mscoco.SOURCE, flickr30k.SOURCE, conceptual_captions.SOURCE
 
 IMAGES: dict[str, float] = {
-    Reason.UNREADABLE_IMAGE: 0.01, Reason.MISSING_IMAGE: 0.01, Reason.EMPTY_FILE: 0.003, Reason.NOT_AN_IMAGE: 0.003,
-    Reason.OVERSIZED_IMAGE: 0.003, Reason.SMALL_IMAGE: 0.003, Reason.EXTREME_SHAPE: 0.003,
-    Reason.ANIMATED_IMAGE: 0.003, "grey": 0.003, "cmyk": 0.003, "palette": 0.003, "grey16": 0.003, "exif": 0.003,
-    "transparent": 0.003,
-}  # fmt: skip
+    **dict.fromkeys((Reason.UNREADABLE_IMAGE, Reason.MISSING_IMAGE), 0.01),
+    **dict.fromkeys((Reason.EMPTY_FILE, Reason.NOT_AN_IMAGE, Reason.OVERSIZED_IMAGE, Reason.SMALL_IMAGE), 0.003),
+    **dict.fromkeys((Reason.EXTREME_SHAPE, Reason.ANIMATED_IMAGE), 0.003),
+    **dict.fromkeys(("grey", "cmyk", "palette", "grey16", "exif", "transparent"), 0.003),
+}
 """Share of a corpus by form, at least one image each; the last six are odd, but good."""
 WEB_MISSING = 0.05
 """Share of Conceptual Captions that can no longer be downloaded."""

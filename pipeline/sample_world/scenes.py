@@ -60,10 +60,8 @@ def random_thing(
     size = size or _choice(rng, tuple(SIZES))
     radius = float(rng.uniform(*SIZES[size]))
     x, y = (float(v) for v in rng.uniform(radius + 2, SIDE - radius - 2, 2))
-    return Thing(
-        shape=_choice(rng, shapes), colour=_choice(rng, colours), texture=_choice(rng, TEXTURES), size=size,
-        x=x, y=y, radius=radius, angle=float(rng.uniform(-15, 15)),
-    )  # fmt: skip
+    shape, colour, texture = _choice(rng, shapes), _choice(rng, colours), _choice(rng, TEXTURES)
+    return Thing(shape, colour, texture, size, x, y, radius, angle=float(rng.uniform(-15, 15)))
 
 
 def _fits(thing: Thing, others: Sequence[Thing]) -> bool:
@@ -96,10 +94,8 @@ def portrait(rng: np.random.Generator, shape: str, colour: str) -> Scene:
     radius = float(rng.uniform(42, 76))
     x, y = (float(v) for v in rng.uniform(radius + 2, SIDE - radius - 2, 2))
     texture = "plain" if rng.random() < 0.4 else _choice(rng, TEXTURES)
-    thing = Thing(
-        shape, colour, texture, "large" if radius > 59 else "small", x, y, radius,
-        float(rng.uniform(-15, 15)),
-    )  # fmt: skip
+    size = "large" if radius > 59 else "small"
+    thing = Thing(shape, colour, texture, size, x, y, radius, angle=float(rng.uniform(-15, 15)))
     return Scene((thing,), _choice(rng, tuple(BACKGROUNDS)), int(rng.integers(2**31)))
 
 

@@ -35,17 +35,12 @@ def build_base(out: Path, *, pairs: int, seed: int, workers: int) -> None:
             scenes.append(random_scene(rng, SHAPES, colours))
     texts = [captions.generic(rng, scene) for scene in scenes]
     pictures = render([Picture(s) for s in scenes], "base pictures", workers)
-    shards.write(
-        out,
-        (
-            shards.record(
-                f"base-{i:06d}", "jpg", data, captions=[text],
-                boxes=[[round(v / SIDE, 5) for v in thing.box] for thing in scene.things],
-            )
-            for i, (scene, text, data) in enumerate(zip(scenes, texts, pictures, strict=True))
-        ),
-        per_shard=1000,
-    )  # fmt: skip
+    boxes = ([[round(v / SIDE, 5) for v in thing.box] for thing in scene.things] for scene in scenes)
+    records = (
+        shards.record(f"base-{i:06d}", "jpg", data, captions=[text], boxes=own)
+        for i, (own, text, data) in enumerate(zip(boxes, texts, pictures, strict=True))
+    )
+    shards.write(out, records, per_shard=1000)
 
 
 def build_zeroshot(out: Path, *, per_class: dict[str, int], seed: int, workers: int) -> None:
@@ -70,12 +65,5 @@ def build_zeroshot(out: Path, *, per_class: dict[str, int], seed: int, workers: 
                 pictures.append(Picture(portrait(rng, shape, colour)))
     for place, data in zip(places, render(pictures, "zero-shot pictures", workers), strict=True):
         place.write_bytes(data)
-    files.write_json(
-        out / "classes.json",
-        {
-            "templates": list(TEMPLATES),
-            "classes": [
-                {"folder": f"{c}_{s}", "name": f"{c} {s}", "seen": is_seen(c, s)} for c, s in classes
-            ],
-        },
-    )  # fmt: skip
+    described = [{"folder": f"{c}_{s}", "name": f"{c} {s}", "seen": is_seen(c, s)} for c, s in classes]
+    files.write_json(out / "classes.json", {"templates": list(TEMPLATES), "classes": described})

@@ -22,7 +22,7 @@ from pipeline.sources.rows import (
     SourceError,
     TooManyBytes,
     accounted,
-)  # fmt: skip
+)
 
 CORPORA: dict[str, Corpus] = {
     "mscoco": mscoco.CORPUS,
@@ -30,10 +30,8 @@ CORPORA: dict[str, Corpus] = {
     "conceptual_captions": conceptual_captions.CORPUS,
 }
 
-__all__ = [
-    "CORPORA", "Caption", "Corpus", "File", "Held", "Image", "Rejected", "Row", "SourceError",
-    "TooManyBytes", "read",
-]  # fmt: skip
+__all__ = ["CORPORA", "Caption", "Corpus", "File", "Held", "Image"]
+__all__ += ["Rejected", "Row", "SourceError", "TooManyBytes", "read"]
 
 
 def read(source: str, folder: Path) -> Iterator[Row]:
@@ -46,7 +44,7 @@ def read(source: str, folder: Path) -> Iterator[Row]:
         raise SourceError(f"unknown corpus {source!r}; there are {', '.join(CORPORA)}")
     if not folder.is_dir():
         raise SourceError(
-            f"{source}: no folder {folder}. Put the corpus there (README, 'Your own data') or take it out of "
+            f"{source}: no folder {folder}. Put the corpus there (docs/your-data.md) or take it out of "
             "sources.quota in params.yaml"
         )
     return accounted(CORPORA[source].read(folder))

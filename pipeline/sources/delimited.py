@@ -11,7 +11,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -118,13 +118,10 @@ def _parsed(record: str, delimiter: str, quotes: Quotes) -> list[str]:
             r"\\(.?)", lambda found: found[0] if found[1] and found[1] in special else rf"\{found[0]}", record
         )
     after = rf"(?<![{quotes.mark}\\]){quotes.mark} +(?={re.escape(delimiter)}|\Z)"
+    dialect: dict[str, Any] = {"delimiter": delimiter, "quotechar": quotes.mark, "escapechar": quotes.escape or None}
     for own in (record, re.sub(after, quotes.mark, record)):  # csv takes spaces before a quote, but none behind one
         try:
-            reader = csv.reader(
-                [own], delimiter=delimiter, quotechar=quotes.mark, escapechar=quotes.escape or None,
-                skipinitialspace=True, strict=True,
-            )  # fmt: skip
-            return next(reader, [""])
+            return next(csv.reader([own], skipinitialspace=True, strict=True, **dialect), [""])
         except csv.Error:
             continue
     return []

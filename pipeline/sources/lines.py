@@ -23,9 +23,11 @@ _CR_ALONE = re.compile(rb"\r(?![\r\n]|\Z)")
 _IN_QUOTES = re.compile(rb'(?<![^,;|\t\r\n ])"(?:[^"]|"")*+"(?=[,;|\t\r\n ]|\Z)')
 """Line ends in there are part of what a cell says."""
 _MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
-}  # fmt: skip
+}
 """In this order: UTF-32's begins with UTF-16's."""
 
 

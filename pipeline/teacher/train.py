@@ -135,12 +135,20 @@ def train(
     optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr, fused=True)
     total = training.epochs * steps
     loop = Loop(
-        what="teacher", module=teacher, optimizer=optimizer,
+        what="teacher",
+        module=teacher,
+        optimizer=optimizer,
         schedule=warmup_cosine(optimizer, warmup=max(1, total // 20), steps=total),
-        epochs=training.epochs, seed=training.seed, steps=steps, batches=batches, backward=differentiate(losses),
+        epochs=training.epochs,
+        seed=training.seed,
+        steps=steps,
+        batches=batches,
+        backward=differentiate(losses),
         validate=validate,
-        better=lambda new, old: blind or score(new) > score(old), checkpoint=checkpoint, fingerprint=fingerprint,
-    )  # fmt: skip
+        better=lambda new, old: blind or score(new) > score(old),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+    )
     trained = loop.run()
     teacher.eval()
     return trained

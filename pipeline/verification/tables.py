@@ -39,6 +39,7 @@ class Artefacts:
     def __init__(self, ws: Workspace, device: str) -> None:
         self.ws, self.device = ws, device
         self.manifest = ws.manifest()
+        self._weights: dict[str, str] = {}
 
     @cached_property
     def clip(self) -> Clip:
@@ -53,6 +54,13 @@ class Artefacts:
     def _made_by(self, model: Artifact, weights: Callable[[], str]) -> dict[str, str]:
         """The hash of a model as it is now, for comparison; nothing if it is not here."""
         return {"weights": weights()} if self.ws.has(model) else {}
+
+    def weights(self, model: str) -> dict[str, str]:
+        """`weights` of one of `catalog.MEASURED`, for comparison; nothing if it is not here."""
+        folder = self.ws.model(model)
+        if (folder / towers.WEIGHTS).is_file() and model not in self._weights:
+            self._weights[model] = towers.load(folder).weights
+        return {"weights": self._weights[model]} if model in self._weights else {}
 
     def clip_weights(self) -> dict[str, str]:
         """`weights` of the base CLIP."""
@@ -238,6 +246,20 @@ def _span_vectors(kind: SpanKind, artefacts: Artefacts) -> None:
     _same_rows(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]), own)
 
 
+def _embedded(model: str, what: str, artefacts: Artefacts) -> None:
+    artifact = catalog.EMBEDDED[model, what]
+    manifest = artefacts.manifest if "manifest" in artifact.bound_to else None
+    table = artefacts.ws.table(artifact, manifest, **artefacts.weights(model))
+    if not len(table):  # nothing asks for it
+        return
+    test = artefacts.ws.manifest(Split.TEST)
+    if what == "images":
+        check_keys(table.strings("key"), test.keys, str(table.path))
+    if what == "captions":
+        _a_row_a_caption(table, test)
+    check_unit(table)
+
+
 CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
     **{shards: ("every image's sha256", partial(_images, split)) for split, shards in catalog.SHARDS.items()},
     catalog.REGIONS: ("origin, keys, boxes", _regions),
@@ -257,6 +279,10 @@ CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
     catalog.TARGETS: ("origin, keys, unit length", Artefacts.targets),
     catalog.CONCEPTS: ("origin, unit length", _concepts),
     catalog.LANGUAGE: ("a row a caption, unit length", _language),
+    **{
+        table: ("origin, keys, unit length", partial(_embedded, model, what))
+        for (model, what), table in catalog.EMBEDDED.items()
+    },
     catalog.CONCEPT_LABELS: ("a row a caption, shares", _labels),
 }
 """What is checked of every table of the catalog but the manifest, which all are checked against."""

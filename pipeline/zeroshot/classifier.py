@@ -157,7 +157,6 @@ def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool 
     top1 = (rank <= 1).float()
     classes = labels.unique()
     per_class = torch.stack([top1[labels == c].mean() for c in classes])
-    return {
-        "top1": float(top1.mean()), "top5": float((rank <= 5).float().mean()),
-        "mean_per_class": float(per_class.mean()), "classes": len(classes), "candidates": len(weights),
-    }  # fmt: skip
+    figures = {"top1": float(top1.mean()), "top5": float((rank <= 5).float().mean())}
+    figures["mean_per_class"] = float(per_class.mean())
+    return figures | {"classes": len(classes), "candidates": len(weights)}

@@ -148,10 +148,8 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
         print(
             f"{root}: {len(others):,} files are not named as pictures and left out{_such_as(others)}", file=sys.stderr
         )
-    return ZeroshotSet(
-        [name for _, name, _ in classes], np.array([seen for _, _, seen in classes]), templates, paths,
-        np.array(labels, dtype=np.int64),
-    )  # fmt: skip
+    names, seen = [name for _, name, _ in classes], np.array([seen for _, _, seen in classes])
+    return ZeroshotSet(names, seen, templates, paths, np.array(labels, dtype=np.int64))
 
 
 def _is_hidden(path: Path) -> bool:
@@ -186,9 +184,8 @@ def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
                 raise NoZeroshotData(f"{own}: class {label}; {folder / 'classnames.txt'} names {len(names)}")
             pictures.append(own)
             labels.append(label)
-    return ZeroshotSet(
-        names, np.ones(len(names), dtype=bool), templates, pictures, np.array(labels, dtype=np.int64)
-    )  # fmt: skip
+    seen = np.ones(len(names), dtype=bool)
+    return ZeroshotSet(names, seen, templates, pictures, np.array(labels, dtype=np.int64))
 
 
 def _samples(shard: Path) -> list[tuple[tars.Member, int]]:

@@ -381,16 +381,16 @@ def test_a_picture_a_shade_lighter_is_a_copy(sample, choose, look):
 def test_an_image_that_is_gone_when_it_should_be_compared_stops_the_run(tmp_path, sample, look, monkeypatch, change):
     from pathlib import Path
 
-    from pipeline.curation import select as library
     from pipeline.curation.inspection import ImageChanged
+    from pipeline.curation.lookalikes import Lookalikes
 
     first, second = look(5, plain), look(5, compressed)
-    original = library.Lookalikes.before
+    original = Lookalikes.before
 
     def before_and_change(self, start):
         change(Path(second.path))
         return original(self, start)
 
-    monkeypatch.setattr(library.Lookalikes, "before", before_and_change)
+    monkeypatch.setattr(Lookalikes, "before", before_and_change)
     with pytest.raises(ImageChanged, match="run it again"):
         outcome(tmp_path, [sample(1, first), sample(2, second)], rules({"mscoco": 9}))

@@ -9,7 +9,7 @@ from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.concepts.tables import write_empty
 from pipeline.distillation.inputs import Inputs
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 SAMPLES = {
     Split.TRAIN: {"mscoco-1": ["a", "b"], "mscoco-2": ["c"]},

@@ -10,11 +10,13 @@ from tiny_models import config, random_pixels, tiny_clip, unit_rows
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import create
-from pipeline.distillation.batches import Loader, Negatives, Pairs, Regions
 from pipeline.distillation.layers import image_groups, unfreeze
-from pipeline.distillation.recipes import RECIPES, Embedded, Recipe
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Negatives, Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
+from pipeline.recipes import RECIPES
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
 from pipeline.training.distributed import Group
 
 OFF = torch.amp.GradScaler("cpu", enabled=False)
@@ -90,10 +92,9 @@ def batch_of(made, data, recipe, count=10):
     return next(load(1, 1))
 
 
-def step_of(made, recipe, chunk=0, weights=None, precision="float32", compiled=False, terms=None):
-    own = RECIPES[recipe] if terms is None else Recipe(terms)
+def step_of(made, recipe, chunk=0, weights=None, precision="float32", compiled=False):
     return Step(
-        made, own, weights or {}, base_scale=BASE_SCALE, group=Group(), chunk=chunk,
+        made, RECIPES[recipe], weights or {}, base_scale=BASE_SCALE, group=Group(), chunk=chunk,
         compute=Compute("cpu", precision, 10), compiled=compiled,
     )  # fmt: skip
 
@@ -152,23 +153,22 @@ def plainly(made, data, recipe, weights=None):
         text_in_target=F.normalize(made.text_to_target(text), dim=-1),
         target=None if targets is None else torch.from_numpy(data.targets[targets]),
         base_image=torch.from_numpy(data.image_vectors[rows]), base_text=torch.from_numpy(data.caption_vectors[places]),
-        base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise, negatives=negatives,
-        allowed=allowed,
+        base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise,
+        negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed),
     )  # fmt: skip
     if data.regions is not None:
-        drawn = [int((data.regions.vectors == row.numpy()).all(1).argmax()) for row in batch.base_region]
+        drawn = [int((data.regions.vectors == row.numpy()).all(1).argmax()) for row in batch.regions.base]
         assert all(data.regions.start[i] < k < data.regions.start[i + 1] for i, k in zip(rows, drawn, strict=True))
         crops = torch.from_numpy(data.regions.crops[np.array([k // 2 for k in drawn])])  # each second one is a crop
-        embedded.region_in_target = F.normalize(made.image_to_target(F.normalize(
-            model.encode_image(clip.normalise(crops)), dim=-1)), dim=-1)  # fmt: skip
-        embedded.base_region = batch.base_region
+        region = F.normalize(model.encode_image(clip.normalise(crops)), dim=-1)
+        in_target = F.normalize(made.image_to_target(region), dim=-1)
+        embedded.regions = EmbeddedRegions(in_target, batch.regions.base)
     if (known := data.knowledge) is not None:
-        embedded.language, embedded.shares = (torch.from_numpy(x[places]) for x in (known.language, known.shares))
-        embedded.concepts = torch.from_numpy(known.concepts[places]).long()
-        embedded.text_in_language = text @ made.to_language.weight.T
-        embedded.image_concepts, embedded.text_concepts = (
-            x @ made.to_concepts.weight.T + made.to_concepts.bias for x in (image, text)
-        )
+        classified = (x @ made.to_concepts.weight.T + made.to_concepts.bias for x in (image, text))
+        embedded.knowledge = EmbeddedKnowledge(
+            torch.from_numpy(known.language[places]), text @ made.to_language.weight.T, *classified,
+            torch.from_numpy(known.concepts[places]).long(), torch.from_numpy(known.shares[places]),
+        )  # fmt: skip
     terms = RECIPES[recipe].terms(embedded)
     terms = {name: (weights or {}).get(name, 1.0) * term for name, term in terms.items()}
     sum(terms.values()).backward()

@@ -5,8 +5,8 @@ from tiny_knowledge import heads
 from tiny_models import tiny_clip, unit_rows
 from tiny_training import FIGURES, complete, copies, copy_of, moved, numbered, pairs, run, scored, student, training
 
-from pipeline.distillation.recipes import RECIPES
 from pipeline.distillation.train import train
+from pipeline.recipes import RECIPES
 
 EVERY = [
     (name, text) for name, r in RECIPES.items() if not r.linear for text in (False, True) if text or not r.knowledge

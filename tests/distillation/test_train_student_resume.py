@@ -4,7 +4,7 @@ import pytest
 from tiny_training import complete, run, student, training
 
 from pipeline.distillation import train as training_module
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 
 class Killed(Exception):

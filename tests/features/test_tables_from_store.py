@@ -10,6 +10,7 @@ from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline import images
 from pipeline.artifacts import shards
+from pipeline.artifacts.catalog import ZEROSHOT_EMBEDDINGS
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import BOXES, REGIONS, SPANS, SpanKind, Split
 from pipeline.artifacts.tables import ContractError, Table
@@ -24,7 +25,7 @@ from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys
-from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot import classifier, embedded, sets
 
 SAMPLES = {
     Split.TRAIN: {"a": ["a dog and a cat", "two moons"], "b": ["a dog and a cat"], "c": ["?!"], "d": ["a red star"]},
@@ -305,7 +306,7 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
     ws = Workspace(cold[1])
     for split in classes.SPLITS:
         found = sets.read(zero_shot, split)
-        rows, weights = classes.read(ws, zero_shot, found, kind="zero-shot")
+        rows, weights = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="zero-shot")
         wanted = classifier.image_vectors(clip, classifier.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
         prompts = vectors_of(classifier.prompts(found), clip).astype(np.float32)
@@ -313,7 +314,7 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
         means = prompts.reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_allclose(weights, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)
     with pytest.raises(ContractError, match="kind is 'zero-shot'"):
-        classes.read(ws, zero_shot, found, kind="another")
+        embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="another")
 
 
 # The pictures of a manifest

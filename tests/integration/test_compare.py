@@ -15,10 +15,10 @@ import console.runs
 import pipeline.evaluation.recipe_comparison
 from console.main import app
 from pipeline.artifacts.tables import Table
-from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import InputError
-from pipeline.params.student import KNOWLEDGE
+from pipeline.recipes import RECIPES
 
+KNOWLEDGE = [name for name, recipe in RECIPES.items() if recipe.knowledge]
 RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes")
 
 

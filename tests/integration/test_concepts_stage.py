@@ -38,7 +38,7 @@ def finished(knowing, tmp_path_factory):
     """The tiny world after a student was trained with concepts and measured."""
     given, params = knowing
     data = linked(tmp_path_factory.mktemp("finished") / "data", given, (*BEFORE_CONCEPTS, "concepts"))
-    execute(["student", "index", "probe", "evaluate"], params, data)
+    execute(["student", "embed", "index", "probe", "evaluate"], params, data)
     return data, params
 
 
@@ -281,7 +281,7 @@ def test_the_report_has_a_page_of_concepts_that_it_leads_to(finished):
 
 def test_the_page_of_concepts_is_reached_without_probes_too(finished, tmp_path):
     given, params = finished
-    stages = (*BEFORE_CONCEPTS, "concepts", "student", "index")
+    stages = (*BEFORE_CONCEPTS, "concepts", "student", "embed", "index")
     data = linked(tmp_path / "data", given, stages)
     changed = copy.deepcopy(params)
     changed["probe"]["enabled"] = False

@@ -14,9 +14,12 @@ LACKING = {
     "student": ("models/clip", "features/images.arrow"),
     "evaluate": (
         "probe/metrics.json", "probe/attributes.csv", "teacher/history.csv", "models/pretraining.csv",
-        "student/interpolation.csv", "student/metrics.json", "student/open_clip_model.safetensors",
-        "regions/metrics.json", "index/faiss", "curate/card",
+        "student/interpolation.csv", "student/metrics.json", "embed/images/student.arrow", "regions/metrics.json",
+        "curate/card",
     ),
+    "embed": ("student/open_clip_model.safetensors", "student/end_point", "models/clip", "features/captions.arrow"),
+    "index": ("embed/images/student.arrow", "embed/captions/student.arrow"),
+    "probe": ("embed/attribute_images/base.arrow", "embed/training_captions/end_point.arrow"),
 }  # fmt: skip
 
 
@@ -42,7 +45,7 @@ def test_a_stage_without_what_another_writes_says_so(world, tmp_path, monkeypatc
 
 def test_evaluate_notices_a_changed_figure_and_goes_on_when_its_stage_has_mended_it(world, tmp_path):
     given, params = world
-    for stage in ("models", "curate", "regions", "features", "teacher", "student", "index", "probe", "concepts"):
+    for stage in ("models", "curate", "regions", "features", "teacher", "student", "embed", "probe", "concepts"):
         (tmp_path / stage).symlink_to(given / stage)
     (tmp_path / "student").unlink()
     shutil.copytree(given / "student", tmp_path / "student")

@@ -160,7 +160,7 @@ def test_a_student_learns_from_the_language_model_and_its_concepts(real, tmp_pat
     data.mkdir()
     for stage in ("curate", "models", "regions", "features", "targets", "teacher", "concepts"):
         (data / stage).symlink_to(given / stage)
-    execute(("student", "index", "probe", "evaluate"), changed, data)
+    execute(("student", "embed", "index", "probe", "evaluate"), changed, data)
     found = json.loads((data / "probe/metrics.json").read_text())
     assert set(found["difference"]) == {"student", "end_point"}
     assert found["language"]["captions"]["words"] > found["base"]["captions"]["words"]

@@ -69,7 +69,7 @@ def test_concepts_are_one_click_away_and_lead_back(visit, knowing, tmp_path):
     data = linked(tmp_path / "data", given, (*BEFORE_CONCEPTS, "concepts"))
     changed = copy.deepcopy(params)
     changed["probe"]["enabled"] = False
-    execute(["student", "index", "probe", "evaluate"], changed, data)
+    execute(["student", "embed", "index", "probe", "evaluate"], changed, data)
     seen = visit(data / "evaluate/report/index.html")
     seen.page.get_by_role("link", name="Concepts").click()
     assert seen.page.title() == "Concepts"

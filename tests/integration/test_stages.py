@@ -128,13 +128,13 @@ def test_a_base_beside_itself_differs_by_nothing(world, tmp_path, dtype):
     if dtype == "bfloat16":
         params = copy.deepcopy(params)
         params["compute"]["dtype"] = dtype
-        data = linked(tmp_path / "data", given, set(STAGES) - {"features", "student", "index", "evaluate"})
+        data = linked(tmp_path / "data", given, set(STAGES) - {"features", "student", "embed", "index", "evaluate"})
         execute(["features"], params, data)
     else:
-        data = linked(tmp_path / "data", given, set(STAGES) - {"student", "index", "evaluate"})
+        data = linked(tmp_path / "data", given, set(STAGES) - {"student", "embed", "index", "evaluate"})
     shutil.copytree(given / "student", data / "student")
     shutil.copytree(data / "models/clip", data / "student", dirs_exist_ok=True)
-    execute(["index", "evaluate"], params, data)
+    execute(["embed", "index", "evaluate"], params, data)
     metrics = json.loads((data / "evaluate/metrics.json").read_text())
     for way in ("text_to_image", "image_to_text"):
         assert metrics["student"][way] == metrics["base"][way]
@@ -273,7 +273,7 @@ def test_other_recipes_and_a_lightweight_student(world, tmp_path, recipe, text, 
         architecture = tmp_path / "small.json"
         architecture.write_text(json.dumps(config))
         changed["student"]["init"] = str(architecture)
-    execute(["student", "index", "probe", "evaluate"], changed, tmp_path)
+    execute(["student", "embed", "index", "probe", "evaluate"], changed, tmp_path)
     metrics = json.loads((tmp_path / "evaluate/metrics.json").read_text())
     assert 0 <= metrics["student"]["text_to_image"]["recall@1"] <= 1
     probed = json.loads((tmp_path / "probe/metrics.json").read_text())

@@ -93,7 +93,7 @@ def test_a_member_without_corpora_trains_another_student_without_a_frozen_forwar
     folder, first = shared
     fourth = first.clone(folder / "fourth")
     fourth.change("student", epochs=1)
-    assert fourth.repro("--pull", "--allow-missing") == ["student", "index", "probe", "evaluate"]
+    assert fourth.repro("--pull", "--allow-missing") == ["student", "embed", "index", "probe", "evaluate"]
     assert not (fourth.root / "data/sample/corpora").exists()
     assert not (fourth.root / "data/spans/spans.arrow").exists()
     assert not (fourth.root / ".dclip/store").exists(), "not a single frozen forward"

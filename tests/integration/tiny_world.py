@@ -13,7 +13,7 @@ from stages.program import perform
 ROOT = Path(__file__).parents[2]
 STAGES = (
     "sample", "models", "curate", "regions", "spans", "features", "teacher", "targets", "concepts", "student",
-    "index", "probe", "evaluate",
+    "embed", "index", "probe", "evaluate",
 )  # fmt: skip
 
 BEFORE_CONCEPTS = STAGES[: STAGES.index("concepts")]

@@ -1,19 +1,20 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_manifest import write_manifest
-from tiny_models import COMPUTE, tiny_clip, unit_rows
+from tiny_models import unit_rows
 from tiny_probes import ATTRIBUTES
 
-from pipeline import images
+from pipeline.artifacts.catalog import EMBEDDED
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import LABELS, Split, vectors
 from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.artifacts.workspace import Workspace
-from pipeline.clip import encode
 from pipeline.concepts import tables
+from pipeline.probes.drawn import drawn
 from pipeline.probes.material import Material
 from pipeline.probes.measure import Embedded, Task, probe
 
@@ -59,23 +60,37 @@ def write_tables(data, metadata, of_concepts):
         })  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def base():
-    return tiny_clip(1)
+def write_embedded(data, manifest, most=100, seed=1, base="base"):
+    """What the stage embed leaves, of a student whose numbers are those of the base and 300 more."""
+    origin = {"manifest": manifest, "base": base}
+    of_test = [row for row, (key, _, _) in enumerate(CAPTIONS) if key in SAMPLES[Split.TEST]]
+    rows = {"captions": of_test, "training_captions": drawn(len(EVERY), most, seed)}
+    for what, some in rows.items():
+        path = data / EMBEDDED["student", what].path
+        with VectorWriter(path, vectors("caption_index", dimension=2), origin) as writer:
+            keys, index, _ = zip(*(CAPTIONS[row] for row in some), strict=True)
+            writer.write(keys, index, numbered(len(CAPTIONS), 300)[some])
+    with VectorWriter(data / EMBEDDED["student", "images"].path, vectors(dimension=2), origin) as writer:
+        writer.write(list("fghi"), numbered(4, 505))
+    for model, first in (("base", 600), ("student", 900)):
+        path = data / EMBEDDED[model, "attribute_images"].path
+        with VectorWriter(path, vectors(dimension=2), origin | {"manifest": "", "weights": model}) as writer:
+            writer.write([f"images/{i}.jpg" for i in range(3)], numbered(3, first))
 
 
 @pytest.fixture
-def data(tmp_path, base):
+def data(tmp_path):
     manifest = write_manifest(tmp_path / "curate", SAMPLES)
     origin = {"manifest": manifest.fingerprint}
-    write_tables(tmp_path, {**origin, "weights": base.weights}, origin)
+    write_tables(tmp_path, {**origin, "weights": "base"}, origin)
+    write_embedded(tmp_path, manifest.fingerprint)
     return tmp_path
 
 
 @pytest.fixture
-def opened(data, base):
+def opened(data):
     def opened(most=100, seed=1):
-        return Material(Workspace(data), base.weights, most=most, seed=seed)
+        return Material(Workspace(data), most=most, seed=seed)
 
     return opened
 
@@ -100,15 +115,15 @@ def test_of_few_training_captions_there_are_all_and_of_test_captions_always(open
 @pytest.mark.parametrize("most", [1, 3, 6, 7, 8])
 def test_so_many_training_captions_are_drawn_and_none_twice(opened, most):
     material = opened(most=most)
-    drawn = rows_of(material.cached()[0])
+    drawn = rows_of(material.captions("base")[0])
     assert len(drawn) == len(material.training) == min(most, 7)
     assert sorted(set(drawn)) == drawn
     assert len(material.test) == 7
 
 
 def test_draws_are_seeded(opened):
-    draws = {seed: rows_of(opened(most=3, seed=seed).cached()[0]) for seed in range(12)}
-    assert all(rows_of(opened(most=3, seed=seed).cached()[0]) == drawn for seed, drawn in draws.items())
+    draws = {seed: rows_of(opened(most=3, seed=seed).captions("base")[0]) for seed in range(12)}
+    assert all(rows_of(opened(most=3, seed=seed).captions("base")[0]) == drawn for seed, drawn in draws.items())
     assert len({tuple(drawn) for drawn in draws.values()}) > 3
     assert {row for drawn in draws.values() for row in drawn} == set(range(7))
 
@@ -117,7 +132,7 @@ def test_draws_are_seeded(opened):
 def test_texts_vectors_and_labels_are_of_the_same_captions(opened, seed):
     material = opened(most=4, seed=seed)
     texts = [text for _, _, text in CAPTIONS]
-    drawn = rows_of(material.cached()[0])
+    drawn = rows_of(material.captions("base")[0])
     assert material.training == [texts[row] for row in drawn]
     assert rows_of(material.language()[0], 100) == drawn
     labels = material.labels()
@@ -129,20 +144,25 @@ def test_test_captions_are_those_after_the_validation_captions(opened):
     material = opened(most=2)
     wanted = list(range(9, 16))
     assert [CAPTIONS[row][2] for row in wanted] == material.test
-    assert rows_of(material.cached()[1]) == rows_of(material.language()[1], 100) == wanted
+    assert rows_of(material.captions("base")[1]) == rows_of(material.language()[1], 100) == wanted
     labels = material.labels()
     assert labels.captions.tolist() == [row % K for row in wanted]
     assert labels.count == K
 
 
-def test_another_model_embeds_the_same_captions(opened):
-    clip = tiny_clip(2)
-    material = opened(most=3)
-    training, test = material.embedded(clip, COMPUTE)
-    np.testing.assert_allclose(training, encode.texts(clip, material.training, COMPUTE), atol=1e-6)
-    np.testing.assert_allclose(test, encode.texts(clip, OF_TEST, COMPUTE), atol=1e-6)
-    assert training.dtype == test.dtype == np.float32
-    assert len(np.unique(test.round(3), axis=0)) == 7
+@pytest.mark.parametrize(("most", "seed"), [(100, 1), (3, 1), (3, 2)])
+def test_a_students_captions_are_those_of_the_base(opened, data, most, seed):
+    write_embedded(data, Manifest(data / "curate").fingerprint, most=most, seed=seed)
+    material = opened(most=most, seed=seed)
+    for of_base, of_student in zip(material.captions("base"), material.captions("student"), strict=True):
+        assert rows_of(of_student, 300) == rows_of(of_base)
+
+
+@pytest.mark.parametrize(("most", "seed"), [(4, 1), (3, 2)])
+def test_captions_that_were_drawn_otherwise_are_refused(opened, data, most, seed):
+    write_embedded(data, Manifest(data / "curate").fingerprint, most=3, seed=1)
+    with pytest.raises(ContractError, match="holds other captions than the probes draw; run: dvc repro embed"):
+        opened(most=most, seed=seed).captions("student")
 
 
 def test_words_and_near_misses_are_of_these_captions(opened):
@@ -156,23 +176,19 @@ def test_words_and_near_misses_are_of_these_captions(opened):
     assert near.wanted.tolist() == [1, 0, 4, 5, 3]
 
 
-# Pictures
+# Images
 
 
-def test_pictures_under_the_base_are_read_from_the_cache(opened, base):
-    found = opened().images(base, COMPUTE)
-    assert rows_of(found, 200) == [5, 6, 7, 8]
+def test_test_images_are_read_under_the_base_and_the_student(opened):
+    assert rows_of(opened().images("base"), 200) == [5, 6, 7, 8]
+    assert rows_of(opened().images("student"), 500) == [5, 6, 7, 8]
 
 
-def test_pictures_under_another_model_are_embedded_from_the_shards(opened, data):
-    clip = tiny_clip(2)
-    found = opened().images(clip, COMPUTE)
-    pixels = [clip.pixels()(images.decode(d)) for _, d in Manifest(data / "curate", (Split.TEST,)).images("again")]
-    np.testing.assert_allclose(found, encode.images(clip, pixels, COMPUTE), atol=1e-6)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    one_by_one = opened().images(clip, encode.Compute("cpu", "float32", 3))
-    np.testing.assert_allclose(one_by_one, found, atol=1e-5)
+def test_images_with_attributes_are_found_by_their_names_in_any_order(opened, tmp_path):
+    paths = [tmp_path / f"shown/images/{i}.jpg" for i in (2, 0, 1)]
+    shown = replace(ATTRIBUTES, paths=paths)
+    assert rows_of(opened().attributes("base", shown, tmp_path / "shown"), 600) == [2, 0, 1]
+    assert rows_of(opened().attributes("student", shown, tmp_path / "shown"), 900) == [2, 0, 1]
 
 
 # Without concepts
@@ -183,33 +199,36 @@ def test_with_empty_tables_of_concepts_there_is_neither_language_nor_label(opene
     material = opened()
     assert material.language() is None
     assert material.labels() is None
-    assert rows_of(material.cached()[1]) == list(range(9, 16))
+    assert rows_of(material.captions("base")[1]) == list(range(9, 16))
 
 
 # Refusals
 
 
-def test_features_of_another_base_are_refused(data):
-    material = Material(Workspace(data), "another", most=10, seed=1)
-    with pytest.raises(ContractError, match=r"captions\.arrow: weights is .* expected 'another'"):
-        material.cached()
+def test_features_of_another_base_are_refused(opened, data):
+    manifest = Manifest(data / "curate").fingerprint
+    write_tables(data, {"manifest": manifest, "weights": "another"}, {"manifest": manifest})
+    for ask in (opened().captions, opened().images):
+        with pytest.raises(ContractError, match=r"\.arrow: weights is 'another', expected 'base'"):
+            ask("base")
 
 
-def test_pictures_of_another_base_are_refused(data, opened, base):
-    manifest = Manifest(data / "curate")
-    write_tables(data, {"manifest": manifest.fingerprint, "weights": "another"}, {"manifest": manifest.fingerprint})
-    with pytest.raises(ContractError, match=r"images\.arrow: weights is 'another'"):
-        opened().images(base, COMPUTE)
+def test_embeddings_of_a_student_of_another_base_are_refused(opened, data):
+    material = opened()
+    write_embedded(data, Manifest(data / "curate").fingerprint, base="another")
+    for ask in (material.captions, material.images):
+        with pytest.raises(ContractError, match=r"student\.arrow: base is 'another', expected 'base'"):
+            ask("student")
 
 
 @pytest.mark.parametrize("changed", ["features", "concepts"])
-def test_tables_of_another_manifest_are_refused(data, opened, base, changed):
+def test_tables_of_another_manifest_are_refused(data, opened, changed):
     own, other = {"manifest": Manifest(data / "curate").fingerprint}, {"manifest": "another"}
     of_features, of_concepts = (other, own) if changed == "features" else (own, other)
-    write_tables(data, {**of_features, "weights": base.weights}, of_concepts)
+    write_tables(data, {**of_features, "weights": "base"}, of_concepts)
     material = opened()
     asked = {
-        "features": [material.cached, lambda: material.images(base, COMPUTE)],
+        "features": [lambda: material.captions("base"), lambda: material.images("base")],
         "concepts": [material.language, material.labels],
     }
     for ask in asked.pop(changed):
@@ -235,23 +254,23 @@ def test_a_table_that_is_not_there_is_named(data, opened, name):
     (data / f"{name}.arrow").unlink()
     material = opened()
     with pytest.raises(ContractError, match=rf"{name.split('/')[1]}\.arrow does not exist; run .*{name.split('/')[0]}"):
-        for ask in (material.cached, material.labels, material.language):
+        for ask in (lambda: material.captions("base"), material.labels, material.language):
             ask()
 
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ContractError, match="dvc repro curate"):
-        Material(Workspace(tmp_path), "w", most=1, seed=1)
+        Material(Workspace(tmp_path), most=1, seed=1)
 
 
 # All of it
 
 
 def test_a_model_is_probed_on_this_material(opened):
-    material, clip = opened(), tiny_clip(2)
+    material = opened()
     asked = Task(ATTRIBUTES, material.words(2), material.near_misses(2), material.owner, material.labels())
     pictures = unit_rows(len(ATTRIBUTES.paths), 16)
-    found = probe(Embedded(*material.embedded(clip, COMPUTE), material.images(clip, COMPUTE), pictures), asked)
+    found = probe(Embedded(*material.captions("student"), material.images("student"), pictures), asked)
     assert {kind: [len(rows) for rows in of.values()] for kind, of in found.parts.items()} == {
         "attributes": [24, 24, 24], "captions": [7, 7, 5], "concepts": [7, 7, 7],
     }  # fmt: skip

@@ -1,21 +1,22 @@
+from types import SimpleNamespace
+
 import numpy as np
 from tiny_models import unit_rows
 
 from pipeline.evaluation.comparison import Comparison, Embedded
 from pipeline.report.examples import choose
-from pipeline.search.index import RetrievalIndex
 
-TEXTS = [["0 a", "0 b"], ["1 a"], ["2 a"], ["3 a", "3 b"]]
 KEYS = [f"mscoco-{i}" for i in range(4)]
+MANIFEST = SimpleNamespace(keys=KEYS, texts=["0 a", "0 b", "1 a", "2 a", "3 a", "3 b"], owner=[0, 0, 1, 2, 3, 3])
 
 
 def chosen(base_ranks, student_ranks, count=3, base=None):
-    index = RetrievalIndex.of(unit_rows(4, 8), unit_rows(6, 8), KEYS, TEXTS, weights="w", manifest="m")
+    student = Embedded(unit_rows(4, 8), unit_rows(6, 8))
     result = Comparison(
         {},
         {"base": {"text_to_image": np.array(base_ranks)}, "student": {"text_to_image": np.array(student_ranks)}},
     )
-    return choose(result, base or Embedded(unit_rows(4, 8), unit_rows(6, 8)), index, count)
+    return choose(result, {"base": base or student, "student": student}, MANIFEST, count)
 
 
 def examples(base_ranks, student_ranks, count=3):
@@ -24,7 +25,7 @@ def examples(base_ranks, student_ranks, count=3):
 
 
 def test_an_example_shows_what_each_model_finds_first():
-    # Under the base every caption looks like picture 2, then 3; the student's are the index's own.
+    # Under the base every caption looks like picture 2, then 3; the student has others.
     base = Embedded(np.eye(4, dtype=np.float32), np.tile(np.float32([0, 0.1, 0.9, 0.4]), (6, 1)))
     example = chosen([9, 1, 1, 1, 1, 1], [1] * 6, base=base)["won"][0]
     assert (example.caption, example.key, example.ranks) == ("0 a", "mscoco-0", {"base": 9, "student": 1})

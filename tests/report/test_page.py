@@ -16,7 +16,6 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.evaluation.comparison import Embedded, compare
 from pipeline.report import page
-from pipeline.search.index import RetrievalIndex
 
 SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}
 OWNER = np.repeat(np.arange(6), 2)
@@ -62,7 +61,6 @@ def comparison():
 def written(manifest, comparison):
     result, images, of_base, captions = comparison
     root = manifest.folder.parent
-    made = RetrievalIndex.of(images, captions, manifest.keys, manifest.captions, weights="w", manifest="m")
     with TableWriter(root / "regions/regions.arrow", REGIONS, {}) as writer:
         for key in manifest.keys:
             writer.write({
@@ -90,9 +88,8 @@ def written(manifest, comparison):
     page.write(
         out,
         result,
-        Embedded(images, of_base),
+        {"base": Embedded(images, of_base), "student": Embedded(images, captions)},
         manifest,
-        made,
         Table(root / "regions/regions.arrow"),
         Workspace(root),
         given,

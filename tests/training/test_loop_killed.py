@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def run_student(checkpoint, kill_at_step):
     """Prints the hash of the weights; three steps an epoch."""
     from tiny_models import random_pixels, tiny_clip, unit_rows
 
-    from pipeline.distillation import recipes
-    from pipeline.distillation.batches import Pairs
+    from pipeline import recipes
+    from pipeline.distillation.pairs import Pairs
     from pipeline.distillation.student import Student
     from pipeline.distillation.train import StudentTraining, train
 
@@ -49,7 +50,7 @@ def run_student(checkpoint, kill_at_step):
             die()
         return own.terms(b)
 
-    recipes.RECIPES["preserving"] = recipes.Recipe(terms)
+    recipes.RECIPES["preserving"] = replace(own, terms=terms)
     torch.manual_seed(0)
     student = Student(tiny_clip(), target_dimension=16, train_text=True, temperature="learnable")
     captions = [[f"{word} {i}" for word in ("cat", "dog")] for i in range(13)]

@@ -3,8 +3,8 @@
 import numpy as np
 from tiny_models import unit_rows
 
-from pipeline.distillation.batches import Knowledge
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.pairs import Knowledge
+from pipeline.recipes import RECIPES
 
 WIDTH, CONCEPTS = 5, 7
 

@@ -1,0 +1,60 @@
+"""Copies of evaluation images among those that may train: altered ones, copies of copies, and those found late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.curation.guard import Guard
+from pipeline.curation.looking import altered
+from pipeline.curation.seen import SeenImages
+from pipeline.machine.processes import Processes
+
+Frames = tuple[bytes, ...]
+"""Of an image, what altered copies are found by (`looks.frames`)."""
+
+
+class Leaks:
+    """What is guarded: evaluation images, and from when it is found on, every copy of one as if it were one.
+
+    Attributes:
+        kept: frames of every image that is kept for training, by number: a copy that is found later may resemble it.
+    """
+
+    def __init__(self, seen: SeenImages, processes: Processes) -> None:
+        self._seen, self._processes = seen, processes
+        self._guard = Guard()
+        self._new: dict[int, Frames] = {}
+        """Frames of the copies that kept images were not yet compared with."""
+        self.kept: dict[int, Frames] = {}
+
+    def guard(self, number: int, frames: Frames) -> None:
+        """Guard an evaluation image."""
+        self._guard.add(number, frames)
+
+    def guard_copy(self, number: int, frames: Frames) -> None:
+        """Guard a copy of an evaluation image as if it were one."""
+        self._guard.add(number, frames)
+        self._new[number] = frames
+
+    def altered(self, frames: Mapping[int, Frames]) -> Iterator[tuple[int, int]]:
+        """Which of these images are altered copies of guarded ones, each with the first that it is a copy of."""
+        return altered(self._processes, self._guard, frames, self._seen.file)
+
+    def kept_by_mistake(self) -> list[tuple[int, int]]:
+        """Kept images that copies of evaluation images show to be copies themselves, each with that copy."""
+        return self._linked() or self._like_new()
+
+    def _linked(self) -> list[tuple[int, int]]:
+        """Kept images in one group with a copy of an evaluation image."""
+        copies: dict[int, int] = {}
+        for number in filter(self._seen.is_leak, range(len(self._seen))):
+            copies.setdefault(self._seen.group(number), number)
+        return [(kept, copies[group]) for kept in self.kept if (group := self._seen.group(kept)) in copies]
+
+    def _like_new(self) -> list[tuple[int, int]]:
+        """Kept images that are altered copies of the copies that were found since the last time."""
+        guard = Guard()
+        for number, frames in self._new.items():
+            guard.add(number, frames)
+        self._new.clear()
+        return list(altered(self._processes, guard, self.kept, self._seen.file))

@@ -1,0 +1,124 @@
+"""Embeddings of all that a model is measured on: made once, and read by whatever measures it.
+
+They are computed and rounded as the base's cached ones are, so that two models differ by their weights alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import images as decoding
+from pipeline.artifacts.catalog import EMBEDDED
+from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.workspace import Embeddings, Workspace
+from pipeline.clip import encode, pictures, towers
+from pipeline.clip.encode import Compute
+from pipeline.clip.pictures import Picture
+from pipeline.clip.towers import Clip
+from pipeline.disk.provenance import provenance
+from pipeline.machine.batches import batches
+
+
+def images(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Embeddings:
+    """Unit float16 [n, d] of images as the tower reads them, uint8 [3, side, side] each."""
+    found = [encode.images(clip, batch, compute).numpy().astype(np.float16) for batch in batches(pixels, compute.batch)]
+    return np.concatenate(found)
+
+
+def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Embeddings:
+    """Unit float16 [n, d] of strings."""
+    found: Embeddings = encode.texts(clip, strings, compute).numpy().astype(np.float16)
+    return found
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images to embed.
+
+    Attributes:
+        keys: what each is found by.
+        files: of each.
+    """
+
+    keys: Sequence[str]
+    files: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts to embed.
+
+    Attributes:
+        keys: what each is found by.
+        strings: the texts.
+        of_base: the base's embeddings of them, which are those of every model whose text tower is the base's.
+        index: of captions, which of their image's each is.
+    """
+
+    keys: Sequence[str]
+    strings: Sequence[str]
+    of_base: Embeddings
+    index: NDArray[np.int64] | None = None
+
+
+def captions(manifest: Manifest, of_base: Embeddings, rows: NDArray[np.int64]) -> Texts:
+    """Some captions of a manifest, by their rows among all of them, of which `of_base` has the base's embeddings."""
+    first = np.searchsorted(manifest.owner, np.arange(len(manifest)))
+    owner = manifest.owner[rows]
+    keys, strings = [manifest.keys[i] for i in owner], [manifest.texts[i] for i in rows]
+    return Texts(keys, strings, of_base[rows], rows - first[owner])
+
+
+class ModelTables:
+    """The tables of one model's embeddings.
+
+    Args:
+        ws: the folder with a folder for every stage.
+        model: one of `catalog.MEASURED`.
+        clip: the model itself.
+        compute: where and how it runs.
+        base: hash of the base's weights.
+        frozen_text: whether its text tower is the base's.
+        manifest: fingerprint of the manifest, of tables that are bound to it.
+    """
+
+    def __init__(
+        self, ws: Workspace, model: str, clip: Clip, compute: Compute, *, base: str, frozen_text: bool, manifest: str
+    ) -> None:
+        self._ws, self._model, self._clip, self._compute = ws, model, clip, compute
+        self._frozen_text, self._manifest = frozen_text, manifest
+        origin = {"weights": clip.weights, "base": base}
+        computed_with = {"dtype": compute.dtype, "device": compute.device}
+        self._metadata: dict[str, Any] = {
+            "code": f"{encode.CODE}, {towers.CODE}, {decoding.CODE}",
+            "model": model,
+            "inputs": origin,
+            "parameters": {"batch": compute.batch, "frozen_text": frozen_text, **computed_with, **clip.config},
+            **{**origin, "dimension": clip.dimension, "normalised": True, **computed_with},
+        }
+
+    def write(self, what: str, given: Images | Texts | None) -> int:
+        """Embed and write a table of `catalog.EMBEDDED`, an empty one of nothing; returns its rows."""
+        artifact = EMBEDDED[self._model, what]
+        manifest = self._manifest if "manifest" in artifact.bound_to else ""
+        assert callable(artifact.columns), "they depend on the dimension"
+        schema = artifact.columns(dimension=self._clip.dimension)
+        with VectorWriter(
+            self._ws.path(artifact), schema, provenance(what, manifest=manifest, **self._metadata)
+        ) as writer:
+            if given is not None:
+                index = [given.index] if isinstance(given, Texts) and given.index is not None else []
+                writer.write(given.keys, *index, self._rows(what, given))
+        return writer.rows
+
+    def _rows(self, what: str, given: Images | Texts) -> Embeddings:
+        if isinstance(given, Images):
+            decoded = pictures.pixels(self._clip, given.files, f"embed {what}, {self._model}", self._compute.workers)
+            return images(self._clip, decoded, self._compute)
+        return given.of_base if self._frozen_text else texts(self._clip, given.strings, self._compute)
