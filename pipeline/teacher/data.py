@@ -56,7 +56,7 @@ class FeatureSet:
         manifest: which samples, in which order.
         ws: with the features stage's tables.
         spans: which kind of span the teacher reads.
-        inputs: what it reads: `regions` and spans; `picture`, the whole picture and spans; or `text`, spans only.
+        inputs: what it reads: `regions` and spans; `image`, the whole image and spans; or `text`, spans only.
 
     Raises:
         ContractError: a table is missing, belongs to another manifest, or lacks these samples.
