@@ -223,24 +223,14 @@ variant(
 
 # Controls
 
-variant(
-    "continue_base",
-    "contrastive",
-    "control: the base trained on with its own data for as many steps",
-    data="base",
-)
+variant("continue_base", "contrastive", "control: the base trained on with its own data for as many steps", data="base")
 variant(
     "shuffled_targets",
     "dclip_clean",
     "control: `dclip_clean` with every image given another one's target",
     shuffled=True,
 )
-variant(
-    "text_only_teacher",
-    "dclip",
-    "control: `dclip` with a teacher that reads no image",
-    teacher="text",
-)
+variant("text_only_teacher", "dclip", "control: `dclip` with a teacher that reads no image", teacher="text")
 variant(
     "no_regions",
     "dclip_clean",

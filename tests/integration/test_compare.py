@@ -207,7 +207,8 @@ def test_a_mistyped_recipe_with_a_trained_text_tower_is_named(compared):
 def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
-    monkeypatch.setattr(console.runs, "planned", lambda p, name, seed: names.append(name))
+    real = console.runs.planned
+    monkeypatch.setattr(console.runs, "planned", lambda *run: real(*run) and names.append(run[1]))
     monkeypatch.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
     found = compare("--seeds", "0")
     return names, found.output
