@@ -54,16 +54,6 @@ def check(params: Params) -> None:
         raise ValueError(f"student.recipe {recipe.name} {', and '.join(lacking)}")
 
 
-def table() -> str:
-    """All recipes in a table of Markdown: name, what is minimised, and where it was published or what it needs."""
-    rows = ["| `student.recipe` | minimises |", "|---|---|"]
-    for recipe in RECIPES.values():
-        needs = ", ".join(f"`{needed.parameter}: {_written(needed.value)}`" for needed in requirements(recipe))
-        row = recipe.about + (f" ({recipe.reference})" if recipe.reference else "")
-        rows.append(f"| `{recipe.name}` | {row}{f'; needs {needs}' if needs else ''} |")
-    return "\n".join(rows)
-
-
 def _written(value: str | bool) -> str:
     """A value as it stands in params.yaml."""
     return str(value).lower() if isinstance(value, bool) else value

@@ -4,6 +4,8 @@ import pytest
 
 from docs.generator import blocks, help_texts, links, markdown, parameters, sections
 from docs.generator.tables import table
+from pipeline.artifacts.catalog import ARTIFACTS
+from pipeline.recipes import RECIPES
 
 PAGE = "# A\n\n<!-- help: x -->\nold\n<!-- end -->\n\n<!-- generated: y -->\nlater\n<!-- end -->\n"
 
@@ -80,6 +82,20 @@ def test_every_reason_stands_in_the_table_with_what_the_code_says_of_it():
     text = sections.reasons()
     assert all(f"| `{reason}` |" in text for reason in Reason)
     assert "| `no_words` | Nothing but addresses, digits and punctuation. |" in text
+
+
+def test_every_recipe_stands_in_the_table_with_what_it_needs_and_its_formula():
+    text = sections.recipes()
+    assert all(f"| `{name}` | {recipe.about} |" in text for name, recipe in RECIPES.items())
+    assert "`concepts.enabled: true`, `student.text: trainable` | [Knowledge-CLIP]" in text
+    assert "- `contrastive`: `L = InfoNCE(f_I, f_T)" in text
+
+
+def test_every_artifact_stands_in_the_table_with_what_it_is_bound_to():
+    text = sections.artifacts()
+    assert all(f"| `data/{artifact.path}` |" in text for artifact in ARTIFACTS)
+    assert "| `data/targets/targets.arrow` |" in text
+    assert "| manifest, teacher, features |" in text
 
 
 def test_help_texts_are_plain_and_of_one_width():
