@@ -54,7 +54,7 @@ def compare(
         raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
     plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
     ws, out = Workspace(data), data / "compare"
-    compute = Compute(p.compute.device, p.compute.dtype, p.features.batch, p.compute.workers)
+    compute = Compute(p.compute.device, p.compute.dtype, p.compute.batch, p.compute.workers)
     test = comparison.TestData(ws, home(), Path(p.zeroshot.path), compute)
     runs: dict[str, list[comparison.Measured]] = {}
     ways: dict[str, list[tuple[float, float]]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,23 +126,22 @@ def verify(
 def profile(
     name: Annotated[str, typer.Argument(help="A file of profiles/ without .yaml.")],
     folder: Annotated[Path, typer.Option(help="Where profiles are.")] = Path("profiles"),
-    params: Annotated[Path, typer.Option(help="The file that is replaced.")] = Path("params.yaml"),
+    params: Annotated[Path, typer.Option(help="The file that is changed.")] = Path("params.yaml"),
 ) -> None:
-    """Check a profile and copy it over params.yaml."""
+    """Lay a profile over params.yaml: its values take the place of those there; git checkout params.yaml goes back."""
+    from pipeline.params import overlay
+
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-        raise InputError(f"no profile {path}; there are: {known}")
-    from pipeline.params import load
-
-    load(path)
-    with files.whole(params) as temporary:
-        shutil.copyfile(path, temporary)
-    print(f"{params} is now {path}; run: dvc repro")
+        raise InputError(f"no profile {path}; there are: {known} (git checkout params.yaml: as it was shipped)")
+    text, changes = overlay.overlaid(params, path)
+    files.write_text(params, text)
+    print("\n".join([*changes, f"{params}: {len(changes)} parameters changed; run: dvc repro"]))
 
 
 LOWER = {
-    "compare": "student.chunk (from 0, which is all of student.batch, to 64 or less), student.batch or features.batch",
+    "compare": "student.micro_batch (from 0, all of student.batch, to 64 or less), student.batch or compute.batch",
     "evaluate": "--batch, --workers or --samples",
     "verify": "--sample",
 }

@@ -16,7 +16,7 @@ from stages.program import allow_downloads, run, threads
     writes=[catalog.BASE_CLIP, catalog.DETECTOR, catalog.PRETRAINING],
     takes=["seed", "compute.device", "compute.threads", "models", "regions.image_size"],
     folders=["models.path"],
-    less_memory="models.clip.batch, models.detector.batch or models.detector.pictures",
+    less_memory="models.clip.batch, models.detector.batch or models.detector.images",
 )
 def models(params: Params, ws: Workspace) -> dict[str, Any]:
     """Fetch, copy or train the base CLIP and the detector, as files with hashes.

@@ -45,7 +45,7 @@ def probe(params: Params, ws: Workspace) -> dict[str, Any]:
     threads(params)
     shown = attributes.read(Path(p.attributes))
     material = Material(ws, most=p.captions, seed=params.seed)
-    words, near_misses = material.words(p.words), material.near_misses(p.near)
+    words, near_misses = material.words(p.words), material.near_misses(p.near_misses)
     task = measure.Task(shown, words, near_misses, material.owner, material.labels())
     found = {}
     for model in catalog.MEASURED:

@@ -27,13 +27,13 @@ def spans(params: Params, ws: Workspace) -> dict[str, Any]:
 
     manifest = ws.manifest()
     parser = load_parser(params.spans.parser)
-    tokens = bpe.context_length(ws.path(catalog.BASE_CONFIG)) - 2
+    most, tokens = params.spans.max_phrases, bpe.context_length(ws.path(catalog.BASE_CONFIG)) - 2
     metadata = provenance(
         "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
         parser=params.spans.parser,
-        parameters={"model": parser.name, "cap": params.spans.cap, "tokens": tokens},
+        parameters={"model": parser.name, "max_phrases": most, "tokens": tokens},
     )  # fmt: skip
-    return table.write(parser, manifest, ws.path(catalog.SPANS), metadata, cap=params.spans.cap, tokens=tokens)
+    return table.write(parser, manifest, ws.path(catalog.SPANS), metadata, cap=most, tokens=tokens)
 
 
 if __name__ == "__main__":

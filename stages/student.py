@@ -50,13 +50,13 @@ _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
         "compute.processes",
         "models.path",
         "spans.parser",
-        "features.batch",
+        "compute.batch",
         "student",
         "zeroshot",
     ],
     unwatched=["compute.workers"],
     folders=["zeroshot.path"],
-    less_memory="student.chunk (0 is all of student.batch) or student.batch",
+    less_memory="student.micro_batch (0 is all of student.batch) or student.batch",
     in_processes=True,
 )
 def student(params: Params, ws: Workspace) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     recipe, train_text = RECIPES[p.recipe], p.text == "trainable"
     base = towers.load(ws.path(catalog.BASE_CLIP), device)
     clip = start(p.init, base, seed, device)
-    frozen = Compute(device, params.compute.dtype, params.features.batch)
+    frozen = Compute(device, params.compute.dtype, params.compute.batch)
     workers = params.compute.workers
     inputs = Inputs(ws, home(), base=base, student=clip, compute=frozen, train_text=train_text, threads=workers)
     if recipe.data == "base":
@@ -95,7 +95,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     else:
         decoded, parser = p.pixels == "decoded", partial(load_parser, params.spans.parser)
         pairs = group.in_turn(lambda: inputs.of_corpora(recipe, decoded=decoded, parser=parser))
-    trained_as = Compute(device, p.precision, params.features.batch)
+    trained_as = Compute(device, p.precision, params.compute.batch)
     validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else _left_to_the_first
     torch.manual_seed(seed)
     trained = Student(
@@ -117,7 +117,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
         device=params.compute.device,
         processes=group.size,
         threads=params.compute.threads,
-        batch=params.features.batch,
+        batch=params.compute.batch,
     )
     steps = len(inputs.training) // p.batch
     result = train(

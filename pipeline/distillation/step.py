@@ -34,7 +34,7 @@ class Step:
         weights: factor of every term.
         base_scale: 1/tau of the base.
         group: the processes that share a batch.
-        chunk: images of this process that go through a tower at once; 0 for all, without a second forward.
+        micro_batch: images of this process that go through a tower at once; 0 for all, without a second forward.
         compute: device and dtype of the towers' forwards (autocast unless float32).
         compiled: whether the towers are compiled (torch.compile).
     """
@@ -47,13 +47,13 @@ class Step:
         *,
         base_scale: float,
         group: Group,
-        chunk: int,
+        micro_batch: int,
         compute: Compute,
         compiled: bool,
     ) -> None:
         assert recipe.terms is not None, "a closed form has no steps"
         self.student, self.terms, self.weights, self.base_scale = student, recipe.terms, weights, base_scale
-        self.group, self.chunk, self.compute, self.compiled = group, chunk, compute, compiled
+        self.group, self.micro_batch, self.compute, self.compiled = group, micro_batch, compute, compiled
         self.prepare()
 
     def prepare(self) -> None:
@@ -72,7 +72,7 @@ class Step:
     def __call__(self, batch: Batch, scaler: torch.amp.GradScaler) -> Terms:
         """Terms of the batch, weighted; their gradients are added to `.grad` (averaged over processes, scaled)."""
         images, tokens = batch.tower_images, None if batch.texts is None else batch.texts.tokens
-        pieces = 1 if not self.chunk else -(-len(images) // self.chunk)
+        pieces = 1 if not self.micro_batch else -(-len(images) // self.micro_batch)
         if pieces == 1:
             image, text = self._forward(images, tokens)
         else:

@@ -89,7 +89,7 @@ def detector(
             shutil.copyfile(given, temporary)
         return
     scenes = ((key, data, fields["boxes"]) for key, data, fields in shards.read(path) if len(fields["boxes"]) > 1)
-    chosen = [scene for _, scene in zip(range(source.pictures), scenes, strict=False)]
+    chosen = [scene for _, scene in zip(range(source.images), scenes, strict=False)]
     if not chosen:
         raise WrongWeights(f"{path} holds no picture with two boxes or more to train a detector on")
     trained = train.train(

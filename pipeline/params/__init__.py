@@ -18,6 +18,24 @@ from pipeline.params.models import Compute, Models
 from pipeline.params.section import Section, Whole
 from pipeline.params.student import Student
 
+RENAMED = {
+    "features.batch": "compute.batch",
+    "models.detector.pictures": "models.detector.images",
+    "regions.cap": "regions.max_regions",
+    "spans.cap": "spans.max_phrases",
+    "teacher.inputs: picture": "teacher.inputs: image",
+    "student.average": "student.ema_decay",
+    "student.chunk": "student.micro_batch",
+    "student.max_norm": "student.max_grad_norm",
+    "index.lists": "index.nlist",
+    "index.probes": "index.nprobe",
+    "index.links": "index.hnsw_m",
+    "index.effort": "index.hnsw_ef_search",
+    "index.bytes": "index.pq_m",
+    "probe.near": "probe.near_misses",
+}
+"""Parameters, or their values, that had another name, and what is written now."""
+
 
 class ParamsError(InputError):
     """params.yaml cannot be used; the message names each parameter and what was expected."""
@@ -101,20 +119,35 @@ def load(path: Path) -> Params:
     try:
         content = document.read(path)
     except FileNotFoundError as error:
-        raise ParamsError(f"{path} does not exist; copy one of profiles/ there: dclip profile sample") from error
+        raise ParamsError(f"{path} does not exist; run: git checkout params.yaml") from error
     except (OSError, document.Unusable) as error:
         raise ParamsError(f"{path} is not a YAML file of parameters: {error}") from error
+    return checked(content, str(path))
+
+
+def checked(content: Any, name: str) -> Params:
+    """The parameters that plain data stands for; `name` says in errors where it is from.
+
+    Raises:
+        ParamsError: as `load`.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         lines = []
-        for problem in error.errors():
-            name, known = _walk(problem["loc"])
-            line = f"  {name or 'params'}: {problem['msg']}"
+        problems = [(*_walk(problem["loc"]), problem) for problem in error.errors()]
+        renamed = {RENAMED[parameter] for parameter, *_ in problems if parameter in RENAMED}
+        for parameter, known, problem in problems:
+            if new := RENAMED.get(parameter) or RENAMED.get(f"{parameter}: {problem['input']}"):
+                lines.append(f"  {parameter} was renamed; write {new}")
+                continue
+            if problem["type"] == "missing" and parameter in renamed:
+                continue  # it is there, under its old name
+            line = f"  {parameter or 'params'}: {problem['msg']}"
             if problem["type"] == "extra_forbidden":
                 close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-                line = f"  {name}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
+                line = f"  {parameter}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
             elif problem["type"] not in ("missing", "value_error"):
                 line += f", found {reprlib.repr(problem['input'])}"
             lines.append(line)
-        raise ParamsError("\n".join([f"{path} cannot be used:", *lines])) from error
+        raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error

@@ -57,14 +57,14 @@ class Student(Section):
     epochs: Count
     patience: Whole = Field(description="epochs without better retrieval on val after which training stops; 0: never")
     batch: Annotated[int, Field(ge=2, le=1 << 20), Number] = Field(description="pictures a step, over all processes")
-    chunk: Whole = Field(
+    micro_batch: Whole = Field(
         description="gradient caching: pictures that go through a tower at once, whatever the batch; 0: all of them"
     )
     lr: Positive
     warmup: Fraction = Field(description="share of the steps in which the learning rate rises")
     weight_decay: Weight
-    max_norm: Weight = Field(description="gradients are clipped to this norm; 0: never")
-    average: Annotated[float, Field(ge=0, lt=1), Number] = Field(
+    max_grad_norm: Weight = Field(description="gradients are clipped to this norm; 0: never")
+    ema_decay: Annotated[float, Field(ge=0, lt=1), Number] = Field(
         description="decay of the moving average of the weights, which is then the student; 0: none"
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(description="of the towers; autocast unless float32")

@@ -245,5 +245,5 @@ variant(
     "no_regions",
     "dclip_clean",
     "control: `dclip_clean` with a teacher that reads the whole image but no crops",
-    teacher="picture",
+    teacher="image",
 )

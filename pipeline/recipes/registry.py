@@ -35,7 +35,7 @@ class Needs:
     """
 
     target: Literal["image", "pair"] | None = None
-    teacher: Literal["regions", "picture", "text"] | None = None
+    teacher: Literal["regions", "image", "text"] | None = None
     shuffled: bool = False
     data: Literal["corpora", "base"] = "corpora"
     negatives: bool = False

@@ -47,23 +47,27 @@ def test_a_folder_without_profiles_says_so(program, tmp_path):
     assert_one_error(program("profile", "huge", "--folder", tmp_path / "nowhere"), "there are: none")
 
 
-@pytest.mark.parametrize("name", ["sample", "paper"])
-def test_a_profile_is_copied_over_the_parameters(program, tmp_path, name):
+def test_a_profile_changes_its_values_and_leaves_the_rest_of_the_file_alone(program, tmp_path):
     params = tmp_path / "params.yaml"
-    params.write_text("seed: 1")
-    code, out, _ = program("profile", name, "--folder", ROOT / "profiles", "--params", params)
+    before = (ROOT / "params.yaml").read_text()
+    params.write_text(before)
+    code, out, _ = program("profile", "knowledge", "--folder", ROOT / "profiles", "--params", params)
     assert code == 0
-    assert params.read_bytes() == (ROOT / f"profiles/{name}.yaml").read_bytes()
-    assert "dvc repro" in out
+    assert "student.recipe: preserving_regions -> knowledge_clip\n" in out
+    assert "3 parameters changed; run: dvc repro" in out
+    lines = zip(before.splitlines(), params.read_text().splitlines(), strict=True)
+    assert [new for old, new in lines if old != new] == [
+        "  enabled: true", "  recipe: knowledge_clip", "  text: trainable",
+    ]  # fmt: skip
 
 
-def test_a_profile_that_cannot_be_used_is_not_copied(program, tmp_path):
-    (tmp_path / "bad.yaml").write_text((ROOT / "profiles/sample.yaml").read_text() + "colour: red\n")
+def test_a_profile_that_cannot_be_used_changes_nothing(program, tmp_path):
+    (tmp_path / "bad.yaml").write_text("student: {batch: 0}\ncolour: red\n")
     params = tmp_path / "params.yaml"
-    params.write_text("seed: 1")
+    params.write_text((ROOT / "params.yaml").read_text())
     result = program("profile", "bad", "--folder", tmp_path, "--params", params)
-    assert_one_error(result, "bad.yaml cannot be used", "colour: there is no such parameter")
-    assert params.read_text() == "seed: 1"
+    assert_one_error(result, "bad.yaml cannot be used", "student.batch", "colour: there is no such parameter")
+    assert params.read_text() == (ROOT / "params.yaml").read_text()
 
 
 # show

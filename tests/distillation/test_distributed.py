@@ -33,7 +33,7 @@ CASES = {  # recipe, width and text of the student, how it is trained
     "hard negatives, chunk": ("hard_negatives", 16, True, {"chunk": 1}),
     "regions, chunk": ("dclip_regions", 24, True, {"chunk": 1}),
     "frozen hard negatives": ("hard_negatives", 16, False, {}),
-    "clipped and averaged": ("clip_refine", 16, True, {"max_norm": 0.5, "average": 0.5, "patience": 1}),
+    "clipped and averaged": ("clip_refine", 16, True, {"max_grad_norm": 0.5, "ema_decay": 0.5, "patience": 1}),
     "layers": ("contrastive", 16, True, {"layers": 1, "unfreeze": 1, "chunk": 3}),
     "linear": ("labclip", 16, False, {}),
     "knowledge": ("knowledge_clip", 16, True, {"captions": None}),

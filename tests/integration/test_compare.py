@@ -87,8 +87,8 @@ def test_the_map_shows_every_recipe(compared):
 
 def test_controls_get_a_teacher_of_their_own(compared):
     data, _, _ = compared
-    assert {p.name for p in (data / "compare").glob("teacher-*")} == {"teacher-picture", "teacher-text"}
-    assert (data / "compare/no_regions-0/targets").resolve() == (data / "compare/teacher-picture/targets").resolve()
+    assert {p.name for p in (data / "compare").glob("teacher-*")} == {"teacher-image", "teacher-text"}
+    assert (data / "compare/no_regions-0/targets").resolve() == (data / "compare/teacher-image/targets").resolve()
     assert (data / "compare/contrastive-0/targets").resolve() == (data / "targets").resolve()
 
 

@@ -87,8 +87,6 @@ def test_targets_of_images_that_are_not_trained_are_refused(written, name):
     teacher = {"inputs": asked.teacher, "caption_dropout": 0}
     message = rf"student\.recipe {re.escape(name)} takes the .* teacher\.caption_dropout is 0"
     with pytest.raises(ParamsError, match=message):
-        ParamsError, match=rf"student\.recipe {re.escape(name)} takes the .* teacher\.caption_dropout is 0"
-    ):
         load(written(student, teacher))
     assert load(written(student, teacher | {"caption_dropout": 0.1})).student.recipe == name
 

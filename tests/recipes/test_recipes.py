@@ -13,7 +13,7 @@ from pipeline.recipes.embedded import EmbeddedNegatives
 TEACHERS = {
     "dclip": "regions", "dclip_clean": "regions", "dclip_regions": "regions", "similarity": "regions",
     "feature_distillation": "regions", "shuffled_targets": "regions", "text_only_teacher": "text",
-    "no_regions": "picture", "dclip+knowledge": "regions",
+    "no_regions": "image", "dclip+knowledge": "regions",
 }  # fmt: skip
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.terms]
 
@@ -252,7 +252,7 @@ NAMES = ("name", "about", "reference")
     ("control", "recipe", "change"),
     [
         ("shuffled_targets", "dclip_clean", {"shuffled": True}),
-        ("no_regions", "dclip_clean", {"teacher": "picture"}),
+        ("no_regions", "dclip_clean", {"teacher": "image"}),
         ("text_only_teacher", "dclip", {"teacher": "text"}),
         ("continue_base", "contrastive", {"data": "base"}),
         ("hard_negatives", "contrastive", {"negatives": True}),

@@ -56,7 +56,7 @@ def run_student(checkpoint, kill_at_step):
     captions = [[f"{word} {i}" for word in ("cat", "dog")] for i in range(13)]
     pairs = Pairs(random_pixels(13), captions, unit_rows(26, 16), unit_rows(13, 16))
     how = StudentTraining(
-        recipe="preserving", epochs=3, batch=4, lr=1e-3, weight_decay=0.1, weights={}, seed=2, chunk=2, layers=2,
+        recipe="preserving", epochs=3, batch=4, lr=1e-3, weight_decay=0.1, weights={}, seed=2, micro_batch=2, layers=2,
         unfreeze=1, threads=2, **FULL,
     )  # fmt: skip
     score = {"val_text_to_image_recall@1": 0.5, "val_image_to_text_recall@1": 0.5}
