@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from docs.generator import ROOT
 
-WIDTH = 100
+WIDTH = 88
 """Columns of a help text."""
 
 

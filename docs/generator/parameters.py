@@ -10,6 +10,7 @@ import yaml
 from docs.generator import ROOT
 from docs.generator.tables import table
 from pipeline.params import Params
+from pipeline.params.section import LARGEST, MOST
 
 Schema = dict[str, Any]
 
@@ -87,5 +88,5 @@ def _bounds(entry: Schema) -> Iterator[str]:
         ("exclusiveMaximum", "below"),
         ("multipleOf", "a multiple of"),
     ):
-        if bound in entry:
+        if bound in entry and entry[bound] not in (MOST, LARGEST):
             yield f"{words} {entry[bound]:g}" if entry[bound] < 1e6 else f"{words} {int(entry[bound]):,}"

@@ -34,7 +34,7 @@ def recipes() -> str:
         needs = ", ".join(f"`{need.parameter}: {_value(need.value)}`" for need in requirements(recipe))
         rows.append((f"`{recipe.name}`", recipe.about, needs, recipe.reference))
         if recipe.formula:
-            equations.append(f"- `{recipe.name}`: `{recipe.formula}`")
+            equations.append(f"- `{recipe.name}`: `` {recipe.formula} ``")
     heading = ("student.recipe", "minimises", "needs", "published as")
     return f"{table(heading, rows)}\n\n### Equations\n\n" + "\n".join(equations)
 

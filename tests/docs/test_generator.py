@@ -4,6 +4,8 @@ import pytest
 
 from docs.generator import blocks, help_texts, links, markdown, parameters, sections
 from docs.generator.tables import table
+from pipeline.artifacts.catalog import ARTIFACTS
+from pipeline.recipes import RECIPES
 
 PAGE = "# A\n\n<!-- help: x -->\nold\n<!-- end -->\n\n<!-- generated: y -->\nlater\n<!-- end -->\n"
 
@@ -67,9 +69,10 @@ def test_cells_of_a_table_stay_in_it():
 
 def test_parameters_have_their_range_value_and_meaning():
     text = parameters.markdown()
-    assert "| `student.patience` | whole number, at least 0, at most 2,147,483,647 | `0` | epochs without" in text
+    assert "| `student.patience` | whole number, at least 0 | `0` | epochs without" in text
     assert "| `student.text` | `frozen`, `trainable` | `frozen` |" in text
-    assert "| `student.layers` | whole number, at least 1, at most 2,147,483,647 or `all` | `all` |" in text
+    assert "| `student.layers` | whole number, at least 1 or `all` | `all` |" in text
+    assert "| `student.ema_decay` | number, at least 0, below 1 | `0.0` |" in text
     assert "| `models.clip.kind` | `open_clip` |" in text
     assert "| `models.detector.sha256` | text |" in text
 
@@ -80,6 +83,20 @@ def test_every_reason_stands_in_the_table_with_what_the_code_says_of_it():
     text = sections.reasons()
     assert all(f"| `{reason}` |" in text for reason in Reason)
     assert "| `no_words` | Nothing but addresses, digits and punctuation. |" in text
+
+
+def test_every_recipe_stands_in_the_table_with_what_it_needs_and_its_formula():
+    text = sections.recipes()
+    assert all(f"| `{name}` | {recipe.about} |" in text for name, recipe in RECIPES.items())
+    assert "`concepts.enabled: true`, `student.text: trainable` | [Knowledge-CLIP]" in text
+    assert "- `contrastive`: `` L = InfoNCE(f_I, f_T)" in text
+
+
+def test_every_artifact_stands_in_the_table_with_what_it_is_bound_to():
+    text = sections.artifacts()
+    assert all(f"| `data/{artifact.path}` |" in text for artifact in ARTIFACTS)
+    assert "| `data/targets/targets.arrow` |" in text
+    assert "| manifest, teacher, features |" in text
 
 
 def test_help_texts_are_plain_and_of_one_width():
