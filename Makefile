@@ -19,10 +19,11 @@ test: .venv/installed  ## run all tests
 test-faults: .venv/installed  ## kill stages, damage files, fill a disk, share between clones
 	$(PYTEST) -m faults
 
-lint: .venv/installed  ## formatting, lint, types and spelling
+lint: .venv/installed  ## formatting, lint, types, import layers and spelling
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports
 	codespell
 
 docs: .venv/installed  ## refresh help texts in the pages, check links, build the site in build/site
@@ -31,10 +32,11 @@ docs: .venv/installed  ## refresh help texts in the pages, check links, build th
 clean:  ## remove the environment; data/ and .dclip/ stay
 	rm -rf .venv
 
-# uv installs the same wheels as pip, several times faster.
+# uv installs the same wheels as pip, several times faster. Bytecode is written here, once: where Python may not write it
+# (PYTHONDONTWRITEBYTECODE, a read-only folder) every program would compile torch and all else anew.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	touch $@

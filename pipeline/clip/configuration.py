@@ -14,6 +14,7 @@ import timm
 from open_clip.coca_model import MultimodalCfg
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
+from pipeline.artifacts.sizes import check_numbers
 from pipeline.artifacts.weights import WrongWeights
 from pipeline.disk import files
 from pipeline.errors import refusing
@@ -32,11 +33,6 @@ _OF_PREPROCESSING = {
 }
 _OF_TOKENIZER = {"clean", "strip_sep_token"}
 """Others name code or files, ask for the network, or draw tokens at random."""
-_MOST = 2**20
-"""The largest number: of rows of a vocabulary; open_clip's own go to 262,144."""
-_MOST_LAYERS = 500
-_NUMBERS_OF_LAYERS = ("layers", "layer", "depth")
-"""How settings end that say how many layers there are, in open_clip, transformers and spaCy."""
 _LARGEST_SIDE = 4096
 
 
@@ -89,31 +85,6 @@ def _check_names(given: dict[str, Any], known: set[str], where: str) -> None:
         raise WrongWeights(
             f"{where} has {', '.join(unknown)}, which open_clip does not know; expected of {', '.join(sorted(known))}"
         )
-
-
-def check_numbers(value: Any, where: str, most: int = _MOST, kinds: tuple[type, ...] = (int, float)) -> None:
-    """No number is so large that building the model would take all memory or all time.
-
-    Args:
-        value: a configuration, or a part of one.
-        where: its place, for errors.
-        most: the largest number; of layers there are fewer.
-        kinds: of numbers that sizes may be.
-
-    Raises:
-        WrongWeights: a number is larger.
-    """
-    match value:
-        case dict():
-            for name, inner in value.items():
-                check_numbers(inner, f"{where}.{name}", most, kinds)
-        case list():
-            for inner in value:
-                check_numbers(inner, where, most, kinds)
-        case int() | float() if isinstance(value, kinds):
-            bound = _MOST_LAYERS if where.endswith(_NUMBERS_OF_LAYERS) else most
-            if not abs(value) <= bound:  # NaN is not, either
-                raise WrongWeights(f"{where} is {value!r:.40}; expected a number up to {bound:,}")
 
 
 def _check_image_tower(vision: dict[str, Any], where: str) -> None:

@@ -12,9 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pipeline.artifacts.sizes import check_numbers
 from pipeline.artifacts.weights import WrongWeights
-from pipeline.clip.configuration import check_numbers
-from pipeline.clip.encode import DTYPES
 from pipeline.disk import files
 from pipeline.errors import InputError, refusing, said
 
@@ -177,7 +176,7 @@ class LanguageModel:
     def _open(self, folder: Path) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        where, dtype = str(folder), DTYPES[self._source.dtype]
+        where, dtype = str(folder), getattr(torch, self._source.dtype)
         model, told = AutoModel.from_pretrained(where, dtype=dtype, output_loading_info=True, **_AS_IT_IS)
         if lacking := sorted(name for name in told["missing_keys"] if "pooler" not in name):  # no pooler is ever read
             raise WrongWeights(f"{folder} lacks {len(lacking)} of the model's weights, such as {lacking[0]}")

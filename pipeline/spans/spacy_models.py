@@ -18,7 +18,7 @@ from spacy.language import Language
 from spacy.pipeline.factories import register_factories
 from spacy.util import get_lang_class, is_package, load_config, registry
 
-from pipeline.clip.configuration import check_numbers
+from pipeline.artifacts.sizes import check_numbers
 from pipeline.disk import files
 from pipeline.errors import InputError, refusing
 
