@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two files of tests at a time.
 PYTEST := python -m pytest -n 2 --dist loadfile
 
-.PHONY: repro test test-faults lint clean
+.PHONY: repro test test-faults lint docs clean
 
 repro: .venv/installed  ## run the whole pipeline and print the results
 	dvc repro
@@ -19,10 +19,14 @@ test: .venv/installed  ## run all tests
 test-faults: .venv/installed  ## kill stages, damage files, fill a disk, share between clones
 	$(PYTEST) -m faults
 
-lint: .venv/installed  ## formatting, lint and types
+lint: .venv/installed  ## formatting, lint, types and spelling
 	ruff format --check .
 	ruff check .
 	mypy
+	codespell
+
+docs: .venv/installed  ## refresh help texts in the pages, check links, build the site in build/site
+	python -m docs.generator
 
 clean:  ## remove the environment; data/ and .dclip/ stay
 	rm -rf .venv

@@ -55,7 +55,7 @@ def main(
     ids = np.arange(count, dtype=np.int64)
     exact = vectors.build(rows, ids, Kind())
     start = time.perf_counter()
-    found = vectors.build(rows, ids, Kind(kind, probes=probes))  # type: ignore[arg-type]  checked by FAISS's factory
+    found = vectors.build(rows, ids, Kind(kind, nprobe=probes))  # type: ignore[arg-type]  checked by FAISS's factory
     print(f"{count:,} vectors of {dimension}, {threads} threads; {kind} built in {time.perf_counter() - start:.0f} s")
     took = {"exact": _milliseconds(exact, queries), kind: _milliseconds(found, queries)}
     for name, milliseconds in took.items():

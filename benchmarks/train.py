@@ -37,10 +37,11 @@ from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
-from pipeline.distillation.batches import Loader, Pairs, Regions
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
+from pipeline.recipes import RECIPES
 from pipeline.teacher.model import MetaTeacher
 from pipeline.training.distributed import Group
 
@@ -79,7 +80,9 @@ class Pictures:
 class Trainer:
     """The project's own step, fed by its own loader, on random data."""
 
-    def __init__(self, name, batch, device, folder, *, recipe=RECIPE, decoded=False, threads=1, chunk=0, pictures=None):
+    def __init__(
+        self, name, batch, device, folder, *, recipe=RECIPE, decoded=False, threads=1, micro_batch=0, pictures=None
+    ):
         torch.manual_seed(0)
         clip = towers.create(towers.architecture(name))
         clip.model.to(device)
@@ -103,7 +106,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.student.parameter_groups(0.02), lr=1e-6, fused=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.step = Step(
-            self.student, RECIPES[recipe], {}, base_scale=100.0, group=Group(), chunk=chunk,
+            self.student, RECIPES[recipe], {}, base_scale=100.0, group=Group(), micro_batch=micro_batch,
             compute=Compute(device, "float32", batch), compiled=False,
         )  # fmt: skip
         self.load = Loader(
@@ -215,9 +218,9 @@ def _high_water(reset=False):
     return int(line.split()[1]) / 1e3
 
 
-def _peak(chunk, name, batch, device, folder):
+def _peak(micro_batch, name, batch, device, folder):
     """Megabytes that one step takes beyond what was in use before it."""
-    trainer = Trainer(name, batch, device, Path(folder), chunk=chunk, pictures=batch)
+    trainer = Trainer(name, batch, device, Path(folder), micro_batch=micro_batch, pictures=batch)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -245,7 +248,7 @@ def main():
     parser.add_argument("--models", nargs="*", default=["ViT-S-32", "ViT-B-32"], help="for samples a second")
     parser.add_argument("--batches", type=int, nargs="*", default=[16, 64])
     parser.add_argument("--memory-batch", type=int, default=256)
-    parser.add_argument("--chunk", type=int, default=32)
+    parser.add_argument("--micro_batch", type=int, default=32)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=options.device != "cpu")  # as the stages
@@ -299,11 +302,12 @@ def main():
                 cached, one, more = (f"{rate:7.1f}" for rate in rates)
                 print(f"  {model:10s} of {batch:4d}: cached {cached}, decoded by 1 {one}, by {options.threads} {more}")
         peaks = [
-            _in_process(_peak, chunk, options.model, options.memory_batch, device, name) for chunk in (0, options.chunk)
+            _in_process(_peak, micro_batch, options.model, options.memory_batch, device, name)
+            for micro_batch in (0, options.micro_batch)
         ]
         print(
             f"peak memory of a step of {options.memory_batch}: {peaks[0]:.0f} MB; gradient caching {peaks[1]:.0f} MB, "
-            f"{options.chunk} at a time ({peaks[1] / peaks[0]:.2f})"
+            f"{options.micro_batch} at a time ({peaks[1] / peaks[0]:.2f})"
         )
     for met, words in targets:
         print(f"{'met    ' if met else 'NOT met'} {words}")

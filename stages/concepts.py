@@ -25,27 +25,28 @@ def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
     """
     from pipeline.concepts import tables
 
-    threads(params)
     p, out = params.concepts, ws.folder("concepts")
     manifest = ws.manifest()
     if not p.enabled:
         tables.write_empty(out, provenance(
             "concepts", code="", manifest=manifest.fingerprint, model="none", inputs={}, parameters={}))  # fmt: skip
         return {"enabled": False}
+    from pipeline.concepts import labelling
     from pipeline.concepts.cached import CachedLanguage
     from pipeline.concepts.language import CODE, LanguageModel, Source
 
+    threads(params)
     source = Source(**p.model.model_dump())
     language = CachedLanguage(LanguageModel(source, params.compute.device), source, p.batch, store())
     metadata = provenance(
-        "concepts", code=f"{CODE}, {tables.CODE}", manifest=manifest.fingerprint, model=source.name,
+        "concepts", code=f"{CODE}, {labelling.CODE}", manifest=manifest.fingerprint, model=source.name,
         inputs={"weights": language.model.weights}, dimension=language.model.dimension, normalised=True,
         parameters=p.model_dump(exclude={"enabled"}) | {"seed": params.seed}, device=params.compute.device,
         collections=[language.rows.folder.name],
     )  # fmt: skip
-    how = tables.Clustering(None if p.count == "auto" else p.count, p.temperature, p.top, p.iterations, params.seed)
+    how = labelling.Clustering(None if p.count == "auto" else p.count, p.temperature, p.top, p.iterations, params.seed)
     return {"enabled": True, "dimension": language.model.dimension,
-            **tables.write(language, manifest, how, out, metadata)}  # fmt: skip
+            **labelling.write(language, manifest, how, out, metadata)}  # fmt: skip
 
 
 if __name__ == "__main__":

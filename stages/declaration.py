@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import catalog, code
 from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.workspace import Workspace
-from pipeline.params import Params
 
-Work = Callable[[Params, Workspace], dict[str, Any]]
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+Work = Callable[["Params", Workspace], dict[str, Any]]
 """Takes the parameters that were declared and the data folder, writes the artifacts, and returns the summary."""
 
 
@@ -74,7 +74,7 @@ class Stage:
 
     def watched(self, params: Params) -> dict[str, Any]:
         """The values of the parameters that its results depend on."""
-        found: BaseModel = _only(params, [name.split(".") for name in self.takes])
+        found: Params = _only(params, [name.split(".") for name in self.takes])
         return found.model_dump()
 
     def parameters(self, params: Params) -> Params:
@@ -86,7 +86,7 @@ class Stage:
 def _only(section: Any, names: Iterable[list[str]]) -> Any:
     """A copy of a section with some of its parameters alone."""
     names = list(names)
-    if [] in names or not isinstance(section, BaseModel):
+    if [] in names or not hasattr(section, "model_fields"):
         return section
     below = {head: [tail for first, *tail in names if first == head] for head, *_ in names}
     return section.model_construct(**{name: _only(getattr(section, name), tails) for name, tails in below.items()})

@@ -28,7 +28,7 @@ from stages.program import run, threads
         "compute.device",
         "compute.dtype",
         "compute.threads",
-        "features.batch",
+        "compute.batch",
         "student.text",
         "zeroshot",
         "probe.enabled",
@@ -37,7 +37,7 @@ from stages.program import run, threads
     ],
     unwatched=["compute.workers"],
     folders=["zeroshot.path", "probe.attributes"],
-    less_memory="features.batch or compute.workers",
+    less_memory="compute.batch or compute.workers",
 )
 def embed(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed all that models are measured on with the student, and what is probed with the base and the end point.
@@ -75,7 +75,7 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
         probed["training_captions"] = captions(train, ws.captions(train, weights=base), rows)
         probed["attribute_images"] = Images(names_below(Path(p.attributes), shown.paths), shown.paths)
     given = {"base": probed, "student": measured | probed, "end_point": measured | probed if p.enabled else {}}
-    compute = Compute(device, params.compute.dtype, params.features.batch, params.compute.workers)
+    compute = Compute(device, params.compute.dtype, params.compute.batch, params.compute.workers)
     counts: dict[str, dict[str, int]] = {name: {} for name in models}
     frozen = params.student.text == "frozen"
     for name, clip in models.items():

@@ -22,10 +22,10 @@ from stages.program import run, store, threads
         catalog.ZEROSHOT_IMAGES,
         catalog.ZEROSHOT_PROMPTS,
     ],
-    takes=["compute.device", "compute.dtype", "compute.threads", "features", "zeroshot"],
+    takes=["compute.device", "compute.dtype", "compute.batch", "compute.threads", "features", "zeroshot"],
     unwatched=["compute.workers"],
     folders=["zeroshot.path"],
-    less_memory="features.batch or compute.workers",
+    less_memory="compute.batch or compute.workers",
 )
 def features(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed images, crops, captions, spans and the zero-shot set with the frozen base CLIP.
@@ -47,8 +47,8 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     model = towers.load(ws.path(catalog.BASE_CLIP), compute.device)
     if SpanKind.TOKENS in p.spans:
         encode.check_tokens(model)
-    clip = CachedClip(model, Compute(compute.device, compute.dtype, p.batch, compute.workers), store())
-    made_with = {"batch": p.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
+    clip = CachedClip(model, Compute(compute.device, compute.dtype, compute.batch, compute.workers), store())
+    made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     common: dict[str, Any] = {

@@ -14,7 +14,7 @@ from stages.program import run, threads
     reads=[catalog.MANIFEST, catalog.EMBEDDED["student", "images"], catalog.EMBEDDED["student", "captions"]],
     writes=[catalog.INDEX],
     takes=["compute.device", "compute.threads", "index"],
-    less_memory="index.lists",
+    less_memory="index.nlist",
 )
 def index(params: Params, ws: Workspace) -> dict[str, Any]:
     """Index the student's embeddings of the test images and captions with FAISS.

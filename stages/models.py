@@ -16,7 +16,7 @@ from stages.program import allow_downloads, run, threads
     writes=[catalog.BASE_CLIP, catalog.DETECTOR, catalog.PRETRAINING],
     takes=["seed", "compute.device", "compute.threads", "models", "regions.image_size"],
     folders=["models.path"],
-    less_memory="models.clip.batch, models.detector.batch or models.detector.pictures",
+    less_memory="models.clip.batch, models.detector.batch or models.detector.images",
 )
 def models(params: Params, ws: Workspace) -> dict[str, Any]:
     """Fetch, copy or train the base CLIP and the detector, as files with hashes.
@@ -27,6 +27,7 @@ def models(params: Params, ws: Workspace) -> dict[str, Any]:
     """
     if isinstance(params.models.clip, ClipFromOpenClip) and not Path(params.models.clip.pretrained).is_file():
         allow_downloads()
+    from pipeline.artifacts.figures import write_history
     from pipeline.models import base_models
 
     threads(params)
@@ -38,7 +39,7 @@ def models(params: Params, ws: Workspace) -> dict[str, Any]:
         params.models.detector, source, detector, image_size=params.regions.image_size, seed=params.seed,
         device=params.compute.device,
     )  # fmt: skip
-    base_models.write_history(ws.path(catalog.PRETRAINING), history)
+    write_history(ws.path(catalog.PRETRAINING), history)
     return {
         "clip": {"weights": clip.weights, "dimension": clip.dimension, "image_size": clip.image_size,
                  **({"last_loss": history[-1]["loss"]} if history else {})},

@@ -33,17 +33,19 @@ def probe(params: Params, ws: Workspace) -> dict[str, Any]:
     error; captions found among near-misses; whether pictures and captions fall into the language model's concepts.
     attributes.csv, words.csv and concepts.csv have a row for each.
     """
-    from pipeline.probes import attributes, measure, tables
-    from pipeline.probes.material import Material
+    from pipeline.probes import tables
 
-    threads(params)
     out, p = ws.folder("probe"), params.probe
     if not p.enabled:
         tables.write_empty(out)
         return {"enabled": False}
+    from pipeline.probes import attributes, measure
+    from pipeline.probes.material import Material
+
+    threads(params)
     shown = attributes.read(Path(p.attributes))
     material = Material(ws, most=p.captions, seed=params.seed)
-    words, near_misses = material.words(p.words), material.near_misses(p.near)
+    words, near_misses = material.words(p.words), material.near_misses(p.near_misses)
     task = measure.Task(shown, words, near_misses, material.owner, material.labels())
     found = {}
     for model in catalog.MEASURED:

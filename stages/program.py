@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +19,10 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
 from pipeline.errors import InputError, memory_full, said
 from pipeline.machine import devices
-from pipeline.params import Params, load
-from stages.declaration import Stage
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+    from stages.declaration import Stage
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that set a library's threads when it is imported."""
@@ -132,6 +134,8 @@ def run(stage: Stage) -> None:
         params: Annotated[Path, typer.Option(help="Parameters of all stages.")] = Path("params.yaml"),
         data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
     ) -> None:
+        from pipeline.params import load
+
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         warnings.filterwarnings("ignore", category=UserWarning, module="open_clip")
         try:
@@ -170,7 +174,8 @@ def arithmetic(device: str) -> None:
     """Only deterministic kernels of torch, and float32 that is float32, whatever was set before or a library sets."""
     import torch
 
-    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    # The usual call, use_deterministic_algorithms, imports torch's compiler, which takes longer than torch itself.
+    torch.set_deterministic_debug_mode("error" if device == "cpu" else "warn")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("highest")

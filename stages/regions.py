@@ -37,7 +37,7 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     detector = CachedDetector(
         weights.load(ws.path(catalog.DETECTOR), sha256), sha256,
         Detection(p.confidence, p.iou, p.image_size, p.batch),
-        Cropping(p.cap, p.min_side, p.margin, p.crop_side, p.crop_quality), params.compute.device, store(),
+        Cropping(p.max_regions, p.min_side, p.margin, p.crop_side, p.crop_quality), params.compute.device, store(),
         params.compute.workers,
     )  # fmt: skip
     metadata = provenance(

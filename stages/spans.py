@@ -21,20 +21,19 @@ def spans(params: Params, ws: Workspace) -> dict[str, Any]:
 
     Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
     """
-    from pipeline.clip import configuration
+    from pipeline.clip import bpe
     from pipeline.spans import table
     from pipeline.spans.phrases import load_parser
 
     manifest = ws.manifest()
     parser = load_parser(params.spans.parser)
-    context = configuration.read(ws.path(catalog.BASE_CONFIG))["model_cfg"]["text_cfg"]
-    tokens = int(context.get("context_length", 77)) - 2
+    most, tokens = params.spans.max_phrases, bpe.context_length(ws.path(catalog.BASE_CONFIG)) - 2
     metadata = provenance(
         "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
         parser=params.spans.parser,
-        parameters={"model": parser.name, "cap": params.spans.cap, "tokens": tokens},
+        parameters={"model": parser.name, "max_phrases": most, "tokens": tokens},
     )  # fmt: skip
-    return table.write(parser, manifest, ws.path(catalog.SPANS), metadata, cap=params.spans.cap, tokens=tokens)
+    return table.write(parser, manifest, ws.path(catalog.SPANS), metadata, cap=most, tokens=tokens)
 
 
 if __name__ == "__main__":

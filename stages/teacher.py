@@ -26,8 +26,8 @@ def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
     """
     import torch
 
+    from pipeline.artifacts.figures import write_history
     from pipeline.artifacts.weights import write
-    from pipeline.models.base_models import write_history
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
     from pipeline.teacher.train import TeacherTraining, train

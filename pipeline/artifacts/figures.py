@@ -1,4 +1,4 @@
-"""Figures that stages leave as CSV for people, DVC and the report, read with every check."""
+"""Figures that stages leave as CSV for people, DVC and the report: written, and read with every check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import math
 from pathlib import Path
 
-from pipeline.disk import sums
+from pipeline.disk import files, sums
 from pipeline.errors import Damaged
 
 
@@ -61,6 +61,15 @@ def number(path: Path, row: dict[str, str], column: str) -> float:
     if not math.isfinite(value):
         raise _damaged(path, f"{column} is {row[column]!r}, expected a number")
     return value
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """A training history as CSV, one row an epoch; only a header if there is none."""
+    columns = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
+    with files.whole(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(history)
 
 
 def _damaged(path: Path, fault: str) -> Damaged:

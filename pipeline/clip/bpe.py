@@ -1,8 +1,9 @@
-"""How many tokens CLIP reads in a text, counted without open_clip, whose import costs seconds."""
+"""The tokens that CLIP reads in a text, found without open_clip, whose import costs seconds."""
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,15 +13,18 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from pipeline.clip.texts import cleaned, fits
+from pipeline.disk import files
+from pipeline.errors import Damaged, refusing
 
 CONTEXT = 77
 """Tokens that OpenAI's CLIP, and nearly every one since, reads of a text, start and end included."""
-_SPECIAL = ("<start_of_text>", "<end_of_text>")
-_MERGES = 49152 - 256 - len(_SPECIAL)
+START, END = "<start_of_text>", "<end_of_text>"
+"""A caption may hold them, as a web page may; to the tokenizer they are its own tokens."""
+_MERGES = 49152 - 256 - 2
 _WORD = regex.compile(
-    "|".join(_SPECIAL) + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
+    rf"{START}|{END}" + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
 )
-_END = "</w>"
+_END_OF_WORD = "</w>"
 
 
 def exceeds(text: str, context: int = CONTEXT) -> bool:
@@ -31,7 +35,7 @@ def exceeds(text: str, context: int = CONTEXT) -> bool:
     low = cleaned(text).lower()
     count = 0
     for word in _WORD.findall(low):
-        count += 1 if word in _SPECIAL else _tokens_of(word)
+        count += len(token_bytes(word))
         if count > room:
             return True
     return False
@@ -46,8 +50,8 @@ def _model() -> BPE:
     lines = gzip.decompress(file.read_bytes()).decode().split("\n")[1 : _MERGES + 1]
     merges = [(first, second) for first, second in map(str.split, lines)]
     letters = ByteLevel.alphabet()
-    known = [*letters, *(letter + _END for letter in letters), *map("".join, merges)]
-    return BPE(vocab={token: i for i, token in enumerate(known)}, merges=merges, end_of_word_suffix=_END)
+    known = [*letters, *(letter + _END_OF_WORD for letter in letters), *map("".join, merges)]
+    return BPE(vocab={token: i for i, token in enumerate(known)}, merges=merges, end_of_word_suffix=_END_OF_WORD)
 
 
 @cache
@@ -55,6 +59,34 @@ def _bytes() -> ByteLevel:
     return ByteLevel(add_prefix_space=False, use_regex=False)
 
 
+def tidied(text: str) -> str:
+    """A text as open_clip's tokenizer reads it: cleaned, in lower case, with single spaces."""
+    return " ".join(cleaned(text).split()).lower()
+
+
+def words(tidied_text: str) -> Iterator[regex.Match[str]]:
+    """What the tokenizer takes for a word, each with its place, in order."""
+    yield from _WORD.finditer(tidied_text)
+
+
 @lru_cache(maxsize=1 << 16)
-def _tokens_of(word: str) -> int:
-    return sum(len(_model().tokenize(part)) for part, _ in _bytes().pre_tokenize_str(word))
+def token_bytes(word: str) -> tuple[int, ...]:
+    """How many bytes of its UTF-8 each token of a word has, in order."""
+    if word in (START, END):
+        return (len(word),)
+    tokens = [token for part, _ in _bytes().pre_tokenize_str(word) for token in _model().tokenize(part)]
+    return tuple(len(token.value.removesuffix(_END_OF_WORD)) for token in tokens)
+
+
+def context_length(config: Path) -> int:
+    """How many tokens a model reads of a text, start and end included.
+
+    Args:
+        config: the model's open_clip_config.json, which the stage `models` has checked.
+
+    Raises:
+        InputError: it is no JSON file, or no configuration of a model.
+    """
+    content = files.read_json(config)
+    with refusing(f"{config} does not say how many tokens its model reads; run: dvc repro models", Damaged):
+        return int(content["model_cfg"]["text_cfg"].get("context_length", CONTEXT))

@@ -20,7 +20,7 @@ from pipeline.clip.towers import Clip
 from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.machine.ahead import ahead
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.machine.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection

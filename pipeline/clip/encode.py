@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.clip.texts import tokens as tokens_of
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 
 CODE = "encode 1"
 """Raised whenever the same model gives other embeddings of the same input; `towers.CODE` for what it is given."""

@@ -17,7 +17,7 @@ from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
 from pipeline.machine.ahead import ahead
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.machine.progress import track
 
 _AHEAD = 64

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.concepts.language import CODE, LanguageModel, Source
 from pipeline.errors import InputError
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.machine.progress import said, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection

@@ -77,7 +77,7 @@ def select(ledger: Ledger, rules: Rules, workers: int, held_out: Sequence[HeldOu
                     if split_file
                     else "none are published:"
                 )
-                + " give a fraction such as 0.1 (README, 'Your own data')"
+                + " give a fraction such as 0.1 (docs/your-data.md)"
             )
     ledger.assign(
         rules.seed,

@@ -20,7 +20,7 @@ from pipeline import images
 from pipeline.artifacts.manifest import Manifest
 from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_enough
 from pipeline.machine.ahead import ahead
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.machine.progress import said
 from pipeline.store import keys
 from pipeline.store.collection import Collection, Writer

@@ -11,7 +11,7 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import BOXES, REGIONS, Split
 from pipeline.artifacts.tables import TableWriter
 from pipeline.detector.cached import CachedDetector
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 

@@ -28,13 +28,13 @@ from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.distillation import pixels
-from pipeline.distillation.batches import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
-from pipeline.distillation.recipes import Recipe
+from pipeline.distillation.pairs import Knowledge, Negatives, Pairs, Pictures, Regions
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
-from pipeline.models.base_models import base_pairs
+from pipeline.models.base_pairs import base_pairs
+from pipeline.recipes import Recipe
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
 from pipeline.zeroshot import classifier, embedded, sets

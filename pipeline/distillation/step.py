@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.clip.encode import Compute
-from pipeline.distillation.batches import Batch
-from pipeline.distillation.recipes import Embedded, Recipe, Terms
+from pipeline.distillation.batches import Batch, KnowledgeBatch
 from pipeline.distillation.student import Student
+from pipeline.recipes import Recipe
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
+from pipeline.recipes.registry import Terms
 from pipeline.training.distributed import Group
 
 
@@ -32,7 +34,7 @@ class Step:
         weights: factor of every term.
         base_scale: 1/tau of the base.
         group: the processes that share a batch.
-        chunk: pictures of this process that go through a tower at once; 0 for all, without a second forward.
+        micro_batch: images of this process that go through a tower at once; 0 for all, without a second forward.
         compute: device and dtype of the towers' forwards (autocast unless float32).
         compiled: whether the towers are compiled (torch.compile).
     """
@@ -45,13 +47,13 @@ class Step:
         *,
         base_scale: float,
         group: Group,
-        chunk: int,
+        micro_batch: int,
         compute: Compute,
         compiled: bool,
     ) -> None:
         assert recipe.terms is not None, "a closed form has no steps"
         self.student, self.terms, self.weights, self.base_scale = student, recipe.terms, weights, base_scale
-        self.group, self.chunk, self.compute, self.compiled = group, chunk, compute, compiled
+        self.group, self.micro_batch, self.compute, self.compiled = group, micro_batch, compute, compiled
         self.prepare()
 
     def prepare(self) -> None:
@@ -60,17 +62,23 @@ class Step:
         if self.group.size > 1 and any(p.requires_grad for p in self.towers.parameters()):
             self.towers = DistributedDataParallel(self.towers, broadcast_buffers=False)
         if self.compiled:
+            torch.use_deterministic_algorithms(  # as it is already; this call tells the compiler, too
+                torch.are_deterministic_algorithms_enabled(),
+                warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+            )
             torch.compiler.reset()  # what was compiled does not notice that other parameters are trained
             self.towers = torch.compile(self.towers)
 
     def __call__(self, batch: Batch, scaler: torch.amp.GradScaler) -> Terms:
         """Terms of the batch, weighted; their gradients are added to `.grad` (averaged over processes, scaled)."""
-        pieces = 1 if not self.chunk else -(-len(batch.pixels) // self.chunk)
+        images, tokens = batch.tower_images, None if batch.texts is None else batch.texts.tokens
+        pieces = 1 if not self.micro_batch else -(-len(images) // self.micro_batch)
         if pieces == 1:
-            image, text = self._forward(batch.pixels, batch.tokens)
+            image, text = self._forward(images, tokens)
         else:
+            inputs = list(zip(images.tensor_split(pieces), _split(tokens, pieces), strict=True))
             with torch.no_grad():
-                parts = [self._forward(*piece) for piece in self._pieces(batch, pieces)]
+                parts = [self._forward(*piece) for piece in inputs]
             image, text = torch.cat([p[0] for p in parts]), _joined([p[1] for p in parts])
 
         all_images = self.group.gather(image).requires_grad_()
@@ -86,47 +94,70 @@ class Step:
             _backward((image, image_gradient), (text, text_gradient))
         else:
             gradients = zip(image_gradient.tensor_split(pieces), _split(text_gradient, pieces), strict=True)
-            for i, (piece, (of_image, of_text)) in enumerate(zip(self._pieces(batch, pieces), gradients, strict=True)):
+            for i, (piece, (of_image, of_text)) in enumerate(zip(inputs, gradients, strict=True)):
                 with self._unsynchronised(i < pieces - 1):
                     image, text = self._forward(*piece)
                     _backward((image, of_image), (text, of_text))
         return {name: term.detach() for name, term in terms.items()}
 
-    def losses(self, batch: Batch, image: Tensor, tokens: Tensor | None) -> Terms:
-        """The recipe's terms of embedded pictures [B, d] and distinct texts [T, d] (or none, where f_T is frozen).
+    def losses(self, batch: Batch, images: Tensor, texts: Tensor | None) -> Terms:
+        """The recipe's terms.
 
-        With regions the pictures [2 B, d] of every process are followed by its regions.
+        Args:
+            batch: what was embedded.
+            images: `batch.tower_images` of all processes, embedded.
+            texts: the distinct texts of the batch, [T, d]; None where f_T is frozen.
         """
-        student, region_in_target = self.student, None
-        if batch.base_region is not None:
-            image, region = image.unflatten(0, (self.group.size, 2, -1)).transpose(0, 1).flatten(1, 2)
-            region_in_target = student.image_in_target(region)
-        text = batch.base_text if tokens is None else tokens[batch.text_places]
-        negatives = batch.negatives
-        if tokens is not None and batch.allowed is not None:
-            negatives = tokens[batch.negative_places]
-        embedded = Embedded(
-            image=image, text=text, scale=student.scale, owner=batch.owner, positives=batch.positives,
-            image_in_target=student.image_in_target(image), text_in_target=student.text_in_target(text),
-            target=batch.target, base_image=batch.base_image, base_text=batch.base_text, base_scale=self.base_scale,
-            text_is_frozen=tokens is None, noise=batch.noise, negatives=negatives, allowed=batch.allowed,
-            region_in_target=region_in_target, base_region=batch.base_region, language=batch.language,
-            text_in_language=None if student.to_language is None else student.to_language(text),
-            image_concepts=None if student.to_concepts is None else student.to_concepts(image),
-            text_concepts=None if student.to_concepts is None else student.to_concepts(text),
-            concepts=batch.concepts, shares=batch.shares,
-        )  # fmt: skip
-        terms = self.terms(embedded)
+        terms = self.terms(self._embedded(batch, images, texts))
         return {name: self.weights.get(name, 1.0) * term for name, term in terms.items()}
+
+    def _embedded(self, batch: Batch, images: Tensor, texts: Tensor | None) -> Embedded:
+        student = self.student
+        image, region = batch.separated(images, self.group.size)
+        text, negative = batch.base_text, batch.negatives.base if batch.negatives else None
+        if texts is not None and batch.texts is not None:
+            text, negative = texts[batch.texts.places], texts[batch.texts.negative_places]
+        regions = negatives = None
+        if batch.regions is not None and region is not None:
+            regions = EmbeddedRegions(student.image_in_target(region), batch.regions.base)
+        if batch.negatives is not None and negative is not None:
+            negatives = EmbeddedNegatives(negative, batch.negatives.allowed)
+        return Embedded(
+            image=image,
+            text=text,
+            scale=student.scale,
+            owner=batch.owner,
+            positives=batch.positives,
+            image_in_target=student.image_in_target(image),
+            text_in_target=student.text_in_target(text),
+            base_text=batch.base_text,
+            base_scale=self.base_scale,
+            text_is_frozen=texts is None,
+            noise=batch.noise,
+            base_image=batch.base_image,
+            target=batch.target,
+            negatives=negatives,
+            regions=regions,
+            knowledge=None if batch.knowledge is None else self._compared(batch.knowledge, image, text),
+        )
+
+    def _compared(self, knowledge: KnowledgeBatch, image: Tensor, text: Tensor) -> EmbeddedKnowledge:
+        """Knowledge of the captions beside what the student's heads make of its embeddings."""
+        to_language, to_concepts = self.student.to_language, self.student.to_concepts
+        assert to_language is not None and to_concepts is not None, "a student that is given knowledge has its heads"
+        return EmbeddedKnowledge(
+            language=knowledge.language,
+            text_in_language=to_language(text),
+            image_concepts=to_concepts(image),
+            text_concepts=to_concepts(text),
+            concepts=knowledge.concepts,
+            shares=knowledge.shares,
+        )
 
     def _forward(self, pixels: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor | None]:
         with self.compute.autocast():
             found: tuple[Tensor, Tensor | None] = self.towers(pixels, tokens)
         return found
-
-    @staticmethod
-    def _pieces(batch: Batch, pieces: int) -> Any:
-        return zip(batch.pixels.tensor_split(pieces), _split(batch.tokens, pieces), strict=True)
 
     def _own(self, leaf: Tensor) -> Tensor:
         """The gradient at this process's rows, times the number of processes."""

@@ -133,15 +133,19 @@ class Student(nn.Module):
         return ((n, p) for n, p in self.clip.model.named_parameters() if n.split(".")[0] in TEXT_PARTS)
 
 
-def start(init: str, base: Clip, seed: int) -> Clip:
+def start(init: str, base: Clip, seed: int, device: str = "cpu") -> Clip:
     """The student's starting point: a copy of the base, or an open_clip architecture with fresh weights.
 
     Args:
         init: `base`, or an open_clip architecture name or .json file for a lightweight student with its own towers.
         base: the base CLIP, left as it is.
         seed: of fresh weights.
+        device: where it is put.
     """
     if init == BASE:
-        return Clip(copy.deepcopy(base.model), copy.deepcopy(base.config), base.tokenize)
-    torch.manual_seed(seed)
-    return create(architecture(init))
+        found = Clip(copy.deepcopy(base.model), copy.deepcopy(base.config), base.tokenize)
+    else:
+        torch.manual_seed(seed)
+        found = create(architecture(init))
+    found.model.to(device)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from torch import nn
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.distillation.batches import Batch, Floats, Loader, Pairs
+from pipeline.distillation.batches import Batch
 from pipeline.distillation.interpolation import retrieval
 from pipeline.distillation.layers import image_groups, trained, unfreeze
 from pipeline.distillation.linear import procrustes
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Floats, Pairs
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import LinearTower, Student
 from pipeline.errors import InputError
+from pipeline.params.student import Student as Parameters
+from pipeline.recipes import RECIPES
 from pipeline.training.distributed import Group
 from pipeline.training.loop import Figures, Loop, Trained
 from pipeline.training.schedule import warmup_cosine
@@ -40,13 +43,13 @@ class StudentTraining:
         seed: of order, captions and noise.
         captions: captions of a picture in a step, at most (1); None for all.
         warmup: share of the steps in which the learning rate rises.
-        max_norm: gradients are scaled down to this length; 0 for never.
-        chunk: pictures that go through a tower at once, for batches that do not fit; 0 for all.
+        max_grad_norm: gradients are scaled down to this length; 0 for never.
+        micro_batch: pictures that go through a tower at once, for batches that do not fit; 0 for all.
         precision: of the towers' forwards: float32, bfloat16 or float16.
         compiled: torch.compile the towers.
         layers: groups of the image tower that are trained, from the output; None for all.
         unfreeze: epochs after which one more group is trained; 0 for never.
-        average: decay of the moving average of the weights, which is then the student; 0 for none.
+        ema_decay: decay of the moving average of the weights, which is then the student; 0 for none.
         patience: epochs without a better one after which training stops; 0 for never.
         interval: seconds between checkpoints within an epoch.
         threads: that gather or decode batches.
@@ -61,16 +64,30 @@ class StudentTraining:
     seed: int
     captions: int | None = 1
     warmup: float = 0.05
-    max_norm: float = 0.0
-    chunk: int = 0
+    max_grad_norm: float = 0.0
+    micro_batch: int = 0
     precision: str = "float32"
     compiled: bool = False
     layers: int | None = None
     unfreeze: int = 0
-    average: float = 0.0
+    ema_decay: float = 0.0
     patience: int = 0
     interval: float = 600.0
     threads: int = 1
+
+    @classmethod
+    def of(cls, p: Parameters, *, seed: int, threads: int) -> StudentTraining:
+        """What the section `student` of the parameters says; `all` is None."""
+        changed: dict[str, Any] = {
+            "seed": seed,
+            "threads": threads,
+            "weights": p.weights.model_dump(),
+            "captions": None if p.captions == "all" else p.captions,
+            "layers": None if p.layers == "all" else p.layers,
+            "compiled": p.compile,
+            "interval": p.checkpoint_seconds,
+        }
+        return cls(**changed, **{f.name: getattr(p, f.name) for f in fields(cls) if f.name not in changed})
 
 
 def of_others(targets: Floats | None, seed: int) -> Floats:
@@ -149,7 +166,7 @@ def train(
         pairs = replace(pairs, targets=of_others(pairs.targets, training.seed))
     optimizer = torch.optim.AdamW(student.parameter_groups(training.weight_decay), lr=training.lr, fused=True)
     step = Step(
-        student, recipe, training.weights, base_scale=base_scale, group=group, chunk=training.chunk,
+        student, recipe, training.weights, base_scale=base_scale, group=group, micro_batch=training.micro_batch,
         compute=Compute(device, training.precision, training.batch), compiled=training.compiled,
     )  # fmt: skip
     load = Loader(
@@ -187,7 +204,7 @@ def train(
         epochs=training.epochs, seed=training.seed, steps=steps,
         batches=lambda epoch, done: load(epoch, steps, done), backward=step, validate=figures,
         better=lambda new, old: retrieval(new) > retrieval(old), name_batch=name, begin=begin,
-        max_norm=training.max_norm, patience=training.patience, average=training.average,
+        max_grad_norm=training.max_grad_norm, patience=training.patience, ema_decay=training.ema_decay,
         scaler=torch.amp.GradScaler(torch.device(device).type, enabled=training.precision == "float16"),
         group=group, checkpoint=checkpoint, interval=training.interval, fingerprint=fingerprint, log=log,
     )  # fmt: skip

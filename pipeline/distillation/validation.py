@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.distillation.batches import Pairs
+from pipeline.distillation.pairs import Pairs
 from pipeline.retrieval.metrics import evaluate
 from pipeline.training.loop import Figures
 from pipeline.zeroshot import accuracy, classifier

@@ -22,7 +22,7 @@ from pipeline.clip.encode import Compute
 from pipeline.clip.pictures import Picture
 from pipeline.clip.towers import Clip
 from pipeline.disk.provenance import provenance
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 
 
 def images(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Embeddings:

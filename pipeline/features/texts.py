@@ -14,7 +14,7 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, vectors
 from pipeline.artifacts.tables import ContractError, Table, VectorWriter, offsets
 from pipeline.clip.cached import CachedClip
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.store import keys
 
 _CHUNK = 2048

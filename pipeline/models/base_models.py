@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
-import numpy as np
-
-from pipeline import images
 from pipeline.artifacts import shards
 from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 from pipeline.detector import train, weights
 from pipeline.disk import files
-from pipeline.machine.progress import track
+from pipeline.models.base_pairs import base_pairs
 from pipeline.models.pretrain import pretrain
 from pipeline.params.models import (
     ClipFromDirectory,
@@ -70,16 +66,6 @@ def _suited(clip: Clip) -> Clip:
     return clip
 
 
-def base_pairs(path: Path, clip: Clip) -> tuple[np.ndarray, list[str]]:
-    """The base's own training pairs: uint8 [n, 3, side, side] and a caption each."""
-    to_pixels = clip.pixels()
-    pixels, captions = [], []
-    for _, data, fields in track(shards.read(path), "read base pairs", unit="images"):
-        pixels.append(to_pixels(images.decode(data)))
-        captions.append(fields["captions"][0])
-    return np.stack(pixels), captions
-
-
 def detector(
     source: DetectorFromSample | DetectorFromWeights, path: Path, out: Path, *, image_size: int, seed: int, device: str
 ) -> None:
@@ -103,7 +89,7 @@ def detector(
             shutil.copyfile(given, temporary)
         return
     scenes = ((key, data, fields["boxes"]) for key, data, fields in shards.read(path) if len(fields["boxes"]) > 1)
-    chosen = [scene for _, scene in zip(range(source.pictures), scenes, strict=False)]
+    chosen = [scene for _, scene in zip(range(source.images), scenes, strict=False)]
     if not chosen:
         raise WrongWeights(f"{path} holds no picture with two boxes or more to train a detector on")
     trained = train.train(
@@ -111,12 +97,3 @@ def detector(
         seed=seed, device=device,
     )  # fmt: skip
     weights.save(trained.model, out)
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """A training history as CSV, one row an epoch; only a header if there is none."""
-    columns = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
-    with files.whole(path) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(history)

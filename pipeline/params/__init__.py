@@ -10,13 +10,31 @@ from typing import Any, get_args
 from pydantic import ValidationError, model_validator
 
 from pipeline.errors import InputError
-from pipeline.params import document
+from pipeline.params import document, recipe_needs
 from pipeline.params.data import Curate, Sample, Sources
 from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models
 from pipeline.params.section import Section, Whole
-from pipeline.params.student import KNOWLEDGE, OF_IMAGES, TEACHERS, Student
+from pipeline.params.student import Student
+
+RENAMED = {
+    "features.batch": "compute.batch",
+    "models.detector.pictures": "models.detector.images",
+    "regions.cap": "regions.max_regions",
+    "spans.cap": "spans.max_phrases",
+    "teacher.inputs: picture": "teacher.inputs: image",
+    "student.average": "student.ema_decay",
+    "student.chunk": "student.micro_batch",
+    "student.max_norm": "student.max_grad_norm",
+    "index.lists": "index.nlist",
+    "index.probes": "index.nprobe",
+    "index.links": "index.hnsw_m",
+    "index.effort": "index.hnsw_ef_search",
+    "index.bytes": "index.pq_m",
+    "probe.near": "probe.near_misses",
+}
+"""Parameters, or their values, that had another name, and what is written now."""
 
 
 class ParamsError(InputError):
@@ -49,16 +67,7 @@ class Params(Section):
             raise ValueError("sources.sample asks for the sample world, but there is no section sample")
         if self.teacher.spans not in self.features.spans:
             raise ValueError(f"teacher.spans is {self.teacher.spans}, which features.spans does not embed")
-        needed = TEACHERS.get(self.student.recipe, self.teacher.inputs)
-        if needed != self.teacher.inputs:
-            raise ValueError(f"student.recipe {self.student.recipe} needs teacher.inputs to be {needed}")
-        if self.student.recipe in OF_IMAGES and self.teacher.inputs != "text" and self.teacher.caption_dropout == 0:
-            raise ValueError(
-                f"student.recipe {self.student.recipe} takes the teacher's embedding of a picture alone, which is not "
-                "trained where teacher.caption_dropout is 0; expected more, such as 0.5"
-            )
-        if self.student.recipe in KNOWLEDGE and not self.concepts.enabled:
-            raise ValueError(f"student.recipe {self.student.recipe} needs concepts.enabled to be true")
+        recipe_needs.check(self)
         for source in self.curate.test:
             if source not in self.sources.quota:
                 raise ValueError(f"curate.test names {source}, which sources.quota does not read")
@@ -110,20 +119,35 @@ def load(path: Path) -> Params:
     try:
         content = document.read(path)
     except FileNotFoundError as error:
-        raise ParamsError(f"{path} does not exist; copy one of profiles/ there: dclip profile sample") from error
+        raise ParamsError(f"{path} does not exist; run: git checkout params.yaml") from error
     except (OSError, document.Unusable) as error:
         raise ParamsError(f"{path} is not a YAML file of parameters: {error}") from error
+    return checked(content, str(path))
+
+
+def checked(content: Any, name: str) -> Params:
+    """The parameters that plain data stands for; `name` says in errors where it is from.
+
+    Raises:
+        ParamsError: as `load`.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         lines = []
-        for problem in error.errors():
-            name, known = _walk(problem["loc"])
-            line = f"  {name or 'params'}: {problem['msg']}"
+        problems = [(*_walk(problem["loc"]), problem) for problem in error.errors()]
+        renamed = {RENAMED[parameter] for parameter, *_ in problems if parameter in RENAMED}
+        for parameter, known, problem in problems:
+            if new := RENAMED.get(parameter) or RENAMED.get(f"{parameter}: {problem['input']}"):
+                lines.append(f"  {parameter} was renamed; write {new}")
+                continue
+            if problem["type"] == "missing" and parameter in renamed:
+                continue  # it is there, under its old name
+            line = f"  {parameter or 'params'}: {problem['msg']}"
             if problem["type"] == "extra_forbidden":
                 close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-                line = f"  {name}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
+                line = f"  {parameter}: there is no such parameter" + (f"; did you mean {close[0]}?" if close else "")
             elif problem["type"] not in ("missing", "value_error"):
                 line += f", found {reprlib.repr(problem['input'])}"
             lines.append(line)
-        raise ParamsError("\n".join([f"{path} cannot be used:", *lines])) from error
+        raise ParamsError("\n".join([f"{name} cannot be used:", *lines])) from error

@@ -15,12 +15,12 @@ class Index(Section):
     name: Literal["exact", "ivf", "hnsw", "pq"] = Field(
         description="ivf looks into some of many lists, hnsw follows a graph, pq is ivf with codes of a few bytes"
     )
-    lists: Count | None = Field(default=None, description="of ivf and pq; none: 4 times the root of the vectors")
-    probes: Count = Field(default=16, description="lists that a search looks into")
-    links: Annotated[int, Field(ge=2, le=4096), Number] = Field(default=32, description="of a vector of the graph")
-    effort: Count = Field(default=64, description="candidates that a search of the graph keeps")
-    bytes: Annotated[int, Field(ge=1, le=4096), Number] = Field(
-        default=32, description="of a code; divides the dimension"
+    nlist: Count | None = Field(default=None, description="lists of ivf and pq; none: 4 x the root of the embeddings")
+    nprobe: Count = Field(default=16, description="lists that a search looks into")
+    hnsw_m: Annotated[int, Field(ge=2, le=4096), Number] = Field(default=32, description="links of an embedding")
+    hnsw_ef_search: Count = Field(default=64, description="candidates that a search of the graph keeps")
+    pq_m: Annotated[int, Field(ge=1, le=4096), Number] = Field(
+        default=32, description="bytes of a code; divides the dimension"
     )
 
 
@@ -44,4 +44,4 @@ class Probe(Section):
     attributes: Word = Field(description="folder of pictures with attributes, as CUB-200-2011 or AWA2 is published")
     captions: Count = Field(description="training captions that the text probes learn from, at most")
     words: Count = Field(description="words that are probed, the commonest ones")
-    near: Count = Field(description="near-misses among which a caption is to be found")
+    near_misses: Count = Field(description="near-misses among which a caption is to be found")

@@ -19,7 +19,7 @@ class Regions(Section):
         description="pixels of the detector's input"
     )
     batch: Batch
-    cap: Whole = Field(description="most boxes an image, by score x area; region 0 comes on top")
+    max_regions: Whole = Field(description="most boxes an image, by score x area; region 0 comes on top")
     min_side: Whole = Field(
         description="a box whose longer side has fewer pixels of the original picture is no region; 0 leaves none out"
     )
@@ -34,13 +34,12 @@ class Spans(Section):
     """Phrases."""
 
     parser: Word = Field(description="a spaCy model's name or path, or rules")
-    cap: Count = Field(description="most phrases a caption")
+    max_phrases: Count = Field(description="most phrases a caption")
 
 
 class Features(Section):
     """Frozen CLIP embeddings."""
 
-    batch: Batch
     spans: Annotated[list[SpanKind], Field(min_length=1)] = Field(description="which spans to embed")
 
 
@@ -48,8 +47,8 @@ class Teacher(Section):
     """The meta-teacher."""
 
     spans: SpanKind = Field(description="what its text stream reads; tokens as published")
-    inputs: Literal["regions", "picture", "text"] = Field(
-        description="regions and spans; or, as controls, the whole picture alone and spans; or spans only"
+    inputs: Literal["regions", "image", "text"] = Field(
+        description="regions and spans; or, as controls, the whole image alone and spans; or spans only"
     )
     heads: Annotated[int, Field(ge=1, le=1024), Number]
     depth: Annotated[int, Field(ge=1, le=1024), Number]

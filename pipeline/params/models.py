@@ -15,6 +15,7 @@ class Compute(Section):
 
     device: Annotated[str, AfterValidator(devices.named)] = Field(description="cpu, cuda, cuda:0, mps")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of frozen forwards; autocast unless float32")
+    batch: Batch = Field(description="rows of every frozen forward; the last one is padded")
     threads: Threads = Field(description="CPU threads of torch, NumPy and FAISS; equal results need equal numbers")
     workers: Threads = Field(description="processes or threads that decode and draw")
     processes: Threads = Field(
@@ -51,7 +52,7 @@ class DetectorFromSample(Section):
     """Train the sample's small YOLO."""
 
     kind: Literal["sample"]
-    pictures: Count = Field(description="how many pictures to train on")
+    images: Count = Field(description="how many images to train on")
     width: Annotated[float, Field(gt=0, le=16), Number] = Field(
         description="channel multiple of YOLO11 (its n scale has 0.25)"
     )

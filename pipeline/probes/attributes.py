@@ -184,3 +184,19 @@ def _awa2(folder: Path) -> AttributeSet:
             labels += [of_class[name]] * len(here)
             training += [for_training] * len(here)
     return AttributeSet(names, [""] * len(names), paths, np.array(labels, dtype=bool), np.array(training, dtype=bool))
+
+
+def measurable(data: AttributeSet) -> NDArray[np.int64]:
+    """Attributes that some training and test pictures have and some have not; of the others nothing can be said.
+
+    Raises:
+        InputError: there is none.
+    """
+    parts = [data.labels[data.training], data.labels[~data.training]]
+    found = np.flatnonzero(np.all([part.any(axis=0) & ~part.all(axis=0) for part in parts], axis=0))
+    if not len(found):
+        raise InputError(
+            f"none of {len(data.names)} attributes is on some training and test pictures and not on all of them; "
+            "expected more pictures in probe.attributes"
+        )
+    return found

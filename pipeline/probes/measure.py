@@ -76,7 +76,7 @@ class Found:
 
     Attributes:
         parts: by probe and figure what every row adds, float64; a figure is the mean.
-        attributes: area under the ROC curve of every attribute of `pictures.measurable`.
+        attributes: area under the ROC curve of every attribute of `attributes.measurable`.
         words: of every word.
     """
 

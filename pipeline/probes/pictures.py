@@ -5,28 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
-from pipeline.probes.attributes import AttributeSet
+from pipeline.probes.attributes import AttributeSet, measurable
 from pipeline.probes.linear import areas, predict
 
 EVERY = "all"
 """The figure over all attributes."""
-
-
-def measurable(data: AttributeSet) -> NDArray[np.int64]:
-    """Attributes that some training and test pictures have and some have not; of the others nothing can be said.
-
-    Raises:
-        InputError: there is none.
-    """
-    parts = [data.labels[data.training], data.labels[~data.training]]
-    found = np.flatnonzero(np.all([part.any(axis=0) & ~part.all(axis=0) for part in parts], axis=0))
-    if not len(found):
-        raise InputError(
-            f"none of {len(data.names)} attributes is on some training and test pictures and not on all of them; "
-            "expected more pictures in probe.attributes"
-        )
-    return found
 
 
 def read(

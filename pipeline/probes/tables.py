@@ -6,15 +6,17 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.artifacts.catalog import PROBED_ATTRIBUTES, PROBED_CONCEPTS, PROBED_WORDS, Artifact
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
-from pipeline.probes import pictures
-from pipeline.probes.measure import Found, Task
+from pipeline.probes.attributes import measurable
+
+if TYPE_CHECKING:
+    from pipeline.probes.measure import Found, Task
 
 ATTRIBUTES = ("attribute", "group", "pictures", "base", "student")
 WORDS = ("word", "captions", "base", "student", "language")
@@ -29,7 +31,7 @@ def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
     areas under the ROC curve; of a concept the share of its captions whose picture falls into it.
     """
     data = task.attributes
-    chosen = pictures.measurable(data)
+    chosen = measurable(data)
     counts = data.labels[~data.training].sum(axis=0)
     areas = [_all(found[model].attributes) for model in ("base", "student")]
     rows = [[data.names[j], data.groups[j], int(counts[j]), *_figures(areas, i)] for i, j in enumerate(chosen)]

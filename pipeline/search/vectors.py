@@ -26,19 +26,19 @@ class Kind:
 
     Attributes:
         name: `exact`; `ivf`, which looks into some of many lists; `hnsw`, a graph; `pq`, lists of codes of a few bytes.
-        lists: of ivf and pq; None for 4 times the root of the number of vectors.
-        probes: lists that a search looks into.
-        links: of a vector of the graph.
-        effort: candidates that a search of the graph keeps.
-        bytes: of a code; divides the dimension.
+        nlist: lists of ivf and pq; None for 4 times the root of the number of vectors.
+        nprobe: lists that a search looks into.
+        hnsw_m: links of an embedding in the graph.
+        hnsw_ef_search: candidates that a search of the graph keeps.
+        pq_m: bytes of a code; divides the dimension.
     """
 
     name: Literal["exact", "ivf", "hnsw", "pq"] = "exact"
-    lists: int | None = None
-    probes: int = 16
-    links: int = 32
-    effort: int = 64
-    bytes: int = 32
+    nlist: int | None = None
+    nprobe: int = 16
+    hnsw_m: int = 32
+    hnsw_ef_search: int = 64
+    pq_m: int = 32
 
 
 def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
@@ -56,24 +56,24 @@ def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
     n, d = rows.shape
     if len(np.unique(ids)) != n:
         raise ValueError(f"{len(ids)} ids of {n} vectors, {len(np.unique(ids))} of them distinct")
-    lists = kind.lists or max(1, min(n, round(4 * n**0.5)))
+    lists = kind.nlist or max(1, min(n, round(4 * n**0.5)))
     if kind.name in ("ivf", "pq") and lists > n:
         raise InputError(
-            f"index.lists is {lists}, and there are {n} vectors; expected fewer lists, or index.name: exact"
+            f"index.nlist is {lists}, and there are {n} vectors; expected fewer lists, or index.name: exact"
         )
-    if kind.name == "pq" and d % kind.bytes:
-        raise InputError(f"index.bytes is {kind.bytes}, which does not divide the dimension, {d}")
+    if kind.name == "pq" and d % kind.pq_m:
+        raise InputError(f"index.pq_m is {kind.pq_m}, which does not divide the dimension, {d}")
     if kind.name == "pq" and n < 2**_CODES:
         raise InputError(f"{n} vectors are too few to learn codes from; expected {2**_CODES}, or index.name: exact")
     how = {
-        "exact": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{kind.links},Flat",
-        "pq": f"IVF{lists},PQ{kind.bytes}x{_CODES}",
+        "exact": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{kind.hnsw_m},Flat",
+        "pq": f"IVF{lists},PQ{kind.pq_m}x{_CODES}",
     }[kind.name]  # fmt: skip
     index: Any = faiss.index_factory(d, f"IDMap2,{how}", faiss.METRIC_INNER_PRODUCT)
     inner: Any = faiss.downcast_index(index.index)
     if kind.name in ("ivf", "pq"):
         inner.cp.min_points_per_centroid, inner.cp.max_points_per_centroid = 1, 100
-        inner.nprobe = min(kind.probes, lists)
+        inner.nprobe = min(kind.nprobe, lists)
         if faiss.get_num_gpus():  # finds the lists; kept by this name until it has
             nearest = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(d))
             inner.clustering_index = nearest
@@ -81,7 +81,7 @@ def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
         inner.do_polysemous_training = False  # orders codes for a search that is not made here, for minutes
         inner.pq.cp.min_points_per_centroid = 1
     if kind.name == "hnsw":
-        inner.hnsw.efConstruction, inner.hnsw.efSearch = max(40, kind.effort), kind.effort
+        inner.hnsw.efConstruction, inner.hnsw.efSearch = max(40, kind.hnsw_ef_search), kind.hnsw_ef_search
     index.train(rows)
     index.add_with_ids(rows, ids)
     return index

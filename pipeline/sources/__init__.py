@@ -44,7 +44,7 @@ def read(source: str, folder: Path) -> Iterator[Row]:
         raise SourceError(f"unknown corpus {source!r}; there are {', '.join(CORPORA)}")
     if not folder.is_dir():
         raise SourceError(
-            f"{source}: no folder {folder}. Put the corpus there (README, 'Your own data') or take it out of "
+            f"{source}: no folder {folder}. Put the corpus there (docs/your-data.md) or take it out of "
             "sources.quota in params.yaml"
         )
     return accounted(CORPORA[source].read(folder))

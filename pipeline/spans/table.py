@@ -7,8 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from open_clip import SimpleTokenizer
-
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SPANS, SpanKind
 from pipeline.artifacts.tables import TableWriter
@@ -43,13 +41,12 @@ def write(
     Returns:
         counts: captions, phrases, tokens, captions without a phrase, captions whose end the text tower does not read.
     """
-    tokenizer = SimpleTokenizer()
     distinct = list(dict.fromkeys(chain.from_iterable(manifest.captions)))
     phrases = list(track(parser(distinct), "parse captions", len(distinct), "captions"))
     found = {}
     cut = set()
     for text, own in zip(distinct, phrases, strict=True):
-        read = token_spans(tokenizer, text, tokens + 1)
+        read = token_spans(text, tokens + 1)
         if len(read) > tokens:
             cut.add(text)
         found[text] = {SpanKind.PHRASES: phrases_of(text, own, cap), SpanKind.TOKENS: read[:tokens]}

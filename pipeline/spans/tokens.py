@@ -8,10 +8,8 @@ from difflib import Match, SequenceMatcher
 from itertools import islice, takewhile
 
 import regex
-from open_clip import SimpleTokenizer
 
-END = "<end_of_text>"
-"""A caption may hold it, as a web page may; to the tokenizer it is the end token."""
+from pipeline.clip import bpe
 
 _WORD = regex.compile(r"\S+")
 _ALIGNED = 128
@@ -82,29 +80,27 @@ def _common(a: str, b: str) -> list[Match]:
     return found
 
 
-def token_spans(tokenizer: SimpleTokenizer, caption: str, limit: int) -> list[Span]:
+def token_spans(caption: str, limit: int) -> list[Span]:
     """Span of every BPE token of a caption, in order, start and end tokens left out.
 
     The tokenizer cleans the text first (entities, encoding, white space, case); a token with characters that the
     cleaning wrote has no offsets.
 
     Args:
-        tokenizer: open_clip's.
         caption: any text.
         limit: how many tokens the text tower reads, start and end left out; later ones are cut off.
     """
-    cleaned = tokenizer.clean_fn(caption)
+    cleaned = bpe.tidied(caption)
     places = _places(caption, cleaned, limit)  # a word has at least one token
     spans: list[Span] = []
-    for word in regex.finditer(tokenizer.pat, cleaned):
-        if word.group() == END or len(spans) >= limit:
+    for word in bpe.words(cleaned):
+        if word.group() == bpe.END or len(spans) >= limit:
             break  # the text tower reads no further
-        encoded = "".join(tokenizer.byte_encoder[b] for b in word.group().encode("utf-8"))
-        taken = bytearray()
-        for piece in tokenizer.bpe(encoded).split(" "):
-            start = word.start() + len(taken.decode("utf-8", errors="ignore"))
-            taken += bytes(tokenizer.byte_decoder[c] for c in piece.removesuffix("</w>"))
-            end = word.start() + len(taken.decode("utf-8", errors="ignore"))
+        encoded, taken = word.group().encode("utf-8"), 0
+        for size in bpe.token_bytes(word.group()):
+            start = word.start() + len(encoded[:taken].decode("utf-8", errors="ignore"))
+            taken += size
+            end = word.start() + len(encoded[:taken].decode("utf-8", errors="ignore"))
             start = min(start, word.end() - 1)  # a piece may be a part of one character's bytes
             found = [places[i] for i in range(start, max(end, start + 1))]
             first, last = found[0], found[-1]

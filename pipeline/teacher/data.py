@@ -27,7 +27,7 @@ def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArr
     return found.unflatten(0, mask.shape), torch.from_numpy(mask)
 
 
-READS = {"regions": 1 << 30, "picture": 1, "text": 0}
+READS = {"regions": 1 << 30, "image": 1, "text": 0}
 """How many regions of a picture a teacher reads, at most, by `teacher.inputs`; region 0 is the whole picture."""
 
 

@@ -78,9 +78,9 @@ class Loop(Generic[B]):
         steps: steps of an epoch.
         name_batch: says which samples a batch holds, for an error.
         begin: called before an epoch, before the first also; returns what the optimizer trains in it.
-        max_norm: gradients are scaled down to this Euclidean length; 0 for never.
+        max_grad_norm: gradients are scaled down to this Euclidean length; 0 for never.
         patience: epochs without a better one after which training stops; 0 for never.
-        average: decay a step of an exponential moving average of the weights, which is then the result; 0 for none.
+        ema_decay: decay a step of an exponential moving average of the weights, which is then the result; 0 for none.
         scaler: of float16 gradients.
         group: the processes that train together; the first validates and saves.
         checkpoint: file for resuming, removed by nobody here; None for none.
@@ -102,9 +102,9 @@ class Loop(Generic[B]):
     steps: int
     name_batch: Callable[[B], str] = lambda batch: ""
     begin: Callable[[int], None] = lambda epoch: None
-    max_norm: float = 0.0
+    max_grad_norm: float = 0.0
     patience: int = 0
-    average: float = 0.0
+    ema_decay: float = 0.0
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     group: Group = field(default_factory=Group)
     checkpoint: Path | None = None
@@ -116,8 +116,8 @@ class Loop(Generic[B]):
 
     def __post_init__(self) -> None:
         self._averaged: AveragedModel | None = None
-        if self.average:
-            self._averaged = AveragedModel(self.module, multi_avg_fn=get_ema_multi_avg_fn(self.average))
+        if self.ema_decay:
+            self._averaged = AveragedModel(self.module, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._sums: dict[str, tuple[float, int]] = {}  # and of how many steps: a scaler may leave some out
         self._saved = time.monotonic()
@@ -191,8 +191,8 @@ class Loop(Generic[B]):
         elif not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
             # otherwise the scaler leaves the step out, and scales less from now on
             raise TrainingDiverged(self._advice("gradient", length, batch, named, epoch, number))
-        if self.max_norm:
-            nn.utils.clip_grads_with_norm_(self._trained, self.max_norm, norm)
+        if self.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(self._trained, self.max_grad_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()

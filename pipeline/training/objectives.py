@@ -1,13 +1,17 @@
 """The losses, one function each, pure functions of embeddings. All embeddings are unit-length float32.
 
 Notation: f_I image, f_T text, z target, s = 1/tau the scale (the inverse temperature); n images, m texts, h negatives.
+
+torch is imported where a function calls it, since recipes name these functions and parameters only ask recipes.
 """
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def contrastive(
@@ -32,11 +36,14 @@ def contrastive(
         negatives: [h, d], texts that are right for no image.
         allowed: bool [n, h], false where a negative is right for an image after all.
     """
+    import torch
+    import torch.nn.functional as F
+
     logits = scale * image @ text.T
     wide = logits
     if negatives is not None:
         extra = scale * image @ negatives.T
-        wide = torch.cat([logits, extra if allowed is None else extra.masked_fill(~allowed, -torch.inf)], dim=1)
+        wide = torch.cat([logits, extra if allowed is None else extra.masked_fill(~allowed, -inf)], dim=1)
     if positives is None:
         labels = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(wide, labels) + F.cross_entropy(logits.T, labels)) / 2
@@ -50,6 +57,8 @@ def contrastive(
 
 def cosine_distance(found: Tensor, target: Tensor) -> Tensor:
     """mean_i (1 - cos(found_i, target_i)), in 0..2: DCLIP's pull to the teacher, and preservation of the base."""
+    import torch.nn.functional as F
+
     return (1 - F.cosine_similarity(found, target, dim=-1)).mean()
 
 
@@ -71,6 +80,8 @@ def divergence(found: Tensor, target: Tensor, positives: Tensor | None = None, a
         positives: bool [n, m]; needed if alpha > 0.
         alpha: share of the hard labels, 0..1.
     """
+    import torch.nn.functional as F
+
     parts = []
     for dim in (1, 0):
         wanted = target.detach().softmax(dim=dim)

@@ -39,6 +39,10 @@ def checked(artefact: str, what: str, needed: Iterable[Path], run: Callable[[], 
         found = run()
     except InputError as error:
         return Finding(artefact, what, fault=str(error))
+    except KeyError as error:
+        stage = artefact.partition("/")[0]
+        fault = f"{artefact} has no {error}: it is damaged, or of another version; run: dvc repro -sf {stage}"
+        return Finding(artefact, what, fault=fault)
     except Exception as error:  # damaged files do what nobody foresaw; the other checks go on
         return Finding(artefact, what, fault=f"{type(error).__name__}: {error}")
     return found if isinstance(found, Finding) else Finding(artefact, what)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from open_clip import SimpleTokenizer
 from PIL import Image
 
 from pipeline import images
@@ -27,7 +26,7 @@ from pipeline.concepts.language import LanguageModel, Source
 from pipeline.detector import weights
 from pipeline.detector.detect import crop, detect, large_enough
 from pipeline.features.classes import Contents
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.machine.progress import track
 from pipeline.spans.phrases import load_parser
 from pipeline.spans.table import phrases_of
@@ -140,7 +139,7 @@ class Recomputation:
             for row, boxes in zip(rows, found, strict=True):
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
-                boxes = large_enough(boxes, *self.pictures[row].size, p.get("min_side", 0))[: p["cap"]]
+                boxes = large_enough(boxes, *self.pictures[row].size, p.get("min_side", 0))[: p["max_regions"]]
                 told, key = f"{self._key(row)} ({len(held)} boxes, {len(boxes)} anew)", self._image_key(row)
                 if [b.name for b in boxes] != held["class_name"].to_pylist():
                     compared.add(told, 1.0, key)
@@ -174,7 +173,7 @@ class Recomputation:
         table = self.artefacts.spans()
         p, manifest = table.json("parameters"), self.artefacts.manifest
         start = offsets(table.strings("key"), manifest.keys, str(table.path))
-        parser, tokenizer = load_parser(table.metadata["parser"]), SimpleTokenizer()
+        parser = load_parser(table.metadata["parser"])
         if parser.name != p["model"]:
             raise ContractError(f"{table.path} was made with {p['model']}, installed here is {parser.name}")
         compared = Compared()
@@ -182,8 +181,9 @@ class Recomputation:
             held = table.columns.slice(int(start[row]), int(start[row + 1] - start[row])).to_pylist()
             texts = manifest.captions[row]
             for index, (text, phrases) in enumerate(zip(texts, parser(texts), strict=True)):
-                tokens = token_spans(tokenizer, text, p["tokens"])
-                for kind, spans in ((SpanKind.PHRASES, phrases_of(text, phrases, p["cap"])), (SpanKind.TOKENS, tokens)):
+                found = {SpanKind.PHRASES: phrases_of(text, phrases, p["max_phrases"])}
+                found[SpanKind.TOKENS] = token_spans(text, p["tokens"])
+                for kind, spans in found.items():
                     own = [r for r in held if r["caption_index"] == index and r["kind"] == kind]
                     if [(s.start, s.end) for s in spans] != [(r["start"], r["end"]) for r in own]:
                         raise ContractError(

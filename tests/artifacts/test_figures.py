@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.artifacts import figures
+from pipeline.artifacts.figures import write_history
 from pipeline.disk import sums
 from pipeline.errors import Damaged
-from pipeline.models.base_models import write_history
 
 
 def test_a_history_comes_back_with_gaps_where_it_had_none(tmp_path):

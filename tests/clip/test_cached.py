@@ -12,7 +12,7 @@ from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip, create
 from pipeline.images import decode
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.store import keys
 
 CAPTIONS = ["a cat", "a dog", "a red star on a blue sky", "two moons", "a cat on a mat", "", "a cow " * 20]

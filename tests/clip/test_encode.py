@@ -6,6 +6,7 @@ from tiny_models import COMPUTE, random_pixels, tiny_clip
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
+from pipeline.machine.batches import batches
 
 CAPTIONS = ["a cat", "a dog", "a red star on a blue sky", "two moons", "a cat on a mat", "nothing at all", "a cow"]
 
@@ -26,6 +27,12 @@ def forwards(clip):
     yield shapes
     for hook in hooks:
         hook.remove()
+
+
+def test_batches_hold_everything_in_order():
+    assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batches([], 3)) == []
+    assert list(batches([1, 2], 2)) == [[1, 2]]
 
 
 def test_images_are_the_towers_own_embeddings_at_unit_length(clip):

@@ -8,10 +8,10 @@ from pipeline.artifacts.schema import LABELS, Split, vectors
 from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, Table, check_unit
 from pipeline.artifacts.workspace import read_labels
-from pipeline.concepts import clusters, tables
+from pipeline.concepts import clusters, labelling, tables
 from pipeline.concepts.cached import CachedLanguage
+from pipeline.concepts.labelling import Clustering
 from pipeline.concepts.language import Source
-from pipeline.concepts.tables import Clustering
 from pipeline.errors import InputError
 
 SAMPLES = {
@@ -48,7 +48,7 @@ def manifest(tmp_path_factory):
 def made(language, manifest, tmp_path_factory):
     """The folder, and what `write` counts."""
     out = tmp_path_factory.mktemp("concepts")
-    return out, tables.write(language, manifest, HOW, out, METADATA)
+    return out, labelling.write(language, manifest, HOW, out, METADATA)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_concepts_are_of_the_distinct_captions_of_the_train_split(concepts, lang
 def test_captions_of_other_splits_change_no_concept(language, tmp_path):
     def centres(name, **changed):
         samples = {**SAMPLES, **{Split(split): own for split, own in changed.items()}}
-        tables.write(language, write_manifest(tmp_path / name, samples), HOW, tmp_path / name, {})
+        labelling.write(language, write_manifest(tmp_path / name, samples), HOW, tmp_path / name, {})
         return Table(tmp_path / name / "concepts.arrow").columns
 
     wanted = centres("as they are")
@@ -127,17 +127,17 @@ def test_what_is_counted(made, concepts):
 
 
 def test_again_the_same_bytes_are_written_and_nothing_is_embedded(made, language, manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_CHUNK", 8192)
+    monkeypatch.setattr(labelling, "_CHUNK", 8192)
     monkeypatch.setattr(language.model, "embed", lambda *_: pytest.fail("a caption is embedded again"))
-    tables.write(language, manifest, HOW, tmp_path, METADATA)
+    labelling.write(language, manifest, HOW, tmp_path, METADATA)
     for path in made[0].iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["concepts.arrow", "labels.arrow", "language.arrow"]
 
 
 def test_how_many_captions_are_written_at_a_time_changes_no_row(made, language, manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_CHUNK", 2)
-    tables.write(language, manifest, HOW, tmp_path, METADATA)
+    monkeypatch.setattr(labelling, "_CHUNK", 2)
+    labelling.write(language, manifest, HOW, tmp_path, METADATA)
     for path in made[0].iterdir():
         assert Table(tmp_path / path.name).columns.equals(Table(path).columns), path.name
 
@@ -147,7 +147,7 @@ def test_of_itself_the_number_of_concepts_is_the_root_of_the_training_captions(l
     texts = [" ".join(["cat"] * (1 + i)) for i in range(captions)]
     manifest = write_manifest(tmp_path, {Split.TRAIN: {"a": texts, "b": texts[:1]}, Split.VAL: {"c": ["dog", "mat"]}})
     how = Clustering(count=None, temperature=0.2, top=5, iterations=3, seed=1)
-    assert tables.write(language, manifest, how, tmp_path, {})["concepts"] == count
+    assert labelling.write(language, manifest, how, tmp_path, {})["concepts"] == count
     concepts, shares = read_labels(Table(tmp_path / "labels.arrow"), ["a", "b", "c"])
     assert concepts.shape == shares.shape == (captions + 3, min(5, count))
 
@@ -155,14 +155,14 @@ def test_of_itself_the_number_of_concepts_is_the_root_of_the_training_captions(l
 def test_more_concepts_than_training_captions_are_refused_and_no_table_is_left(language, manifest, tmp_path):
     how = Clustering(count=7, temperature=0.2, top=2, iterations=3, seed=1)
     with pytest.raises(InputError, match=r"concepts\.count is 7, and there are 6 distinct captions"):
-        tables.write(language, manifest, how, tmp_path, {})
+        labelling.write(language, manifest, how, tmp_path, {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_equal_vectors_of_different_captions_may_leave_an_empty_concept(language, tmp_path):
     """Words that the tokenizer does not know are one token: three captions, and one vector."""
     manifest = write_manifest(tmp_path, {Split.TRAIN: {"a": ["lion", "tiger", "bear"]}})
-    found = tables.write(language, manifest, HOW, tmp_path, {})
+    found = labelling.write(language, manifest, HOW, tmp_path, {})
     assert (found["concepts"], found["smallest"], found["largest"]) == (3, 0, 3)
     rows = Table(tmp_path / "concepts.arrow").columns.to_pylist()
     empty = [row for row in rows if row["size"] == 0]
@@ -178,7 +178,7 @@ def test_a_concept_is_told_by_at_most_five_captions_and_eight_words(language, tm
     others = ["a", "a a", "a a a"]
     manifest = write_manifest(tmp_path, {Split.TRAIN: {"a": texts, "b": others}})
     one = Clustering(count=1, temperature=0.2, top=2, iterations=3, seed=1)
-    tables.write(language, manifest, one, tmp_path, {})
+    labelling.write(language, manifest, one, tmp_path, {})
     (row,) = Table(tmp_path / "concepts.arrow").columns.to_pylist()
     assert (row["size"], len(row["captions"]), row["words"]) == (11, 5, [])
 
@@ -196,8 +196,8 @@ def test_labels_are_read_of_some_keys(labels, keys):
 
 
 def test_labels_in_several_batches_are_read_of_some_keys(labels, language, manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_CHUNK", 1)
-    tables.write(language, manifest, HOW, tmp_path, {})
+    monkeypatch.setattr(labelling, "_CHUNK", 1)
+    labelling.write(language, manifest, HOW, tmp_path, {})
     split = Manifest(manifest.folder, (Split.TRAIN,)).keys
     found = read_labels(Table(tmp_path / "labels.arrow"), split)
     for one, other in zip(found, read_labels(labels, split), strict=True):

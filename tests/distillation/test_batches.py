@@ -1,12 +1,11 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from tiny_batches import CAPTIONS, FLAT, assert_same, axes, fields, loader, pairs, places_of, read, rows_of
 from tiny_models import unit_rows
 
-from pipeline.distillation.batches import Negatives, epoch_order
+from pipeline.distillation.loader import epoch_order
+from pipeline.distillation.pairs import Negatives
 from pipeline.training.distributed import Group
 
 
@@ -83,8 +82,8 @@ def test_targets_of_pairs_are_those_of_the_captions_drawn():
 def test_without_names_targets_vectors_and_negatives_there_are_none():
     batch = next(loader(pairs(image_vectors=None), tokenize=None)(1, 1))
     assert batch.names == [f"row {row}" for row in rows_of(batch)]
-    assert (batch.tokens, batch.base_image, batch.target) == (None, None, None)
-    assert (batch.negatives, batch.allowed, len(batch.negative_places)) == (None, None, 0)
+    assert (batch.texts, batch.base_image, batch.target) == (None, None, None)
+    assert (batch.negatives, batch.regions, batch.knowledge) == (None, None, None)
 
 
 @pytest.mark.parametrize("captions", [None, 1, 2])
@@ -92,8 +91,9 @@ def test_tokens_are_those_of_the_distinct_captions_each_once(captions):
     for epoch in range(1, 5):
         batch = next(loader(pairs(), batch=6, captions=captions)(epoch, 1))
         texts = [FLAT[place] for place in places_of(batch.base_text)]
-        assert len(read(batch.tokens)) == len(set(texts))
-        assert [read(batch.tokens)[i] for i in batch.text_places.tolist()] == texts
+        assert len(read(batch.texts.tokens)) == len(set(texts))
+        assert [read(batch.texts.tokens)[i] for i in batch.texts.places.tolist()] == texts
+        assert len(batch.texts.negative_places) == 0
 
 
 @pytest.mark.parametrize("captions", [None, 1, 2])
@@ -151,15 +151,15 @@ def test_processes_share_pictures_and_texts_and_all_else_is_the_same(size):
     parts = [next(loader(data, batch=6, group=Group(rank, size))(1, 1)) for rank in range(size)]
     assert all(len(part.pixels) == 6 // size for part in parts)
     assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
-    assert len({len(part.tokens) for part in parts}) == 1
-    tokens = torch.cat([part.tokens for part in parts])
-    assert torch.equal(tokens[: len(whole.tokens)], whole.tokens)
-    assert len(tokens) - len(whole.tokens) < size and (tokens[len(whole.tokens) :] == whole.tokens[-1]).all()
+    assert len({len(part.texts.tokens) for part in parts}) == 1
+    tokens, distinct = torch.cat([part.texts.tokens for part in parts]), whole.texts.tokens
+    assert torch.equal(tokens[: len(distinct)], distinct)
+    assert len(tokens) - len(distinct) < size and (tokens[len(distinct) :] == distinct[-1]).all()
     for part in parts:
-        assert_same(dataclasses.replace(part, pixels=whole.pixels, tokens=whole.tokens), whole)
+        assert_same(part, whole, but=("pixels", "texts.tokens"))
 
 
 def test_a_batch_on_a_device_is_the_same_batch():
-    batch = next(loader(pairs())(1, 1))
+    batch = next(loader(pairs(negatives=Negatives([["x"]] * 10)))(1, 1))
     assert_same(batch.to("cpu"), batch)
     assert {v.device.type for v in fields(batch.to("meta")).values() if isinstance(v, torch.Tensor)} == {"meta"}

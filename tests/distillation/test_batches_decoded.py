@@ -7,7 +7,7 @@ from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
 from pipeline.artifacts.schema import Split
-from pipeline.distillation.batches import epoch_order
+from pipeline.distillation.loader import epoch_order
 from pipeline.distillation.pixels import Decoded, cached
 
 SAMPLES = {

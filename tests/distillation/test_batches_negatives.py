@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_batches import CAPTIONS, FLAT, axes, loader, pairs, places_of, read, rows_of
 
-from pipeline.distillation.batches import Negatives
+from pipeline.distillation.pairs import Negatives
 
 # Hard negatives: of "cat" and "dog" one equal one, of "old cat" a caption of picture 1, of "sea" one of its own.
 WRONG = {"cat": ["hat", "rat"], "old cat": ["dog"], "dog": ["hat"], "sea": ["wave", "land"]}
@@ -16,24 +16,29 @@ def with_negatives(*, vectors=False, captions=CAPTIONS):
     return dataclasses.replace(data, negatives=Negatives(texts, axes(7) if vectors else None))
 
 
+def negatives_in(batch):
+    """The hard negatives that the text tower is given."""
+    return [read(batch.texts.tokens)[i] for i in batch.texts.negative_places.tolist()]
+
+
 @pytest.mark.parametrize("captions", [None, 1, 2])
 def test_negatives_are_those_of_the_captions_drawn_each_once(captions):
     for epoch in range(1, 9):
         for batch in loader(with_negatives(), captions=captions, batch=3)(epoch, 2):
             texts = [FLAT[place] for place in places_of(batch.base_text)]
-            found = [read(batch.tokens)[i] for i in batch.negative_places.tolist()]
+            found = negatives_in(batch)
             assert sorted(found) == sorted({negative for text in texts for negative in WRONG.get(text, [])})
-            assert len(read(batch.tokens)) == len({*texts, *found}), "a caption that is also a negative is read once"
+            assert len(batch.texts.tokens) == len({*texts, *found}), "a caption that is also a negative is read once"
 
 
 def test_negatives_that_are_captions_of_a_picture_are_not_allowed_for_it():
     for epoch in range(1, 9):
         batch = next(loader(with_negatives(), batch=6, captions=1 + epoch % 3)(epoch, 1))
-        found = [read(batch.tokens)[i] for i in batch.negative_places.tolist()]
-        assert batch.allowed.tolist() == [[text not in CAPTIONS[row] for text in found] for row in rows_of(batch)]
+        found, allowed = negatives_in(batch), batch.negatives.allowed
+        assert allowed.tolist() == [[text not in CAPTIONS[row] for text in found] for row in rows_of(batch)]
     batch = next(loader(with_negatives(), batch=6)(1, 1))
-    found = [read(batch.tokens)[i] for i in batch.negative_places.tolist()]
-    forbidden = {(row, found[k]) for i, row in enumerate(rows_of(batch)) for k in range(5) if not batch.allowed[i, k]}
+    found, allowed = negatives_in(batch), batch.negatives.allowed
+    forbidden = {(row, found[k]) for i, row in enumerate(rows_of(batch)) for k in range(5) if not allowed[i, k]}
     assert forbidden == {(1, "dog"), (2, "wave")}
 
 
@@ -42,9 +47,9 @@ def test_frozen_negatives_come_with_their_vectors():
     data = with_negatives(vectors=True)
     assert data.negative_texts == ["hat", "rat", "dog", "hat", "wave", "land"]
     batch = next(loader(data, tokenize=None, batch=6)(1, 1))
-    assert batch.tokens is None
-    assert places_of(batch.negatives) == [0, 1, 2, 4, 5]
-    assert batch.allowed.shape == (6, 5)
+    assert batch.texts is None
+    assert places_of(batch.negatives.base) == [0, 1, 2, 4, 5]
+    assert batch.negatives.allowed.shape == (6, 5)
 
 
 def test_a_batch_without_negatives_of_its_captions_has_empty_ones():
@@ -53,9 +58,8 @@ def test_a_batch_without_negatives_of_its_captions_has_empty_ones():
     empty = [b for b in load(1, 6) if rows_of(b)[0] in (4, 5)]
     assert len(empty) == 2
     for batch in empty:
-        assert batch.negatives.shape == (0, 16)
-        assert batch.allowed.shape == (1, 0)
-        assert len(batch.negative_places) == 0
+        assert batch.negatives.base.shape == (0, 16)
+        assert batch.negatives.allowed.shape == (1, 0)
 
 
 def test_negatives_of_are_flat_places_without_equal_texts():

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_batches import loader, read
 
-from pipeline.distillation.batches import Negatives, Pairs, epoch_order, spread
+from pipeline.distillation.loader import epoch_order
+from pipeline.distillation.pairs import Negatives, Pairs, spread
 
 
 @given(st.lists(st.tuples(st.integers(-5, 50), st.integers(0, 6)), max_size=8))
@@ -64,10 +65,10 @@ def test_a_gathered_batch_equals_plain_loops(captions, more):
     order = epoch_order(data, size, drawn, 0, 1)
     for batch, (rows, places) in zip(loader(data, batch=size, captions=drawn, seed=0)(1, 99), order, strict=True):
         texts = [distinct[data.caption_ids[place]] for place in places]
-        tokens = read(batch.tokens)
-        negatives = [tokens[i] for i in batch.negative_places]
-        assert [tokens[i] for i in batch.text_places] == texts
+        tokens = read(batch.texts.tokens)
+        negatives = [tokens[i] for i in batch.texts.negative_places]
+        assert [tokens[i] for i in batch.texts.places] == texts
         assert sorted(negatives) == sorted({negative for text in texts for negative in wrong[text]})
         assert batch.positives.tolist() == [[text in captions[row] for text in texts] for row in rows]
-        assert batch.allowed.tolist() == [[text not in captions[row] for text in negatives] for row in rows]
+        assert batch.negatives.allowed.tolist() == [[text not in captions[row] for text in negatives] for row in rows]
         assert [int(rows[i]) for i in batch.owner] == [int(data.owner[place]) for place in places]

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -13,8 +14,8 @@ import torch.distributed as dist
 from tiny_knowledge import heads, knowledge
 from tiny_models import random_pixels, tiny_clip, unit_rows
 
-from pipeline.distillation import recipes
-from pipeline.distillation.batches import Negatives, Pairs, Regions
+from pipeline import recipes
+from pipeline.distillation.pairs import Negatives, Pairs, Regions
 from pipeline.distillation.student import Student
 from pipeline.distillation.train import StudentTraining, train
 from pipeline.errors import InputError
@@ -32,7 +33,7 @@ CASES = {  # recipe, width and text of the student, how it is trained
     "hard negatives, chunk": ("hard_negatives", 16, True, {"chunk": 1}),
     "regions, chunk": ("dclip_regions", 24, True, {"chunk": 1}),
     "frozen hard negatives": ("hard_negatives", 16, False, {}),
-    "clipped and averaged": ("clip_refine", 16, True, {"max_norm": 0.5, "average": 0.5, "patience": 1}),
+    "clipped and averaged": ("clip_refine", 16, True, {"max_grad_norm": 0.5, "ema_decay": 0.5, "patience": 1}),
     "layers": ("contrastive", 16, True, {"layers": 1, "unfreeze": 1, "chunk": 3}),
     "linear": ("labclip", 16, False, {}),
     "knowledge": ("knowledge_clip", 16, True, {"captions": None}),
@@ -115,7 +116,7 @@ def resumed(folder, group):
             raise Killed
         return own.terms(b)
 
-    recipes.RECIPES["dclip_clean"] = recipes.Recipe(terms, target="image")
+    recipes.RECIPES["dclip_clean"] = replace(own, terms=terms)
     try:
         trained("chunk", group, folder / "killed.pt")
     except Killed:

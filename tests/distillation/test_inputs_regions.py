@@ -7,7 +7,7 @@ from pipeline.artifacts.schema import REGIONS, Split, vectors
 from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.distillation.inputs import Inputs
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 SAMPLES = {
     Split.TRAIN: {"mscoco-1": ["a", "b"], "mscoco-2": ["c"], "mscoco-3": ["d"]},

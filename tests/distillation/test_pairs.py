@@ -4,7 +4,7 @@ import pytest
 from tiny_batches import FLAT, axes, pairs
 from tiny_models import random_pixels, unit_rows
 
-from pipeline.distillation.batches import Negatives, Pairs
+from pipeline.distillation.pairs import Negatives, Pairs
 
 
 def test_pairs_know_the_owner_of_every_caption_and_every_distinct_one():

@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_batches import assert_same
 
-from pipeline.distillation.batches import Batch, Loader, Pairs, Regions
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Pairs, Regions
 from pipeline.training.distributed import Group
 
 CAPTIONS = [["cat", "old cat"], ["dog"], ["sea", "wave"], ["pet"], ["hill"], ["sun"]]
@@ -45,19 +47,8 @@ def shown(pixels):
 
 def drawn_of(batch):
     """The regions whose vectors are in a batch."""
-    assert (batch.base_region.sum(1) == 1).all()
-    return batch.base_region.argmax(1).tolist()
-
-
-def assert_same(found, wanted, *, but=()):
-    for field in dataclasses.fields(Batch):
-        one, other = getattr(found, field.name), getattr(wanted, field.name)
-        if field.name in but:
-            continue
-        if isinstance(other, torch.Tensor):
-            assert one.dtype == other.dtype and torch.equal(one, other), field.name
-        else:
-            assert one == other, field.name
+    assert (batch.regions.base.sum(1) == 1).all()
+    return batch.regions.base.argmax(1).tolist()
 
 
 # Which regions are drawn
@@ -119,9 +110,10 @@ def test_a_batch_has_its_pictures_then_a_region_of_each():
     for epoch in range(1, 5):
         for batch in batches(pairs(regions=regions()), epoch):
             rows, drawn = [int(name) for name in batch.names], drawn_of(batch)
-            assert shown(batch.pixels) == rows + [SHOWN[region] for region in drawn]
+            assert (shown(batch.pixels), shown(batch.regions.pixels)) == (rows, [SHOWN[region] for region in drawn])
+            assert shown(batch.tower_images) == shown(batch.pixels) + shown(batch.regions.pixels)
             assert [int(np.searchsorted(START, region, side="right")) - 1 for region in drawn] == rows
-            assert (batch.pixels.dtype, batch.base_region.dtype) == (torch.uint8, torch.float32)
+            assert (batch.regions.pixels.dtype, batch.regions.base.dtype) == (torch.uint8, torch.float32)
 
 
 def test_in_time_every_crop_is_drawn():
@@ -134,13 +126,14 @@ def test_in_time_every_crop_is_drawn():
 def test_without_regions_there_are_only_pictures():
     for batch in batches(pairs(), 1):
         assert shown(batch.pixels) == [int(name) for name in batch.names]
-        assert batch.base_region is None
+        assert batch.regions is None
+        assert batch.tower_images is batch.pixels
 
 
 def test_regions_change_nothing_else_in_a_batch():
     for found, wanted in zip(batches(pairs(regions=regions()), 2), batches(pairs(), 2), strict=True):
         assert torch.equal(found.noise, wanted.noise)
-        assert_same(found, wanted, but=("pixels", "base_region"))
+        assert_same(dataclasses.replace(found, regions=None), wanted)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -150,9 +143,14 @@ def test_processes_share_pictures_and_regions_and_know_all_vectors(size):
     parts = [batches(data, 1, batch=6, group=Group(rank, size))[0] for rank in range(size)]
     for rank, part in enumerate(parts):
         mine = slice(rank * own, (rank + 1) * own)
-        assert torch.equal(part.pixels, torch.cat([whole.pixels[:6][mine], whole.pixels[6:][mine]]))
-        assert shown(part.pixels[own:]) == [SHOWN[region] for region in drawn_of(whole)[mine]]
-        assert_same(part, whole, but=("pixels",))
+        assert torch.equal(part.pixels, whole.pixels[mine])
+        assert torch.equal(part.regions.pixels, whole.regions.pixels[mine])
+        assert shown(part.regions.pixels) == [SHOWN[region] for region in drawn_of(whole)[mine]]
+        assert_same(part, whole, but=("pixels", "regions.pixels"))
+    gathered = torch.cat([part.tower_images.flatten(1) for part in parts])
+    images, of_regions = whole.separated(gathered, size)
+    assert torch.equal(images, whole.pixels.flatten(1))
+    assert torch.equal(of_regions, whole.regions.pixels.flatten(1))
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2, 3])
@@ -179,7 +177,7 @@ def test_another_epoch_or_seed_draws_other_regions():
 def test_regions_go_to_the_device_with_their_batch():
     batch = batches(pairs(regions=regions()), 1)[0]
     assert_same(batch.to("cpu"), batch)
-    assert batch.to("meta").base_region.device.type == "meta"
+    assert {part.device.type for part in vars(batch.to("meta").regions).values()} == {"meta"}
 
 
 @pytest.mark.parametrize("start", [START[:-1], np.append(START, 13)], ids=["of 5", "of 7"])

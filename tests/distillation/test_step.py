@@ -10,11 +10,13 @@ from tiny_models import config, random_pixels, tiny_clip, unit_rows
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import create
-from pipeline.distillation.batches import Loader, Negatives, Pairs, Regions
 from pipeline.distillation.layers import image_groups, unfreeze
-from pipeline.distillation.recipes import RECIPES, Embedded, Recipe
+from pipeline.distillation.loader import Loader
+from pipeline.distillation.pairs import Negatives, Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
+from pipeline.recipes import RECIPES
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
 from pipeline.training.distributed import Group
 
 OFF = torch.amp.GradScaler("cpu", enabled=False)
@@ -90,10 +92,9 @@ def batch_of(made, data, recipe, count=10):
     return next(load(1, 1))
 
 
-def step_of(made, recipe, chunk=0, weights=None, precision="float32", compiled=False, terms=None):
-    own = RECIPES[recipe] if terms is None else Recipe(terms)
+def step_of(made, recipe, micro_batch=0, weights=None, precision="float32", compiled=False):
     return Step(
-        made, own, weights or {}, base_scale=BASE_SCALE, group=Group(), chunk=chunk,
+        made, RECIPES[recipe], weights or {}, base_scale=BASE_SCALE, group=Group(), micro_batch=micro_batch,
         compute=Compute("cpu", precision, 10), compiled=compiled,
     )  # fmt: skip
 
@@ -152,23 +153,22 @@ def plainly(made, data, recipe, weights=None):
         text_in_target=F.normalize(made.text_to_target(text), dim=-1),
         target=None if targets is None else torch.from_numpy(data.targets[targets]),
         base_image=torch.from_numpy(data.image_vectors[rows]), base_text=torch.from_numpy(data.caption_vectors[places]),
-        base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise, negatives=negatives,
-        allowed=allowed,
+        base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise,
+        negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed),
     )  # fmt: skip
     if data.regions is not None:
-        drawn = [int((data.regions.vectors == row.numpy()).all(1).argmax()) for row in batch.base_region]
+        drawn = [int((data.regions.vectors == row.numpy()).all(1).argmax()) for row in batch.regions.base]
         assert all(data.regions.start[i] < k < data.regions.start[i + 1] for i, k in zip(rows, drawn, strict=True))
         crops = torch.from_numpy(data.regions.crops[np.array([k // 2 for k in drawn])])  # each second one is a crop
-        embedded.region_in_target = F.normalize(made.image_to_target(F.normalize(
-            model.encode_image(clip.normalise(crops)), dim=-1)), dim=-1)  # fmt: skip
-        embedded.base_region = batch.base_region
+        region = F.normalize(model.encode_image(clip.normalise(crops)), dim=-1)
+        in_target = F.normalize(made.image_to_target(region), dim=-1)
+        embedded.regions = EmbeddedRegions(in_target, batch.regions.base)
     if (known := data.knowledge) is not None:
-        embedded.language, embedded.shares = (torch.from_numpy(x[places]) for x in (known.language, known.shares))
-        embedded.concepts = torch.from_numpy(known.concepts[places]).long()
-        embedded.text_in_language = text @ made.to_language.weight.T
-        embedded.image_concepts, embedded.text_concepts = (
-            x @ made.to_concepts.weight.T + made.to_concepts.bias for x in (image, text)
-        )
+        classified = (x @ made.to_concepts.weight.T + made.to_concepts.bias for x in (image, text))
+        embedded.knowledge = EmbeddedKnowledge(
+            torch.from_numpy(known.language[places]), text @ made.to_language.weight.T, *classified,
+            torch.from_numpy(known.concepts[places]).long(), torch.from_numpy(known.shares[places]),
+        )  # fmt: skip
     terms = RECIPES[recipe].terms(embedded)
     terms = {name: (weights or {}).get(name, 1.0) * term for name, term in terms.items()}
     sum(terms.values()).backward()
@@ -211,21 +211,21 @@ def test_a_step_has_the_terms_and_gradients_of_a_plain_forward_and_backward(reci
     assert sum(float(g.abs().max()) > 1e-4 for g in given) > 0.9 * len(given), "they are not all zero"
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 5, 9])
+@pytest.mark.parametrize("micro_batch", [1, 3, 5, 9])
 @pytest.mark.parametrize("recipe", TRAINABLE)
-def test_pieces_have_the_terms_and_gradients_of_the_whole_batch(recipe, chunk):
+def test_pieces_have_the_terms_and_gradients_of_the_whole_batch(recipe, micro_batch):
     made, data = of(recipe), pairs(recipe)
-    terms, found = taken(made, data, recipe, chunk=chunk)
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch)
     wanted_terms, wanted = taken(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
     assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
+@pytest.mark.parametrize("micro_batch", [0, 3])
 @pytest.mark.parametrize("recipe", ["dclip", "dclip_clean", "feature_distillation", "dclip+knowledge"])
-def test_a_student_of_another_width_has_the_gradients_of_a_plain_backward(recipe, chunk):
+def test_a_student_of_another_width_has_the_gradients_of_a_plain_backward(recipe, micro_batch):
     made, data = of(recipe, width=8), pairs(recipe)
-    terms, found = taken(made, data, recipe, chunk=chunk)
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch)
     wanted_terms, wanted = plainly(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
     assert_close(found, wanted)
@@ -233,33 +233,33 @@ def test_a_student_of_another_width_has_the_gradients_of_a_plain_backward(recipe
     assert (found["text_to_target.weight"] is None) == (recipe == "feature_distillation")
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
+@pytest.mark.parametrize("micro_batch", [0, 3])
 @pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives", "dclip", "dclip_clean", "clip_refine"])
-def test_a_student_with_frozen_text_has_the_gradients_of_a_plain_backward(recipe, chunk):
+def test_a_student_with_frozen_text_has_the_gradients_of_a_plain_backward(recipe, micro_batch):
     made, data = shared(train_text=False), pairs(recipe, frozen=True)
-    terms, found = taken(made, data, recipe, chunk=chunk)
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch)
     wanted_terms, wanted = plainly(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
     assert_close(found, wanted)
     assert all(found[f"towers.model.{name}"] is None for name, _ in made.text_parameters())
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
-def test_terms_and_gradients_are_weighted_by_name(chunk):
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_terms_and_gradients_are_weighted_by_name(micro_batch):
     weights = {"teacher": 3.0, "preserve": 0.0, "contrastive": 0.5}
     made, data = shared(), pairs("dclip_clean")
-    terms, found = taken(made, data, "dclip_clean", chunk=chunk, weights=weights)
+    terms, found = taken(made, data, "dclip_clean", micro_batch=micro_batch, weights=weights)
     wanted_terms, wanted = plainly(made, data, "dclip_clean", weights)
     assert (terms, terms["preserve"]) == (pytest.approx(wanted_terms, abs=1e-5), 0)
     assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
-def test_of_two_terms_of_knowledge_each_moves_its_own_head(chunk):
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_of_two_terms_of_knowledge_each_moves_its_own_head(micro_batch):
     made, data = of("knowledge_clip"), pairs("knowledge_clip")
     for term, moved in (("language", {"to_language.weight"}), ("concepts", {"to_concepts.weight", "to_concepts.bias"})):
         weights = {"language": 0.0, "concepts": 0.0, "contrastive": 0.0, term: 1.0}
-        _, found = taken(made, data, "knowledge_clip", chunk=chunk, weights=weights)
+        _, found = taken(made, data, "knowledge_clip", micro_batch=micro_batch, weights=weights)
         heads_moved = {n for n, g in found.items() if n.startswith("to_") and g.abs().max() > 1e-4}
         assert heads_moved == moved
         assert found["towers.model.text_projection"].abs().max() > 1e-4
@@ -267,10 +267,10 @@ def test_of_two_terms_of_knowledge_each_moves_its_own_head(chunk):
         assert (of_image > 1e-5) == (term == "concepts"), "pictures are classified, and not mapped to the language"
 
 
-@pytest.mark.parametrize("chunk", [0, 4])
-def test_the_learnable_temperature_gets_the_gradient_of_a_difference_quotient(chunk):
+@pytest.mark.parametrize("micro_batch", [0, 4])
+def test_the_learnable_temperature_gets_the_gradient_of_a_difference_quotient(micro_batch):
     made, data = shared(), pairs("contrastive")
-    _, found = taken(made, data, "contrastive", chunk=chunk)
+    _, found = taken(made, data, "contrastive", micro_batch=micro_batch)
 
     def loss(change):
         with torch.no_grad():
@@ -284,13 +284,13 @@ def test_the_learnable_temperature_gets_the_gradient_of_a_difference_quotient(ch
 
 
 def test_a_fixed_temperature_gets_no_gradient():
-    assert taken(shared(temperature=0.1), pairs("contrastive"), "contrastive", chunk=3)[1]["log_scale"] is None
+    assert taken(shared(temperature=0.1), pairs("contrastive"), "contrastive", micro_batch=3)[1]["log_scale"] is None
 
 
 def test_gradients_are_added_to_those_that_are_there():
     made, data = shared(), pairs("contrastive")
     made.zero_grad()
-    step, batch = step_of(made, "contrastive", chunk=3), batch_of(made, data, "contrastive")
+    step, batch = step_of(made, "contrastive", micro_batch=3), batch_of(made, data, "contrastive")
     step(batch, OFF)
     once = gradients(made)
     step(batch, OFF)
@@ -305,7 +305,7 @@ def test_the_terms_hold_no_graph():
 
 def test_a_piece_is_never_larger_than_asked(monkeypatch):
     made, data = shared(), pairs("contrastive")
-    step, shown = step_of(made, "contrastive", chunk=4), []
+    step, shown = step_of(made, "contrastive", micro_batch=4), []
     forward = made.towers.forward
     monkeypatch.setattr(
         made.towers, "forward", lambda x, t: shown.append((len(x), torch.is_grad_enabled())) or forward(x, t)
@@ -313,28 +313,28 @@ def test_a_piece_is_never_larger_than_asked(monkeypatch):
     step(batch_of(made, data, "contrastive"), OFF)
     assert shown == [(4, False), (3, False), (3, False), (4, True), (3, True), (3, True)]
     shown.clear()
-    step_of(made, "contrastive", chunk=10)(batch_of(made, data, "contrastive"), OFF)
+    step_of(made, "contrastive", micro_batch=10)(batch_of(made, data, "contrastive"), OFF)
     assert shown == [(10, True)], "one piece needs no second forward"
 
 
 def test_more_pieces_than_texts_do_no_harm():
     data = Pairs(random_pixels(8), [["a cat"]] * 4 + [["a dog"]] * 4, unit_rows(8, 16))
     found = []
-    for chunk in (0, 1):
+    for micro_batch in (0, 1):
         made = shared()
         made.zero_grad()
-        step_of(made, "contrastive", chunk=chunk)(batch_of(made, data, "contrastive", count=8), OFF)
+        step_of(made, "contrastive", micro_batch=micro_batch)(batch_of(made, data, "contrastive", count=8), OFF)
         found.append(gradients(made))
     assert_close(found[1], found[0])
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
-def test_a_scaler_scales_every_gradient_and_unscales_to_the_same(chunk):
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_a_scaler_scales_every_gradient_and_unscales_to_the_same(micro_batch):
     made, data = shared(width=8), pairs("dclip_clean")
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=True)
-    terms, plain = taken(made, data, "dclip_clean", chunk=chunk)
+    terms, plain = taken(made, data, "dclip_clean", micro_batch=micro_batch)
     optimizer = torch.optim.SGD(made.parameters(), lr=1.0)
-    scaled_terms, scaled = taken(made, data, "dclip_clean", chunk=chunk, scaler=scaler)
+    scaled_terms, scaled = taken(made, data, "dclip_clean", micro_batch=micro_batch, scaler=scaler)
     assert scaled_terms == terms, "terms are not scaled"
     assert_close(scaled, {name: None if g is None else 1024 * g for name, g in plain.items()}, atol=1e-2)
     scaler.unscale_(optimizer)
@@ -342,10 +342,10 @@ def test_a_scaler_scales_every_gradient_and_unscales_to_the_same(chunk):
 
 
 @pytest.mark.parametrize("recipe", ["contrastive", "dclip_clean"])
-@pytest.mark.parametrize("chunk", [0, 3])
-def test_bfloat16_is_close_and_leaves_parameters_and_gradients_float32(recipe, chunk):
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_bfloat16_is_close_and_leaves_parameters_and_gradients_float32(recipe, micro_batch):
     made, data = shared(temperature=0.5), pairs(recipe)
-    terms, found = taken(made, data, recipe, chunk=chunk, precision="bfloat16")
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch, precision="bfloat16")
     wanted_terms, wanted = taken(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=0.02)
     assert terms != wanted_terms
@@ -355,13 +355,13 @@ def test_bfloat16_is_close_and_leaves_parameters_and_gradients_float32(recipe, c
             assert F.cosine_similarity(found[name].flatten(), wanted[name].flatten(), dim=0) > 0.98, name
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
+@pytest.mark.parametrize("micro_batch", [0, 3])
 @pytest.mark.parametrize("layers", [0, 1, 2])
-def test_frozen_layers_get_no_gradient_and_the_others_the_same(layers, chunk):
+def test_frozen_layers_get_no_gradient_and_the_others_the_same(layers, micro_batch):
     made, data = student(vision=VIT), pairs("contrastive")
     _, everything = taken(made, data, "contrastive")
     unfreeze(made.clip.model, layers)
-    _, found = taken(made, data, "contrastive", chunk=chunk)
+    _, found = taken(made, data, "contrastive", micro_batch=micro_batch)
     groups = image_groups(made.clip.model)
     own = {id(p) for group in groups[len(groups) - layers :] for p in group}
     frozen = {f"towers.model.visual.{n}" for n, p in made.clip.model.visual.named_parameters() if id(p) not in own}
@@ -385,11 +385,11 @@ def linear_pairs():
     return Pairs(unit_rows(10, 16, seed=7), CAPTIONS, unit_rows(sum(map(len, CAPTIONS)), 16), unit_rows(10, 16, seed=7))
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
-def test_a_linear_student_gets_the_gradient_of_its_map(chunk):
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_a_linear_student_gets_the_gradient_of_its_map(micro_batch):
     made = Student(tiny_clip(), target_dimension=16, train_text=False, temperature="learnable", linear=True)
     data = linear_pairs()
-    terms = step_of(made, "labclip", chunk=chunk)(batch_of(made, data, "labclip"), OFF)
+    terms = step_of(made, "labclip", micro_batch=micro_batch)(batch_of(made, data, "labclip"), OFF)
     found = gradients(made)
     made.zero_grad()
     batch = batch_of(made, data, "labclip")

@@ -5,8 +5,8 @@ from tiny_knowledge import heads
 from tiny_models import tiny_clip, unit_rows
 from tiny_training import FIGURES, complete, copies, copy_of, moved, numbered, pairs, run, scored, student, training
 
-from pipeline.distillation.recipes import RECIPES
 from pipeline.distillation.train import train
+from pipeline.recipes import RECIPES
 
 EVERY = [
     (name, text) for name, r in RECIPES.items() if not r.linear for text in (False, True) if text or not r.knowledge
@@ -18,7 +18,7 @@ def test_every_recipe_trains(name, train_text):
     made = student(train_text, **heads(name))
     text = {n: p.detach().clone() for n, p in made.text_parameters()}
     before = copies(made)
-    history = run(made, complete(name, 4, train_text), training(name, epochs=1, max_norm=1.0)).history
+    history = run(made, complete(name, 4, train_text), training(name, epochs=1, max_grad_norm=1.0)).history
     assert [row["epoch"] for row in history] == [0, 1]
     assert all(np.isfinite(value) for row in history for value in row.values())
     terms = set(history[1]) - {"epoch", "loss", "lr", "gradient_norm", *FIGURES}
@@ -75,9 +75,11 @@ CHUNKED = [(name, text) for name in ("hard_negatives", "dclip_clean") for text i
 
 @pytest.mark.parametrize(("name", "train_text"), [*CHUNKED, ("dclip+knowledge", True)])
 def test_in_chunks_a_batch_trains_as_at_once(name, train_text):
-    def trained(chunk):
+    def trained(micro_batch):
         made = student(train_text, **heads(name))
-        history = run(made, complete(name, 8, train_text), training(name, epochs=1, batch=8, chunk=chunk)).history
+        history = run(
+            made, complete(name, 8, train_text), training(name, epochs=1, batch=8, micro_batch=micro_batch)
+        ).history
         return history[1]["loss"], copy_of(made.finished())
 
     loss, wanted = trained(0)
@@ -93,7 +95,7 @@ def test_in_chunks_a_batch_trains_as_at_once(name, train_text):
 
 def test_chunks_of_more_pictures_than_there_are_distinct_texts():
     data = pairs([["the same"]] * 4)
-    how = training("contrastive", chunk=1, epochs=1)
+    how = training("contrastive", micro_batch=1, epochs=1)
     assert np.isfinite(run(student(train_text=True), data, how).history[1]["loss"])
 
 
@@ -115,7 +117,7 @@ def test_half_precision_trains_float32_weights(precision):
     """In float16 the first steps only lower the loss scale, until no gradient overflows."""
     made, data = student(), complete("contrastive", 4)
     before = copies(made)
-    how = training("contrastive", epochs=8, precision=precision, max_norm=1.0)
+    how = training("contrastive", epochs=8, precision=precision, max_grad_norm=1.0)
     history = run(made, data, how, scored(*range(9))).history
     exact = run(student(), data, training("contrastive", epochs=1)).history
     assert history[1]["loss"] == pytest.approx(exact[1]["loss"], rel=0.05)

@@ -7,9 +7,9 @@ from tiny_models import COMPUTE, random_pixels, unit_rows
 from tiny_training import FIGURES, axes, complete, numbered, pairs, rows_of, run, student, training
 
 from pipeline.clip import encode
-from pipeline.distillation.batches import Negatives
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.pairs import Negatives
 from pipeline.distillation.train import of_others, train
+from pipeline.recipes import RECIPES
 
 
 @pytest.fixture
@@ -153,14 +153,14 @@ def test_hard_negatives_are_those_of_the_captions_in_the_batch(seen):
     data = pairs([[c] for c in numbered(4)], caption_vectors=axes(range(4)), image_vectors=axes(range(4)),
                  negatives=Negatives(texts, vectors))  # fmt: skip
     run(student(), data, training("hard_negatives", batch=4, epochs=1))
-    pictures, negatives = rows_of(seen[0].base_image), rows_of(seen[0].negatives)
+    pictures, negatives = rows_of(seen[0].base_image), rows_of(seen[0].negatives.text)
     assert sorted(negatives) == [1, 10, 11], "equal ones once"
-    assert seen[0].allowed.tolist() == [[not (n == 1 and i == 1) for n in negatives] for i in pictures]
+    assert seen[0].negatives.allowed.tolist() == [[not (n == 1 and i == 1) for n in negatives] for i in pictures]
     seen.clear()
     run(student(), data, training("hard_negatives", batch=2, epochs=3))
     of = {0: {10, 1}, 1: {11}, 2: set(), 3: {10}}
     for b in seen:
-        assert set(rows_of(b.negatives)) == set().union(*(of[c] for c in rows_of(b.base_text)))
+        assert set(rows_of(b.negatives.text)) == set().union(*(of[c] for c in rows_of(b.base_text)))
 
 
 def test_trained_hard_negatives_are_embedded_by_the_student(seen):
@@ -169,7 +169,7 @@ def test_trained_hard_negatives_are_embedded_by_the_student(seen):
     run(made, data, training("hard_negatives", epochs=1, lr=1e-12))
     b = seen[0]
     wanted = encode.texts(made.clip, [f"not {data.distinct[i]}" for i in caption_places(b, data)], COMPUTE)
-    torch.testing.assert_close(b.negatives.detach(), wanted, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(b.negatives.text.detach(), wanted, rtol=1e-3, atol=1e-5)
 
 
 def caption_places(b, data):

@@ -41,7 +41,7 @@ def test_the_average_of_the_weights_is_validated_and_is_the_student():
     averaged, found = student(), []
     validate = scored(0, 0.1, 0.2, 0.3)
     run(
-        averaged, data, training("contrastive", epochs=3, average=0.75),
+        averaged, data, training("contrastive", epochs=3, ema_decay=0.75),
         lambda clip: found.append(copy_of(clip)) or validate(clip),
     )  # fmt: skip
     # One step an epoch. The average starts as the first step's weights.

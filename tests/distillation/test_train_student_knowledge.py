@@ -7,7 +7,7 @@ from tiny_knowledge import CONCEPTS, WIDTH, heads, knowledge
 from tiny_models import tiny_clip
 from tiny_training import complete, pairs, run, student, training
 
-from pipeline.distillation.batches import Knowledge
+from pipeline.distillation.pairs import Knowledge
 from pipeline.distillation.student import Student
 
 RECIPE = "knowledge_clip"
@@ -82,17 +82,18 @@ def test_knowledge_in_a_batch_is_that_of_its_captions(captions):
     data = numbered_pairs(knowledge=of)
     for batch in loader(data, batch=3, captions=captions)(1, 2):
         places = batch.base_text.argmax(dim=1).numpy()
-        assert batch.language.dtype == batch.shares.dtype == torch.float32
-        assert batch.concepts.dtype == torch.int64
-        assert np.array_equal(batch.language.numpy(), of.language[places])
-        assert np.array_equal(batch.concepts.numpy(), of.concepts[places])
-        assert np.array_equal(batch.shares.numpy(), of.shares[places])
+        found = batch.knowledge
+        assert found.language.dtype == found.shares.dtype == torch.float32
+        assert found.concepts.dtype == torch.int64
+        assert np.array_equal(found.language.numpy(), of.language[places])
+        assert np.array_equal(found.concepts.numpy(), of.concepts[places])
+        assert np.array_equal(found.shares.numpy(), of.shares[places])
         assert (captions is None) == (len(places) == sum(len(CAPTIONS[int(name.split()[1])]) for name in batch.names))
 
 
 def test_without_knowledge_a_batch_has_none():
     batch = next(loader(numbered_pairs())(1, 1))
-    assert batch.language is None and batch.concepts is None and batch.shares is None
+    assert batch.knowledge is None
 
 
 @pytest.mark.parametrize("part", ["language", "concepts", "shares"])

@@ -7,7 +7,7 @@ from tiny_training import FIGURES, complete, copies, moved, pairs, run, student,
 
 from pipeline.clip import encode
 from pipeline.distillation.linear import procrustes
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 
 def projection(before):

@@ -4,7 +4,7 @@ import pytest
 from tiny_training import complete, run, student, training
 
 from pipeline.distillation import train as training_module
-from pipeline.distillation.recipes import RECIPES
+from pipeline.recipes import RECIPES
 
 
 class Killed(Exception):
@@ -27,8 +27,8 @@ def kill_at(monkeypatch, name, step):
     [
         ("contrastive", {"layers": 1, "unfreeze": 1}, 2),
         ("contrastive", {"layers": 1, "unfreeze": 1}, 3),
-        ("clip_refine", {"average": 0.5, "captions": None}, 3),
-        ("shuffled_targets", {"chunk": 3, "max_norm": 1.0}, 2),
+        ("clip_refine", {"ema_decay": 0.5, "captions": None}, 3),
+        ("shuffled_targets", {"chunk": 3, "max_grad_norm": 1.0}, 2),
         ("labclip", {}, 3),
     ],
     ids=str,

@@ -6,7 +6,7 @@ import torch
 from tiny_models import COMPUTE, random_pixels, tiny_clip, unit_rows
 
 from pipeline.clip import encode
-from pipeline.distillation.batches import Pairs
+from pipeline.distillation.pairs import Pairs
 from pipeline.distillation.validation import Validator
 from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import ZeroshotSet

@@ -5,10 +5,10 @@ import torch
 from tiny_knowledge import knowledge
 from tiny_models import random_pixels, tiny_clip, unit_rows
 
-from pipeline.distillation.batches import Negatives, Pairs, Regions
-from pipeline.distillation.recipes import RECIPES
+from pipeline.distillation.pairs import Negatives, Pairs, Regions
 from pipeline.distillation.student import Student
 from pipeline.distillation.train import StudentTraining, train
+from pipeline.recipes import RECIPES
 
 FIGURES = {"val_text_to_image_recall@1": 0.5, "val_image_to_text_recall@1": 0.5}
 

@@ -21,7 +21,7 @@ from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
 from pipeline.features import classes, pictures, texts
-from pipeline.machine.batched import batches
+from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys

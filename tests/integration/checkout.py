@@ -39,7 +39,7 @@ class Checkout:
 
     def dclip(self, *arguments: str) -> str:
         """What the console program prints."""
-        return self.run(sys.executable, "-m", "stages.dclip", *arguments)
+        return self.run(sys.executable, "-m", "console.main", *arguments)
 
     def repro(self, *arguments: str) -> list[str]:
         """The stages that `dvc repro` runs, in the order of dvc.yaml; its own varies."""

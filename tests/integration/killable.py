@@ -17,7 +17,7 @@ from counting import count_forwards
 from PIL import Image
 
 import pipeline.clip.cached
-import pipeline.concepts.tables
+import pipeline.concepts.labelling
 import pipeline.detector.regions
 import pipeline.detector.weights
 import pipeline.features.classes

@@ -11,15 +11,14 @@ from safetensors.torch import load_file
 from tiny_world import BEFORE_CONCEPTS, linked
 from typer.testing import CliRunner
 
+import console.runs
 import pipeline.evaluation.recipe_comparison
-import stages.compare
-import stages.runs
+from console.main import app
 from pipeline.artifacts.tables import Table
-from pipeline.distillation.recipes import RECIPES
 from pipeline.errors import InputError
-from pipeline.params.student import KNOWLEDGE
-from stages.dclip import app
+from pipeline.recipes import RECIPES
 
+KNOWLEDGE = [name for name, recipe in RECIPES.items() if recipe.knowledge]
 RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes")
 
 
@@ -88,15 +87,15 @@ def test_the_map_shows_every_recipe(compared):
 
 def test_controls_get_a_teacher_of_their_own(compared):
     data, _, _ = compared
-    assert {p.name for p in (data / "compare").glob("teacher-*")} == {"teacher-picture", "teacher-text"}
-    assert (data / "compare/no_regions-0/targets").resolve() == (data / "compare/teacher-picture/targets").resolve()
+    assert {p.name for p in (data / "compare").glob("teacher-*")} == {"teacher-image", "teacher-text"}
+    assert (data / "compare/no_regions-0/targets").resolve() == (data / "compare/teacher-image/targets").resolve()
     assert (data / "compare/contrastive-0/targets").resolve() == (data / "targets").resolve()
 
 
 def test_nothing_is_trained_twice(compared, monkeypatch):
     data, compare, _ = compared
     before = (data / "compare/comparison.json").read_bytes()
-    monkeypatch.setattr(stages.runs, "perform", None)
+    monkeypatch.setattr(console.runs, "perform", None)
     found = compare("--recipes", ",".join(RECIPES_HERE), "--seeds", "0,1", "--against", "dclip_clean")
     assert found.exit_code == 0, repr(found.exception)
     assert (data / "compare/comparison.json").read_bytes() == before
@@ -164,7 +163,7 @@ def test_other_concepts_train_again_what_reads_them_and_nothing_else(side_by_sid
         trained.append(ws.data.name)
         raise InputError("enough")
 
-    monkeypatch.setattr(stages.runs, "perform", perform)
+    monkeypatch.setattr(console.runs, "perform", perform)
     assert compare("--recipes", ",".join(SIDE_BY_SIDE), "--seeds", "0").exit_code == 0
     assert trained == []
     given = (data / "concepts").resolve()
@@ -208,7 +207,7 @@ def test_a_mistyped_recipe_with_a_trained_text_tower_is_named(compared):
 def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
-    monkeypatch.setattr(stages.compare, "planned", lambda p, name, seed: names.append(name))
+    monkeypatch.setattr(console.runs, "planned", lambda p, name, seed: names.append(name))
     monkeypatch.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
     found = compare("--seeds", "0")
     return names, found.output

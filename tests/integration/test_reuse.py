@@ -53,7 +53,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same_bytes(frozen):
 
 def test_five_per_cent_new_samples_cost_at_most_six_per_cent_of_the_forwards(frozen, monkeypatch, tmp_path):
     data, params, forwards = frozen
-    params["regions"]["batch"] = params["features"]["batch"] = 4
+    params["regions"]["batch"] = params["compute"]["batch"] = 4
     execute(FROZEN, params, data)
     forwards.taken()
     more = copy.deepcopy(params)

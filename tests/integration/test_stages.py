@@ -21,7 +21,7 @@ from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
 from pipeline.images.formats import EXTENSIONS
 from pipeline.probes import attributes
-from pipeline.probes.pictures import measurable
+from pipeline.probes.attributes import measurable
 
 
 def digests(folder):

@@ -106,7 +106,7 @@ def test_a_change_pulls_what_its_stage_reads_and_no_more(shared):
     fifth.change("evaluate", examples=1)
     assert fifth.repro("--pull", "--allow-missing") == ["evaluate"]
     assert "things are not here" in fifth.dclip("verify", "--sample", "4")
-    fifth.change("regions", cap=2)
+    fifth.change("regions", max_regions=2)
     assert fifth.repro("--pull", "--allow-missing", "regions") == ["regions"]
 
 

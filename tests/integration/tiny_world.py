@@ -30,7 +30,7 @@ def linked(data: Path, given: Path, stages: Iterable[str]) -> Path:
 def tiny(data: Path) -> dict:
     """The shipped parameters, with everything made small."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["compute"] |= {"threads": 1, "workers": 1}
+    content["compute"] |= {"threads": 1, "workers": 1, "batch": 32}
     content["sources"] |= {
         "path": str(data / "sample/corpora"),
         "quota": {"mscoco": 70, "flickr30k": 50, "conceptual_captions": 40},
@@ -42,13 +42,12 @@ def tiny(data: Path) -> dict:
     content["curate"] |= {"samples_per_shard": 50}
     content["models"]["path"] = str(data / "sample/base")
     content["models"]["clip"] |= {"epochs": 1, "batch": 32}
-    content["models"]["detector"] |= {"pictures": 16, "epochs": 1, "batch": 8}
-    content["regions"] |= {"image_size": 64, "batch": 8, "confidence": 0.01, "cap": 3}
-    content["features"] |= {"batch": 32}
+    content["models"]["detector"] |= {"images": 16, "epochs": 1, "batch": 8}
+    content["regions"] |= {"image_size": 64, "batch": 8, "confidence": 0.01, "max_regions": 3}
     content["teacher"] |= {"epochs": 2, "batch": 32}
     content["student"] |= {"epochs": 2, "batch": 32}
     content["zeroshot"]["path"] = str(data / "sample/zeroshot")
-    content["probe"] |= {"attributes": str(data / "sample/attributes"), "words": 20, "near": 3}
+    content["probe"] |= {"attributes": str(data / "sample/attributes"), "words": 20, "near_misses": 3}
     content["evaluate"] = {"bootstrap": 50, "examples": 2}
     return content
 

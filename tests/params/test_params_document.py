@@ -44,7 +44,7 @@ def refusal(tmp_path, content):
         ("a: &a [*a]", "line 1: an alias stands within what it names"),
         ("a: &a {<<: *a}", "line 1: an alias stands within what it names"),
         (VALID + "seed: 1\n", "'seed' stands there twice"),
-        (VALID.replace("  cap: 6", "  cap: 6\n  cap: 7"), "'cap' stands there twice"),
+        (VALID.replace("  max_regions: 6", "  max_regions: 6\n  max_regions: 7"), "'max_regions' stands there twice"),
         ("seed: !!python/object/apply:os.system [ls]", "line 1: a tag, 'tag:yaml.org,2002:python/object/apply:os.sys"),
         ("seed: !!binary aGk=", "a tag"),
         ("seed: !!timestamp 2020-01-01", "a tag"),
@@ -169,7 +169,7 @@ def test_no_parameter_takes_a_number_that_a_stage_dies_of(tmp_path, value):
     ("name", "value"),
     [
         ("compute.threads", 10**9), ("compute.workers", 10**9), ("compute.processes", 5000), ("regions.margin", 1e6),
-        ("regions.batch", 10**8), ("regions.image_size", 32 << 20), ("features.batch", 10**9), ("teacher.heads", 10**6),
+        ("regions.batch", 10**8), ("regions.image_size", 32 << 20), ("compute.batch", 10**9), ("teacher.heads", 10**6),
         ("regions.crop_side", 10**6), ("student.batch", 10**9), ("seed", 2**31), ("seed", -1), ("seed", True),
     ],
 )  # fmt: skip

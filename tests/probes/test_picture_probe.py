@@ -5,8 +5,9 @@ from tiny_models import unit_rows
 from tiny_probes import attribute_set, noisy, signs
 
 from pipeline.errors import InputError
+from pipeline.probes.attributes import measurable
 from pipeline.probes.linear import predict
-from pipeline.probes.pictures import EVERY, measurable, read
+from pipeline.probes.pictures import EVERY, read
 
 GROUPS = ["colour", "shape", "colour", "size"]
 

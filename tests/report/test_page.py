@@ -9,12 +9,12 @@ from tiny_models import unit_rows
 from tiny_page import HOSTILE, Links, assert_asks_no_host
 
 from pipeline import params
+from pipeline.artifacts.figures import write_history
 from pipeline.artifacts.schema import REGIONS, Split
 from pipeline.artifacts.tables import Table, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.evaluation.comparison import Embedded, compare
-from pipeline.models.base_models import write_history
 from pipeline.report import page
 
 SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}

@@ -112,7 +112,7 @@ def test_more_than_there_are_gives_all(search):
     assert {hit.key for hit in search.text("a star", 100)} == set(KEYS)
 
 
-@pytest.mark.parametrize("kind", [Kind("ivf", lists=2, probes=2), Kind("hnsw")], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Kind("ivf", nlist=2, nprobe=2), Kind("hnsw")], ids=lambda kind: kind.name)
 def test_an_approximate_index_is_searched(folder, tmp_path, kind):
     indexed(tiny_clip(), kind=kind).save(tmp_path / "faiss")
     assert Search(folder / "student", tmp_path / "faiss").picture(png(picture(5)), 1)[0].key == KEYS[5]

@@ -23,7 +23,7 @@ _NOISY = IMAGES[OWNER] + 0.2 * unit_rows(len(OWNER), D, seed=2)
 CAPTIONS = (_NOISY / np.linalg.norm(_NOISY, axis=1, keepdims=True)).astype(np.float32)
 
 EXACT = Kind()
-IVF, HNSW, PQ = Kind("ivf", lists=24, probes=6), Kind("hnsw", links=8, effort=20), Kind("pq", lists=8, bytes=8)
+IVF, HNSW, PQ = Kind("ivf", nlist=24, nprobe=6), Kind("hnsw", hnsw_m=8, hnsw_ef_search=20), Kind("pq", nlist=8, pq_m=8)
 KINDS = [EXACT, IVF, HNSW, PQ]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 approximate = pytest.mark.parametrize("kind", KINDS[1:], ids=lambda kind: kind.name)
@@ -289,7 +289,7 @@ def test_a_kind_that_does_not_suit_the_vectors_is_refused():
 
 
 def test_saving_another_kind_in_the_same_folder_leaves_nothing_of_the_one_before(tmp_path):
-    of(0, N, Kind("ivf", lists=2)).save(tmp_path)
+    of(0, N, Kind("ivf", nlist=2)).save(tmp_path)
     of(0, N).save(tmp_path)
     assert plain(path.name for path in tmp_path.iterdir()) == [
         "captions.faiss", "entries.parquet", "images.faiss", "index.json",

@@ -223,7 +223,7 @@ SERVE = """
 import sys, types
 from pathlib import Path
 from threading import Event
-from stages.search import serve
+from console.search import serve
 
 class Stuck:
     def __init__(self, *_):

@@ -11,11 +11,11 @@ from pipeline.search.vectors import Kind
 
 N, D = 600, 32
 EXACT = Kind()
-APPROXIMATE = [Kind("ivf"), Kind("ivf", lists=20, probes=2), Kind("hnsw"), Kind("pq", bytes=16)]
+APPROXIMATE = [Kind("ivf"), Kind("ivf", nlist=20, nprobe=2), Kind("hnsw"), Kind("pq", pq_m=16)]
 
 
 def name(kind):
-    return f"{kind.name}-{kind.lists}"
+    return f"{kind.name}-{kind.nlist}"
 
 
 def clustered(n=N, groups=20, seed=0):
@@ -124,19 +124,19 @@ def inner(kind, n=N):
 def test_parameters_reach_faiss():
     found = inner(EXACT)
     assert (type(found), found.metric_type) == (faiss.IndexFlat, faiss.METRIC_INNER_PRODUCT)
-    found = inner(Kind("ivf", lists=20, probes=3))
+    found = inner(Kind("ivf", nlist=20, nprobe=3))
     assert type(found) is faiss.IndexIVFFlat
     assert (found.nlist, found.nprobe, found.metric_type) == (20, 3, faiss.METRIC_INNER_PRODUCT)
-    found = inner(Kind("hnsw", links=12, effort=50))
+    found = inner(Kind("hnsw", hnsw_m=12, hnsw_ef_search=50))
     assert isinstance(found, faiss.IndexHNSW)
     assert (found.hnsw.nb_neighbors(1), found.hnsw.efSearch, found.metric_type) == (12, 50, faiss.METRIC_INNER_PRODUCT)
-    found = inner(Kind("pq", lists=20, probes=3, bytes=8))
+    found = inner(Kind("pq", nlist=20, nprobe=3, pq_m=8))
     assert type(found) is faiss.IndexIVFPQ
     assert (found.nlist, found.nprobe, found.code_size) == (20, 3, 8)
 
 
 def test_codes_are_not_ordered_for_hamming_distances():
-    assert not inner(Kind("pq", lists=4, bytes=2)).do_polysemous_training
+    assert not inner(Kind("pq", nlist=4, pq_m=2)).do_polysemous_training
 
 
 def test_without_a_number_there_are_four_times_the_root_of_lists():
@@ -144,10 +144,10 @@ def test_without_a_number_there_are_four_times_the_root_of_lists():
 
 
 def test_probes_are_at_most_the_lists():
-    assert inner(Kind("ivf", lists=5, probes=16)).nprobe == 5
+    assert inner(Kind("ivf", nlist=5, nprobe=16)).nprobe == 5
 
 
-@pytest.mark.parametrize("kind", [Kind("ivf", lists=20, probes=20), Kind("hnsw", effort=N)], ids=name)
+@pytest.mark.parametrize("kind", [Kind("ivf", nlist=20, nprobe=20), Kind("hnsw", hnsw_ef_search=N)], ids=name)
 def test_looking_everywhere_is_exact(kind, exact):
     assert vectors.recall(built(kind), exact, clustered(50, seed=3), 10) == 1.0
 
@@ -192,8 +192,8 @@ def spread():
 @pytest.mark.parametrize(
     "kinds",
     [
-        [Kind("ivf", lists=60, probes=probes) for probes in (1, 2, 4, 8, 16, 32, 60)],
-        [Kind("hnsw", links=4, effort=effort) for effort in (10, 40, 160, 600)],
+        [Kind("ivf", nlist=60, nprobe=probes) for probes in (1, 2, 4, 8, 16, 32, 60)],
+        [Kind("hnsw", hnsw_m=4, hnsw_ef_search=effort) for effort in (10, 40, 160, 600)],
     ],
     ids=["ivf", "hnsw"],
 )
@@ -208,7 +208,7 @@ def test_more_looking_never_finds_less(kinds):
 def test_longer_codes_never_find_less():
     rows, queries = spread()
     exact = vectors.build(rows, IDS, EXACT)
-    kinds = [Kind("pq", lists=4, probes=4, bytes=size) for size in (2, 8, 32)]
+    kinds = [Kind("pq", nlist=4, nprobe=4, pq_m=size) for size in (2, 8, 32)]
     found = [vectors.recall(vectors.build(rows, IDS, kind), exact, queries, 10) for kind in kinds]
     assert found == sorted(found)
 
@@ -218,8 +218,8 @@ def test_longer_codes_never_find_less():
 
 @pytest.mark.parametrize("name", ["ivf", "pq"])
 def test_more_lists_than_vectors_are_refused(name):
-    with pytest.raises(InputError, match=r"index\.lists is 601, and there are 600 vectors.*index\.name: exact"):
-        vectors.build(ROWS, IDS, Kind(name, lists=601))
+    with pytest.raises(InputError, match=r"index\.nlist is 601, and there are 600 vectors.*index\.name: exact"):
+        vectors.build(ROWS, IDS, Kind(name, nlist=601))
 
 
 @pytest.mark.parametrize("n", [1, 5, 14])
@@ -228,14 +228,14 @@ def test_few_vectors_have_as_many_lists_as_they_can(n):
 
 
 def test_bytes_that_do_not_divide_the_dimension_are_refused():
-    with pytest.raises(InputError, match=r"index\.bytes is 5, which does not divide the dimension, 32"):
-        vectors.build(ROWS, IDS, Kind("pq", bytes=5))
+    with pytest.raises(InputError, match=r"index\.pq_m is 5, which does not divide the dimension, 32"):
+        vectors.build(ROWS, IDS, Kind("pq", pq_m=5))
 
 
 def test_too_few_vectors_for_codes_are_refused():
     with pytest.raises(InputError, match=r"255 vectors are too few.*expected 256, or index\.name: exact"):
-        vectors.build(ROWS[:255], IDS[:255], Kind("pq", lists=4, bytes=8))
-    assert inner(Kind("pq", lists=4, bytes=8), 256).ntotal == 256
+        vectors.build(ROWS[:255], IDS[:255], Kind("pq", nlist=4, pq_m=8))
+    assert inner(Kind("pq", nlist=4, pq_m=8), 256).ntotal == 256
 
 
 @pytest.mark.parametrize(("own", "said"), [([1, 2, 1], "3 ids of 3 vectors, 2"), ([1, 2], "2 ids of 3 vectors, 2")])
@@ -247,9 +247,9 @@ def test_ids_that_are_not_one_a_vector_are_refused(own, said):
 @pytest.mark.parametrize(
     "kind",
     [
-        Kind("ivf", lists=50),
+        Kind("ivf", nlist=50),
         Kind("hnsw"),
-        Kind("pq", lists=8, bytes=8),
+        Kind("pq", nlist=8, pq_m=8),
     ],
     ids=name,
 )

@@ -18,7 +18,7 @@ def tokenizer():
 
 
 def pieces(tokenizer, caption, limit=LIMIT):
-    spans = token_spans(tokenizer, caption, limit)
+    spans = token_spans(caption, limit)
     return [None if s.start is None else caption[s.start : s.end] for s in spans]
 
 
@@ -91,7 +91,7 @@ def test_only_short_texts_are_aligned_whose_time_grows_with_the_cube_of_their_le
         return SequenceMatcher(junk, a, b, autojunk=autojunk)
 
     monkeypatch.setattr(tokens, "SequenceMatcher", recorded)
-    token_spans(tokenizer, caption, LIMIT)
+    token_spans(caption, LIMIT)
     assert 0 < max(aligned) <= 2 * 128**2
 
 
@@ -106,13 +106,13 @@ ANY_TEXT = st.one_of(st.text(), st.text(alphabet="aB'\u2019sé語İß&amp;<end_o
 @given(caption=ANY_TEXT, limit=st.integers(1, 20))
 def test_there_is_a_span_for_every_token_that_the_tower_reads(tokenizer, caption, limit):
     read = [*tokenizer.encode(caption), tokenizer.eot_token_id]
-    assert len(token_spans(tokenizer, caption, limit)) == min(limit, read.index(tokenizer.eot_token_id))
+    assert len(token_spans(caption, limit)) == min(limit, read.index(tokenizer.eot_token_id))
 
 
 @settings(deadline=None, max_examples=300)
 @given(ANY_TEXT)
 def test_offsets_of_any_text_are_in_range_and_in_order(tokenizer, caption):
-    placed = [s for s in token_spans(tokenizer, caption, LIMIT) if s.start is not None]
+    placed = [s for s in token_spans(caption, LIMIT) if s.start is not None]
     assert all(0 <= s.start < s.end <= len(caption) for s in placed)
     assert all(a.start <= b.start and a.end <= b.end for a, b in pairwise(placed))
 

@@ -4,9 +4,9 @@ from tiny_loop import Killed, Task
 
 
 @pytest.mark.parametrize(("scores", "best"), [([0, 1, 5, 2, 3], 2), ([0, 4, 4, 1, 4], 1), ([0, 1, 2, 3, 4], 4)])
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_the_best_epochs_weights_are_what_is_left(scores, best, average):
-    task = Task(scores=scores, average=average)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_best_epochs_weights_are_what_is_left(scores, best, ema_decay):
+    task = Task(scores=scores, ema_decay=ema_decay)
     result = task.loop.run()
     assert result.best_epoch == best
     assert result.best["score"] == scores[best]
@@ -19,9 +19,9 @@ def test_the_untrained_start_is_never_the_result():
     assert task.loop.run().best_epoch == 2
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_the_best_epoch_survives_a_kill(tmp_path, average):
-    given = {"scores": [0, 5, 1, 2, 3], "average": average, "interval": 0.0}
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_best_epoch_survives_a_kill(tmp_path, ema_decay):
+    given = {"scores": [0, 5, 1, 2, 3], "ema_decay": ema_decay, "interval": 0.0}
     first = Task(tmp_path / "run.pt", kill_at=(3, 2), **given)
     with pytest.raises(Killed):
         first.loop.run()

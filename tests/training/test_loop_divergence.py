@@ -36,9 +36,9 @@ def test_after_a_loss_that_was_not_finite_the_run_can_be_resumed(tmp_path):
     assert second.taken[0] == (3, 2)
 
 
-@pytest.mark.parametrize("max_norm", [0.0, 1.0])
-def test_a_gradient_that_is_not_finite_breaks_neither_weights_nor_checkpoint(tmp_path, max_norm):
-    task = Counting(checkpoint=tmp_path / "run.pt", interval=0.0, max_norm=max_norm)
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_breaks_neither_weights_nor_checkpoint(tmp_path, max_grad_norm):
+    task = Counting(checkpoint=tmp_path / "run.pt", interval=0.0, max_grad_norm=max_grad_norm)
     task.loop.backward = differentiate(lambda batch: {"root": task.module.weight.abs().sqrt().sum()})  # inf at w = 0
     with pytest.raises(TrainingDiverged):
         task.loop.run()

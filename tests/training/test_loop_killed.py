@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def run_student(checkpoint, kill_at_step):
     """Prints the hash of the weights; three steps an epoch."""
     from tiny_models import random_pixels, tiny_clip, unit_rows
 
-    from pipeline.distillation import recipes
-    from pipeline.distillation.batches import Pairs
+    from pipeline import recipes
+    from pipeline.distillation.pairs import Pairs
     from pipeline.distillation.student import Student
     from pipeline.distillation.train import StudentTraining, train
 
@@ -49,13 +50,13 @@ def run_student(checkpoint, kill_at_step):
             die()
         return own.terms(b)
 
-    recipes.RECIPES["preserving"] = recipes.Recipe(terms)
+    recipes.RECIPES["preserving"] = replace(own, terms=terms)
     torch.manual_seed(0)
     student = Student(tiny_clip(), target_dimension=16, train_text=True, temperature="learnable")
     captions = [[f"{word} {i}" for word in ("cat", "dog")] for i in range(13)]
     pairs = Pairs(random_pixels(13), captions, unit_rows(26, 16), unit_rows(13, 16))
     how = StudentTraining(
-        recipe="preserving", epochs=3, batch=4, lr=1e-3, weight_decay=0.1, weights={}, seed=2, chunk=2, layers=2,
+        recipe="preserving", epochs=3, batch=4, lr=1e-3, weight_decay=0.1, weights={}, seed=2, micro_batch=2, layers=2,
         unfreeze=1, threads=2, **FULL,
     )  # fmt: skip
     score = {"val_text_to_image_recall@1": 0.5, "val_image_to_text_recall@1": 0.5}

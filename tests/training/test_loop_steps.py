@@ -14,7 +14,7 @@ def test_without_averaging_the_last_weights_are_the_result():
 
 
 def test_the_result_is_the_moving_average_of_the_weights():
-    task = Counting(average=0.5)
+    task = Counting(ema_decay=0.5)
     task.loop.run()
     # Steps end at 1, 2, 3, 4; the average begins with the first: 1, (1 + 2) / 2, (1.5 + 3) / 2, (2.25 + 4) / 2.
     assert task.shown == [0.0, 1.5, 3.125]
@@ -22,14 +22,14 @@ def test_the_result_is_the_moving_average_of_the_weights():
 
 
 def test_gradients_are_scaled_down_to_the_largest_length():
-    task = Counting(slope=10.0, max_norm=0.5)
+    task = Counting(slope=10.0, max_grad_norm=0.5)
     history = task.loop.run().history
     assert task.shown == pytest.approx([0.0, 1.0, 2.0], abs=1e-5)
     assert [row["gradient_norm"] for row in history[1:]] == [10.0, 10.0]
 
 
 def test_short_gradients_are_left_as_they_are():
-    task = Counting(slope=0.25, max_norm=0.5)
+    task = Counting(slope=0.25, max_grad_norm=0.5)
     task.loop.run()
     assert task.shown == [0.0, 0.5, 1.0]
 
@@ -44,15 +44,15 @@ def test_scaled_gradients_take_the_same_steps():
 
 
 def test_a_scaled_gradient_is_clipped_as_it_is_without_the_scale():
-    task = Counting(slope=10.0, max_norm=0.5, scaler=scaler())
+    task = Counting(slope=10.0, max_grad_norm=0.5, scaler=scaler())
     assert [row["gradient_norm"] for row in task.loop.run().history[1:]] == [10.0, 10.0]
     assert task.shown == pytest.approx([0.0, 1.0, 2.0], abs=1e-5)
 
 
-@pytest.mark.parametrize("max_norm", [0.0, 1.0])
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-def test_a_step_whose_float16_gradient_overflows_is_left_out_and_the_scale_is_halved(max_norm):
-    task = Counting(scaler=scaler(interval=100), max_norm=max_norm, slope=0.5)
+def test_a_step_whose_float16_gradient_overflows_is_left_out_and_the_scale_is_halved(max_grad_norm):
+    task = Counting(scaler=scaler(interval=100), max_grad_norm=max_grad_norm, slope=0.5)
 
     def backward(batch, scaler):
         terms = differentiate(task.losses)(batch, scaler)
@@ -64,7 +64,7 @@ def test_a_step_whose_float16_gradient_overflows_is_left_out_and_the_scale_is_ha
     history = task.loop.run().history
     assert task.shown == pytest.approx([0.0, 0.5, 1.5])
     assert task.loop.scaler.get_scale() == 4.0
-    if max_norm:
+    if max_grad_norm:
         assert history[1]["gradient_norm"] == 0.5  # of the step that was done
 
 

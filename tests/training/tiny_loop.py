@@ -8,7 +8,7 @@ from pipeline.training.schedule import warmup_cosine
 
 TARGET = torch.tensor([1.0, -2.0, 3.0])
 EPOCHS, STEPS = 4, 3
-FULL = {"interval": 0.0, "average": 0.9, "max_norm": 1.0}
+FULL = {"interval": 0.0, "ema_decay": 0.9, "max_grad_norm": 1.0}
 """Saves after every step, averages weights and clips gradients."""
 
 

@@ -1,0 +1,110 @@
+"""`dclip compare`: recipes and seeds side by side on the same data, in one table and on one map."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from pipeline.artifacts import figures
+from pipeline.artifacts.catalog import INTERPOLATION
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files
+from pipeline.errors import InputError
+from stages.program import home, threads
+
+
+def compare(
+    recipes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names, comma separated; default: all that can run here. NAME:trainable trains the text tower, too."
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers, comma separated.")] = "0,1,2",
+    against: Annotated[str | None, typer.Option(help="The one to compare with; default: student.recipe.")] = None,
+    params: Annotated[Path, typer.Option(help="Parameters of all stages.")] = Path("params.yaml"),
+    data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
+) -> None:
+    """Train and measure recipes x seeds: a table with mean, spread and intervals, and the map of their trade-offs.
+
+    A recipe is to be chosen by the first column, which is of validation data; all others are of test data.
+
+    Everything but student.recipe and the student's seed is as in the parameters; but recipes of concepts train the text
+    tower in any case, and a control whose teacher reads something else gets a teacher and targets of its own. Runs are
+    kept in data/compare, and none is run twice. All run in this process, whatever compute.processes is.
+    """
+    from console.runs import planned, possible, train
+    from pipeline.clip.encode import Compute
+    from pipeline.evaluation import recipe_comparison as comparison
+    from pipeline.params import load
+    from pipeline.report import pareto
+
+    p = load(params)
+    threads(p)
+    against = against or p.student.recipe
+    names = possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
+    try:
+        numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
+    except ValueError as error:
+        raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
+    plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
+    ws, out = Workspace(data), data / "compare"
+    compute = Compute(p.compute.device, p.compute.dtype, p.compute.batch, p.compute.workers)
+    test = comparison.TestData(ws, home(), Path(p.zeroshot.path), compute)
+    runs: dict[str, list[comparison.Measured]] = {}
+    ways: dict[str, list[tuple[float, float]]] = {}
+    chosen: dict[str, list[dict[str, float]]] = {}
+    for name, of_seeds in plan.items():
+        for own in of_seeds:
+            trained = train(own, p, ws, out)
+            measured = test.measure(trained.student, train_text=own.student.text == "trainable")
+            runs.setdefault(name, []).append(measured)
+            ways.setdefault(name, _way(trained))
+            chosen.setdefault(name, []).append(trained.summary("student")["chosen"])
+    rows = comparison.compare(runs, test, against, samples=p.evaluate.bootstrap, seed=p.seed)
+    for row in rows:
+        row["validation"] = comparison.means(chosen[row["recipe"]])
+    base = {way: sum(hits) / len(hits) for way, hits in test.base.hits.items()}
+    files.write_json(out / "comparison.json", {"against": against, "base": base, "top1": test.base.top1, "rows": rows})
+    files.write_text(out / "map.svg", pareto.plot(rows, base["text_to_image"], {n: w for n, w in ways.items() if w}))
+    Console(width=None if sys.stdout.isatty() else 150).print(results(rows, base, against))
+    print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")
+    print(f"{out / 'comparison.json'}, {out / 'map.svg'}")
+
+
+def _way(trained: Workspace) -> list[tuple[float, float]]:
+    """(share of zero-shot retained, text-to-image recall@1) at every point of interpolation, on validation data."""
+    from pipeline.distillation.interpolation import retained
+
+    recall = "val_text_to_image_recall@1"
+    path, rows = trained.path(INTERPOLATION), trained.rows(INTERPOLATION, recall)
+    points = [{name: figures.number(path, row, name) for name in row if row[name]} for row in rows]
+    return [(retained(point, points[0]), point[recall]) for point in points]
+
+
+def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> RichTable:
+    """The table of `pipeline.evaluation.recipe_comparison.compare`, the best on validation data first."""
+    from pipeline.distillation.interpolation import retrieval
+    from pipeline.evaluation import recipe_comparison as comparison
+
+    title = f"recipes; on test data the base has {base['text_to_image']:.3f} / {base['image_to_text']:.3f}"
+    table = RichTable(title=title, title_justify="left")
+    headings = ("recipe", "on val, both ways", "text to image R@1", "image to text R@1", f"{against} leads by")
+    for heading in (*headings, "zero-shot kept", "unseen"):
+        table.add_column(heading, no_wrap=heading == "recipe")
+    for row in sorted(rows, key=lambda row: -retrieval(row["validation"])):
+        way, lead = row["text_to_image"], row["text_to_image"]["lead"]
+        shares = (row["retained"].get(part) for part in comparison.PARTS)
+        kept = [f"{share['mean']:.3f} ± {share['spread']:.3f}" if share else "" for share in shares]
+        table.add_row(
+            row["recipe"] + (" *" if row["front"] else ""), f"{retrieval(row['validation']):.3f}",
+            f"{way['mean']:.3f} ± {way['spread']:.3f}",
+            f"{row['image_to_text']['mean']:.3f} ± {row['image_to_text']['spread']:.3f}",
+            f"{lead['value']:+.3f} ({lead['low']:+.3f} to {lead['high']:+.3f})", *kept,
+        )  # fmt: skip
+    return table

@@ -1,0 +1,160 @@
+"""Students trained side by side on the same data, each in a folder of its own: what `dclip compare` compares."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPT_LABELS, TARGETS
+from pipeline.artifacts.workspace import Workspace
+from pipeline.disk import files, sums
+from pipeline.errors import Damaged, InputError
+from pipeline.params import Params
+from pipeline.recipes import RECIPES
+from stages.declaration import Stage
+from stages.program import perform
+from stages.student import student
+from stages.targets import targets
+from stages.teacher import teacher
+
+log = logging.getLogger(__name__)
+
+FINISHED = "finished"
+"""The file that says what a run depends on, once it is complete."""
+
+TRAINABLE = ":trainable"
+"""What stands behind a recipe's name if its text tower is trained, too, whatever student.text is."""
+
+
+def planned(p: Params, name: str, seed: int) -> Params:
+    """The parameters of one run.
+
+    Args:
+        p: the parameters of all others.
+        name: a recipe's, with or without `TRAINABLE`.
+        seed: the student's.
+
+    Raises:
+        InputError: there is no such recipe, or it does not go with the other parameters.
+    """
+    recipe = name.removesuffix(TRAINABLE)
+    if recipe not in RECIPES:
+        raise InputError(f"there is no recipe {recipe}; there are: {', '.join(RECIPES)}")
+    changed = p.model_dump() | {"seed": seed}
+    changed["student"] |= {"recipe": recipe}
+    if name != recipe or RECIPES[recipe].knowledge:
+        changed["student"] |= {"text": "trainable"}
+    changed["teacher"] |= {"inputs": RECIPES[recipe].teacher or p.teacher.inputs}
+    try:
+        return Params.model_validate(changed)
+    except ValidationError as error:
+        raise InputError(f"{name}: {error.errors()[0]['msg']}; take it out of --recipes") from error
+
+
+def possible(p: Params) -> list[str]:
+    """All recipes but those that these parameters, or what is here, do not allow; they are named."""
+    names = []
+    for name, recipe in RECIPES.items():
+        with suppress(InputError):
+            planned(p, name, p.seed)
+            if recipe.data != "base" or any(Path(p.models.path).glob("*.tar")):  # the base's own training pairs
+                names.append(name)
+    if without := sorted(RECIPES.keys() - names):
+        print(f"left out, since these parameters do not allow them: {', '.join(without)}", file=sys.stderr)
+    return names
+
+
+def train(own: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
+    """Run the student stage, unless that was done before.
+
+    A teacher that has read something else than `p`'s is trained, too, with p's seed.
+
+    Args:
+        own: the run's parameters.
+        p: those that the tables in `ws` were made with.
+        ws: the folder with a folder for every stage.
+        out: where runs are kept.
+
+    Returns:
+        the run's folder, with what the student stage has written.
+
+    Raises:
+        InputError: a stage has not run, or the targets are of another teacher.
+    """
+    taught = ws
+    if own.teacher.inputs != p.teacher.inputs:
+        taught = _teach(own.model_copy(update={"seed": p.seed}), ws, out / f"teacher-{own.teacher.inputs}")
+    text = "" if own.student.text == "frozen" else f"-{own.student.text}"
+    run = Workspace(out / f"{own.student.recipe}{text}-{own.seed}")
+    knowledge = RECIPES[own.student.recipe].knowledge
+    for name in student.upstream:
+        if knowledge or name != CONCEPT_LABELS.stage:
+            _link(run, taught if name == TARGETS.stage else ws, name)
+    table = run.table(TARGETS)
+    if table.json("parameters") != own.teacher.model_dump():
+        raise InputError(f"{table.path} was made with other parameters of the teacher; run: dvc repro targets")
+    made_from = {"targets": table.metadata["fingerprint"]}
+    if knowledge:
+        made_from["concepts"] = run.table(CONCEPT_LABELS).metadata["fingerprint"]
+    identity = _identity(own, run, (teacher, student), **made_from)
+    if not _is(run, identity, student):
+        print(f"{own.student.recipe}, seed {own.seed}", file=sys.stderr)
+        shutil.rmtree(run.folder(student.name), ignore_errors=True)
+        perform(student, own, run)
+        files.write_text(run.data / FINISHED, identity)
+    return run
+
+
+def _teach(own: Params, ws: Workspace, folder: Path) -> Workspace:
+    """Train another teacher and write its targets."""
+    run = Workspace(folder)
+    for name in teacher.upstream:
+        _link(run, ws, name)
+    identity = _identity(own, run, (teacher,))
+    if not _is(run, identity, teacher):
+        perform(teacher, own, run)
+        perform(targets, own, run)
+        files.write_text(run.data / FINISHED, identity)
+    return run
+
+
+def _link(run: Workspace, ws: Workspace, stage: str) -> None:
+    """Link what a stage has left in `ws` into a run's folder."""
+    if not ws.folder(stage).exists():
+        raise InputError(f"{ws.folder(stage)} does not exist; run: dvc repro student")
+    run.data.mkdir(parents=True, exist_ok=True)
+    run.folder(stage).unlink(missing_ok=True)
+    run.folder(stage).symlink_to(ws.folder(stage).resolve())
+
+
+def _identity(params: Params, run: Workspace, stages: tuple[Stage, ...], **made_from: str) -> str:
+    """Stands for all that a run depends on: parameters, tables, and the library's code."""
+    from pipeline.clip.towers import architecture
+    from pipeline.distillation.student import BASE
+
+    tables = [table for table in student.reads if table.stage == CAPTION_EMBEDDINGS.stage]
+    return files.fingerprint(
+        features={table.path: run.table(table).metadata["fingerprint"] for table in tables},
+        architecture="" if params.student.init == BASE else architecture(params.student.init),
+        code={stage.name: stage.code() for stage in stages},
+        parameters={stage.name: stage.watched(params) for stage in stages},
+        **made_from,
+    )
+
+
+def _is(run: Workspace, identity: str, stage: Stage) -> bool:
+    """Whether a folder holds this finished run, and its figures are those that were written; if not, it is said."""
+    path = run.data / FINISHED
+    if not path.is_file() or path.read_bytes() != identity.encode():
+        return False
+    try:
+        sums.check_all(run.folder(stage.name))
+    except Damaged as error:
+        log.warning("%s; it is made again", error)
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""The batches of an epoch in a fixed order, gathered by threads: the same for the same seed, from any step on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.distillation.batches import Batch, KnowledgeBatch, NegativeBatch, RegionBatch, TextBatch
+from pipeline.distillation.pairs import Floats, Knowledge, Negatives, Numbers, Pairs, Regions, spread
+from pipeline.machine.ahead import ahead
+from pipeline.training.distributed import Group
+
+
+def epoch_order(pairs: Pairs, batch: int, captions: int | None, seed: int, epoch: int) -> list[tuple[Numbers, Numbers]]:
+    """An epoch's batches: image rows [batch], and which of their captions, flat, ordered by image.
+
+    Args:
+        pairs: whose images, each once.
+        batch: images a batch; what is left over is in other epochs.
+        captions: how many captions of each image are drawn, at most; None for all.
+        seed: of the order, with `epoch`.
+        epoch: from 1.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(pairs.captions))
+    counts = np.diff(pairs.start)
+    place = np.lexsort((rng.random(len(pairs.caption_ids)), pairs.owner))  # a random order within every image
+    taken = counts if captions is None else np.minimum(counts, captions)
+    batches = (order[at : at + batch] for at in range(0, len(order) - batch + 1, batch))
+    return [(rows, place[spread(pairs.start[rows], taken[rows])]) for rows in batches]
+
+
+def _float(values: Floats, rows: Numbers) -> Tensor:
+    return torch.from_numpy(values[rows].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches of pairs, gathered by threads while the model computes.
+
+    Attributes:
+        pairs: training data.
+        tokenize: texts to token ids; None where the text tower is frozen.
+        batch: images a batch, over all processes.
+        captions: captions of an image in a batch, at most; None for all.
+        seed: of order, captions and noise.
+        per_image: whether targets are of images (or of pairs).
+        group: the processes that share a batch.
+        device: where batches go.
+        threads: that gather, or decode.
+    """
+
+    pairs: Pairs
+    tokenize: Callable[[list[str]], Tensor] | None
+    batch: int
+    captions: int | None
+    seed: int
+    per_image: bool
+    group: Group
+    device: str
+    threads: int
+
+    def __call__(self, epoch: int, steps: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches `skip`, `skip` + 1, ... below `steps` of an epoch, on the device."""
+        order = epoch_order(self.pairs, self.batch, self.captions, self.seed, epoch)[:steps]
+        _ = self.tokens  # once, before threads ask for them
+
+        def load(number: int) -> Batch:
+            found = self.gather(*order[number], np.random.default_rng([self.seed, epoch, number]))
+            return found.pinned() if self.device.startswith("cuda") else found
+
+        for found in ahead(load, range(skip, len(order)), threads=self.threads, depth=self.threads + 1):
+            yield found.to(self.device)
+
+    def gather(self, rows: Numbers, captions: Numbers, rng: np.random.Generator) -> Batch:
+        """One batch: image rows, flat places of their captions, and a generator for its noise and then its regions."""
+        pairs = self.pairs
+        ids = pairs.caption_ids[captions]
+        wrong = pairs.negatives_of(ids)
+        width = pairs.caption_vectors.shape[1]
+        noise = rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)
+        place = np.zeros(len(pairs.captions), dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        pixels = np.ascontiguousarray(pairs.pixels[rows[self.group.part(len(rows))]])
+        return Batch(
+            names=[pairs.names[i] if len(pairs.names) else f"row {i}" for i in rows],
+            pixels=torch.from_numpy(pixels),
+            owner=torch.from_numpy(place[pairs.owner[captions]]),
+            positives=torch.from_numpy(pairs.belongs(rows, ids)),
+            base_text=_float(pairs.caption_vectors, captions),
+            noise=torch.from_numpy(noise),
+            base_image=None if pairs.image_vectors is None else _float(pairs.image_vectors, rows),
+            target=None if pairs.targets is None else _float(pairs.targets, rows if self.per_image else captions),
+            texts=None if self.tokens is None else self._texts(self.tokens, ids, pairs.negative_ids[wrong]),
+            negatives=None if pairs.negatives is None else self._negatives(pairs.negatives, rows, wrong),
+            regions=None if pairs.regions is None else self._regions(pairs.regions, rows, pixels, rng),
+            knowledge=None if pairs.knowledge is None else self._knowledge(pairs.knowledge, captions),
+        )
+
+    @cached_property
+    def tokens(self) -> Tensor | None:
+        """Token ids of every text by its number, int32 [texts, context]; None where the text tower is frozen."""
+        return None if self.tokenize is None else self.tokenize(self.pairs.numbered).int()
+
+    def _texts(self, tokens: Tensor, captions: Numbers, negatives: Numbers) -> TextBatch:
+        """This process's part of the distinct texts, given by their numbers, and each one's place among all."""
+        distinct, places = np.unique(np.concatenate([captions, negatives]), return_inverse=True)
+        read = self.group.padded(tokens[torch.from_numpy(distinct)].long())
+        caption_places, negative_places = torch.from_numpy(places).split([len(captions), len(negatives)])
+        return TextBatch(read[self.group.part(len(read))], caption_places, negative_places)
+
+    def _negatives(self, negatives: Negatives, rows: Numbers, wrong: Numbers) -> NegativeBatch:
+        allowed = ~self.pairs.belongs(rows, self.pairs.negative_ids[wrong])
+        base = None if negatives.vectors is None else _float(negatives.vectors, wrong)
+        return NegativeBatch(torch.from_numpy(allowed), base)
+
+    def _regions(
+        self, regions: Regions, rows: Numbers, pixels: NDArray[np.uint8], rng: np.random.Generator
+    ) -> RegionBatch:
+        """A region of each image, drawn; `pixels` are those of this process's images."""
+        part, drawn = self.group.part(len(rows)), regions.draw(rows, rng)
+        found = regions.pixels(pixels, rows[part], drawn[part])
+        return RegionBatch(torch.from_numpy(found), _float(regions.vectors, drawn))
+
+    @staticmethod
+    def _knowledge(knowledge: Knowledge, captions: Numbers) -> KnowledgeBatch:
+        concepts = torch.from_numpy(knowledge.concepts[captions].astype(np.int64))
+        return KnowledgeBatch(_float(knowledge.language, captions), concepts, _float(knowledge.shares, captions))

@@ -1,0 +1,52 @@
+"""A profile is laid over params.yaml: its values replace those there, and all else stays, comments included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.params import Params, ParamsError, checked, document
+from pipeline.params.section import Section
+
+
+def overlaid(params: Path, profile: Path) -> tuple[str, list[str]]:
+    """What params.yaml holds with a profile laid over it, as text, and each change as `name: old -> new`.
+
+    Raises:
+        ParamsError: one of the files cannot be read, or the result cannot be used.
+    """
+    try:
+        content, given = document.read(params), document.read(profile)
+    except (OSError, document.Unusable) as error:
+        raise ParamsError(f"{profile} cannot be laid over {params}: {error}") from error
+    if not isinstance(content, dict) or not isinstance(given, dict):
+        raise ParamsError(f"{profile} cannot be laid over {params}: expected sections of parameters in both")
+    changes = list(_lay_over(content, given, Params))
+    checked(content, f"{params} with {profile}")
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 1000
+    kept = yaml.load(params)
+    list(_lay_over(kept, yaml.load(profile), Params))
+    text = StringIO()
+    yaml.dump(kept, text)
+    return text.getvalue(), changes
+
+
+def _lay_over(values: dict[str, Any], profile: dict[str, Any], model: type[Section], within: str = "") -> Iterator[str]:
+    """Change `values` in place, and name each change.
+
+    A section of the model is gone into; whatever else a parameter holds is replaced as a whole: a list, a mapping whose
+    names are data (sources.quota), or one of several kinds (models.clip).
+    """
+    for name, new in profile.items():
+        field, old = model.model_fields.get(name), values.get(name)
+        kind, both = field.annotation if field else None, isinstance(old, dict) and isinstance(new, dict)
+        if both and isinstance(kind, type) and issubclass(kind, Section):
+            yield from _lay_over(values[name], new, kind, f"{within}{name}.")
+        elif name not in values or old != new:
+            yield f"{within}{name}: {old} -> {new}"
+            values[name] = new

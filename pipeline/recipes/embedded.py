@@ -1,0 +1,105 @@
+"""What an equation is given: a batch of embeddings in groups, each of which is there whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass
+class EmbeddedNegatives:
+    """H hard-negative captions.
+
+    Attributes:
+        text: the student's f_T of them, or the frozen one, [H, d].
+        allowed: bool [B, H], false where a negative is one of the image's captions.
+    """
+
+    text: Tensor
+    allowed: Tensor
+
+
+@dataclass
+class EmbeddedRegions:
+    """A region of every image.
+
+    Attributes:
+        in_target: the student's f_I of it through the learnt projection to the target's width, [B, d'].
+        base: the base CLIP's f_I of it, [B, d'].
+    """
+
+    in_target: Tensor
+    base: Tensor
+
+
+@dataclass
+class EmbeddedKnowledge:
+    """What a language model says of the captions, and how the student compares with it.
+
+    Attributes:
+        language: the language model's L of the captions, unit [C, d_L].
+        text_in_language: W_e f_T, [C, d_L].
+        image_concepts: a linear classifier's logits of f_I, [B, K].
+        text_concepts: the same classifier's of f_T, [C, K].
+        concepts: each caption's concepts, int64 [C, m].
+        shares: the share of each of them, [C, m].
+    """
+
+    language: Tensor
+    text_in_language: Tensor
+    image_concepts: Tensor
+    text_concepts: Tensor
+    concepts: Tensor
+    shares: Tensor
+
+
+@dataclass
+class Embedded:
+    """A batch as an equation sees it: B images, C captions of theirs; unit float32; d' is the target's width.
+
+    Attributes:
+        image: the student's f_I, [B, d].
+        text: the student's f_T, or the frozen one, [C, d].
+        scale: s = 1/tau.
+        owner: int64 [C], the image of each caption.
+        positives: bool [B, C], whether a text is one of the image's captions, drawn with it or not.
+        image_in_target: f_I through the learnt projection to the target's width (f_I itself if equal), [B, d'].
+        text_in_target: f_T likewise, [C, d'].
+        base_text: the base CLIP's f_T of the same captions, [C, d'].
+        base_scale: the base's s.
+        text_is_frozen: whether f_T is the base's own.
+        noise: N(0, 1/d') reference points, one an image, [B, d'].
+        base_image: the base CLIP's f_I of the same images, [B, d']; absent for the base's own pairs.
+        target: the teacher's z, [B, d'] of images or [C, d'] of pairs; absent where the recipe needs none.
+        negatives: hard negatives; absent where the recipe needs none.
+        regions: a region of every image; absent where the recipe needs none.
+        knowledge: of the captions; absent where the recipe needs none.
+    """
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+    owner: Tensor
+    positives: Tensor
+    image_in_target: Tensor
+    text_in_target: Tensor
+    base_text: Tensor
+    base_scale: float
+    text_is_frozen: bool
+    noise: Tensor
+    base_image: Tensor | None = None
+    target: Tensor | None = None
+    negatives: EmbeddedNegatives | None = None
+    regions: EmbeddedRegions | None = None
+    knowledge: EmbeddedKnowledge | None = None
+
+
+def given(group: T | None) -> T:
+    """A group of the batch that the recipe has said it needs."""
+    assert group is not None, "a recipe is given the data and targets that its declaration says it needs"
+    return group

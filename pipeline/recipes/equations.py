@@ -1,0 +1,249 @@
+"""Every recipe: what it needs, its formula, and its equation.
+
+A new one is a function here under `@recipe(...)`, or a `variant` of another; nothing else names it. The parts are in
+`pipeline.training.objectives`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.recipes.embedded import Embedded, given
+from pipeline.recipes.registry import RECIPES, Needs, Recipe, Terms, recipe, register, term, variant
+from pipeline.training.objectives import contrastive, cosine_distance, divergence, soft_cross_entropy, squared_distance
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["RECIPES"]
+
+CONTRASTIVE = term("contrastive")
+TEACHER = term("teacher")
+SIMILARITIES = term("similarities")
+TEXT = term("text")
+PRESERVE = term("preserve")
+REGIONS = term("regions")
+PRESERVE_SIMILARITIES = term("preserve_similarities")
+RANDOM = term("random")
+HYBRID = term("hybrid")
+LANGUAGE = term("language")
+CONCEPTS = term("concepts", factor=0.01)
+
+IMAGE_TARGET = Needs(target="image", teacher="regions")
+
+
+@recipe("contrastive", "InfoNCE of images and captions; all captions of an image, drawn or not, are positives")
+def plain(b: Embedded) -> Terms:
+    """L = InfoNCE(f_I, f_T), with hard negatives as further columns where the recipe has them."""
+    negatives, allowed = (b.negatives.text, b.negatives.allowed) if b.negatives else (None, None)
+    return {CONTRASTIVE: contrastive(b.image, b.text, b.scale, b.positives, negatives, allowed)}
+
+
+variant(
+    "hard_negatives",
+    "contrastive",
+    "InfoNCE with captions as further negatives in which an attribute, an object or a relation is swapped by rule",
+    negatives=True,
+)
+
+
+def _preserve_text(b: Embedded) -> Terms:
+    return {} if b.text_is_frozen else {TEXT: cosine_distance(b.text_in_target, b.base_text)}
+
+
+@recipe("preserving", "InfoNCE + distance to the base's embedding of the image")
+def preserving(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I, f_I_CLIP)) [+ (1 - cos(f_T, f_T_CLIP)) where the text tower is trained] + InfoNCE(f_I, f_T)."""
+    return {PRESERVE: cosine_distance(b.image_in_target, given(b.base_image)), **_preserve_text(b), **plain(b)}
+
+
+@recipe(
+    "preserving_regions",
+    "InfoNCE + distance to the base's embedding of a region of the image, drawn anew in every step; the image itself "
+    "is free to move",
+    Needs(regions=True),
+)
+def preserving_regions(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I(r), f_I_CLIP(r))) [+ text] + InfoNCE(f_I, f_T), r a region of the image; no teacher.
+
+    A region shows one thing, as the images of a classification set do. So what the base knows of single things stays
+    as it is, while the embedding of the whole image is free to go where its captions are.
+    """
+    regions = given(b.regions)
+    return {REGIONS: cosine_distance(regions.in_target, regions.base), **_preserve_text(b), **plain(b)}
+
+
+def _base_similarities(b: Embedded) -> Tensor:
+    """s_CLIP <f_I_CLIP, f_T_CLIP>, [B, C]."""
+    return b.base_scale * given(b.base_image) @ b.base_text.T
+
+
+@recipe("preserving_similarities", "InfoNCE + KL to the base's similarities of the batch")
+def preserving_similarities(b: Embedded) -> Terms:
+    """L = KL(softmax(s_CLIP <f_I_CLIP, f_T_CLIP>) || softmax(s <f_I, f_T>)) + InfoNCE(f_I, f_T), KL both ways."""
+    return {PRESERVE_SIMILARITIES: divergence(b.scale * b.image @ b.text.T, _base_similarities(b)), **plain(b)}
+
+
+@recipe(
+    "dclip",
+    "the published loss: pull to the teacher's embedding of image and caption + InfoNCE",
+    Needs(target="pair", teacher="regions"),
+    "[DCLIP](https://arxiv.org/abs/2505.21549)",
+)
+def dclip(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I, z)) + (1 - cos(f_T, f_T_CLIP)) + InfoNCE(f_I, f_T), z having read the caption (published).
+
+    With a frozen text tower the second term is constant zero.
+    """
+    return {
+        TEACHER: cosine_distance(b.image_in_target[b.owner], given(b.target)),
+        TEXT: b.scale.new_zeros(()) if b.text_is_frozen else cosine_distance(b.text_in_target, b.base_text),
+        **plain(b),
+    }
+
+
+@recipe(
+    "dclip_clean",
+    "pull to the teacher's embedding of the image alone, which has not read the caption + preservation + InfoNCE",
+    IMAGE_TARGET,
+)
+def dclip_clean(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I, z)) + (1 - cos(f_I, f_I_CLIP)) [+ (1 - cos(f_T, f_T_CLIP))] + InfoNCE(f_I, f_T).
+
+    z is the teacher's with its text stream masked, so that it holds nothing of the caption it is scored against. The
+    other terms preserve the base; the bracket is there where the text tower is trained.
+    """
+    return {TEACHER: cosine_distance(b.image_in_target, given(b.target)), **preserving(b)}
+
+
+@recipe(
+    "dclip_regions",
+    "pull to the teacher's embedding of the image alone + `preserving_regions`",
+    Needs(target="image", teacher="regions", regions=True),
+)
+def dclip_regions(b: Embedded) -> Terms:
+    """L = (1 - cos(f_I, z)) + (1 - cos(f_I(r), f_I_CLIP(r))) [+ text] + InfoNCE(f_I, f_T), z as in `dclip_clean`."""
+    return {TEACHER: cosine_distance(b.image_in_target, given(b.target)), **preserving_regions(b)}
+
+
+@recipe("similarity", "KL to the teacher's similarities of images and captions + preservation + InfoNCE", IMAGE_TARGET)
+def similarity(b: Embedded) -> Terms:
+    """L = KL(softmax(s_CLIP <z, f_T_CLIP>) || softmax(s <f_I, f_T>)) + (1 - cos(f_I, f_I_CLIP)) [+ text] + InfoNCE.
+
+    The teacher says how alike every image and caption of the batch are, not where an image's embedding has to be. The
+    divergence is taken both ways, and z is of images alone.
+    """
+    wanted = b.base_scale * given(b.target) @ b.base_text.T
+    return {SIMILARITIES: divergence(b.scale * b.image @ b.text.T, wanted), **preserving(b)}
+
+
+@recipe(
+    "feature_distillation",
+    "squared distance to the teacher's embedding + InfoNCE",
+    IMAGE_TARGET,
+    "[CLIP-KD](https://arxiv.org/abs/2307.12732)",
+)
+def feature_distillation(b: Embedded) -> Terms:
+    """L = ||f_I - z||^2 + InfoNCE(f_I, f_T), z of the image alone (CLIP-KD, arXiv 2307.12732)."""
+    return {TEACHER: squared_distance(b.image_in_target, given(b.target)), **plain(b)}
+
+
+@recipe(
+    "clip_refine",
+    "random feature alignment + hybrid distillation",
+    reference="[CLIP-Refine](https://arxiv.org/abs/2504.12717)",
+)
+def clip_refine(b: Embedded) -> Terms:
+    """L = RaFA + HyCD (CLIP-Refine, arXiv 2504.12717); no InfoNCE.
+
+    RaFA = 1/2 (||f_I - e||^2 + ||f_T - e||^2), one e ~ N(0, 1/d') for an image and its captions: of unit length on
+    average, as f are. HyCD = divergence to 1/2 positives + 1/2 softmax of the base's similarities. A frozen f_T
+    leaves RaFA's first half.
+    """
+    image = squared_distance(b.image_in_target, b.noise)
+    text = b.scale.new_zeros(()) if b.text_is_frozen else squared_distance(b.text_in_target, b.noise[b.owner])
+    return {
+        RANDOM: 0.5 * (image + text),
+        HYBRID: divergence(b.scale * b.image @ b.text.T, _base_similarities(b), b.positives, alpha=0.5),
+    }
+
+
+def knowledge(b: Embedded) -> Terms:
+    """L = ||W_e f_T - L||^2 + 1/2 (H(s, softmax(A f_I)) + H(s, softmax(A f_T))), s the caption's soft labels.
+
+    W_e and the classifier A are learnt, and dropped at the end (Knowledge-CLIP, arXiv 2412.03513; published: weights
+    1 and 0.01). H is the cross entropy; every caption of an image is a label of it.
+    """
+    known = given(b.knowledge)
+    image = soft_cross_entropy(known.image_concepts[b.owner], known.concepts, known.shares)
+    text = soft_cross_entropy(known.text_concepts, known.concepts, known.shares)
+    return {
+        LANGUAGE: squared_distance(known.text_in_language, known.language),
+        CONCEPTS: 0.5 * (image + text),
+    }
+
+
+@recipe(
+    "knowledge_clip",
+    "InfoNCE + distance of a linear map of the text embedding to a language model's + classification of image and "
+    "caption into its concepts",
+    Needs(knowledge=True),
+    "[Knowledge-CLIP](https://arxiv.org/abs/2412.03513)",
+)
+def knowledge_clip(b: Embedded) -> Terms:
+    """L = text embedding distillation + concept classification + InfoNCE(f_I, f_T) (Knowledge-CLIP)."""
+    return {**knowledge(b), **plain(b)}
+
+
+@recipe(
+    "dclip+knowledge",
+    "`dclip_clean` + the distance and the classification of `knowledge_clip`",
+    Needs(target="image", teacher="regions", knowledge=True),
+)
+def dclip_knowledge(b: Embedded) -> Terms:
+    """L = `dclip_clean` + text embedding distillation + concept classification."""
+    return {**knowledge(b), **dclip_clean(b)}
+
+
+register(
+    Recipe(
+        name="procrustes",
+        about="the rotation of cached image embeddings that lies nearest to the captions', in closed form",
+        terms=None,
+        linear=True,
+    )
+)
+variant(
+    "labclip",
+    "contrastive",
+    "InfoNCE of a linear map of the cached image embeddings; the towers never run",
+    linear=True,
+    reference="[LABCLIP](https://arxiv.org/abs/2502.03566)",
+)
+
+# Controls
+
+variant(
+    "continue_base",
+    "contrastive",
+    "control: the base trained on with its own data for as many steps",
+    data="base",
+)
+variant(
+    "shuffled_targets",
+    "dclip_clean",
+    "control: `dclip_clean` with every image given another one's target",
+    shuffled=True,
+)
+variant(
+    "text_only_teacher",
+    "dclip",
+    "control: `dclip` with a teacher that reads no image",
+    teacher="text",
+)
+variant(
+    "no_regions",
+    "dclip_clean",
+    "control: `dclip_clean` with a teacher that reads the whole image but no crops",
+    teacher="image",
+)

@@ -1,0 +1,67 @@
+"""The batch that a recipe is given, made by hand: four pictures, six captions."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from tiny_knowledge import CONCEPTS, WIDTH, knowledge
+from tiny_models import unit_rows
+
+from pipeline.recipes import RECIPES
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
+
+OWNER = [0, 0, 1, 2, 3, 3]
+"""Six captions of four pictures. The first of picture 1 says what the first of picture 0 says."""
+SCALE, BASE_SCALE = 20.0, 30.0
+
+
+def unit(rows, seed, width=6):
+    return torch.from_numpy(unit_rows(rows, width, seed=seed))
+
+
+def positives():
+    found = torch.tensor(OWNER)[None, :] == torch.arange(4)[:, None]
+    found[1, 0] = found[0, 2] = True
+    return found
+
+
+def batch(recipe="dclip_clean", text_is_frozen=True, **changed):
+    """What `recipe` is given; the student is narrower than the target, so that the two spaces cannot be confused."""
+    asked = RECIPES[recipe]
+    rows = {"image": 4, "pair": 6, None: None}[asked.target]
+    allowed = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1]]).bool()
+    parts = {
+        "image": unit(4, 1).requires_grad_(), "text": unit(6, 2).requires_grad_(not text_is_frozen),
+        "scale": torch.tensor(SCALE, requires_grad=True), "owner": torch.tensor(OWNER), "positives": positives(),
+        "image_in_target": unit(4, 3, 8).requires_grad_(),
+        "text_in_target": unit(6, 4, 8).requires_grad_(not text_is_frozen),
+        "target": None if rows is None else unit(rows, 5, 8),
+        "base_image": unit(4, 6, 8) if asked.data == "corpora" else None, "base_text": unit(6, 7, 8),
+        "base_scale": BASE_SCALE, "text_is_frozen": text_is_frozen, "noise": 0.8 * unit(4, 8, 8),
+        "negatives": EmbeddedNegatives(unit(3, 9), allowed) if asked.negatives else None,
+        "regions": EmbeddedRegions(unit(4, 10, 8).requires_grad_(), unit(4, 11, 8)) if asked.regions else None,
+        "knowledge": known() if asked.knowledge else None,
+    }  # fmt: skip
+    return Embedded(**{**parts, **changed})
+
+
+def known():
+    """The logits are no unit vectors."""
+    of = knowledge(6)
+    return EmbeddedKnowledge(
+        language=torch.from_numpy(of.language), text_in_language=unit(6, 12, WIDTH).requires_grad_(),
+        image_concepts=(3 * unit(4, 13, CONCEPTS)).requires_grad_(),
+        text_concepts=(3 * unit(6, 14, CONCEPTS)).requires_grad_(),
+        concepts=torch.from_numpy(of.concepts).long(), shares=torch.from_numpy(of.shares),
+    )  # fmt: skip
+
+
+def arrays(b):
+    """The same batch, or group of it, in numpy's float64."""
+    changed = {}
+    for name, value in vars(b).items():
+        if dataclasses.is_dataclass(value):
+            changed[name] = arrays(value)
+        elif isinstance(value, torch.Tensor) and value.is_floating_point():
+            changed[name] = value.detach().numpy().astype(np.float64)
+    return dataclasses.replace(b, **changed)
