@@ -54,14 +54,14 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.evaluation.embeddings import Images, ModelTables, Texts, captions
     from pipeline.probes import attributes
     from pipeline.probes.drawn import drawn
-    from pipeline.zeroshot import classifier, sets
+    from pipeline.zeroshot import accuracy, sets
 
     threads(params)
     p, device, zeroshot_path = params.probe, params.compute.device, Path(params.zeroshot.path)
     models = {name: towers.load(ws.model(name), device) for name in catalog.MEASURED}
     base, test = models["base"].weights, ws.manifest(Split.TEST)
     classes = sets.read(zeroshot_path, Split.TEST)
-    prompts = list(dict.fromkeys(classifier.prompts(classes)))
+    prompts = list(dict.fromkeys(accuracy.prompts(classes)))
     measured: dict[str, Images | Texts] = {
         "images": Images(test.keys, test.pictures),
         "captions": captions(test, ws.captions(test, weights=base), np.arange(len(test.texts))),

@@ -79,6 +79,11 @@ class Manifest:
         return np.repeat(np.arange(len(self)), [len(texts) for texts in self.captions])
 
     @cached_property
+    def caption_index(self) -> NDArray[np.int64]:
+        """The place of every caption among those of its image, int64 [captions]."""
+        return np.arange(len(self.owner)) - np.searchsorted(self.owner, self.owner)
+
+    @cached_property
     def image_keys(self) -> Keys:
         """The feature store's key of every image, uint64 [n, 2]."""
         return keys.pack(keys.of_sha256(row["image_sha256"]) for row in self.rows)

@@ -15,7 +15,7 @@ from pipeline.clip.towers import Clip
 from pipeline.distillation.pairs import Pairs
 from pipeline.retrieval.metrics import evaluate
 from pipeline.training.loop import Figures
-from pipeline.zeroshot import classifier
+from pipeline.zeroshot import accuracy, classifier
 from pipeline.zeroshot.sets import ZeroshotSet
 
 
@@ -68,4 +68,4 @@ class Validator:
 
     def _right(self, vectors: Tensor, weights: Tensor) -> NDArray[np.float64]:
         """1 for every picture whose class comes first, 0 for others."""
-        return (classifier.ranks(vectors, weights, self.classes) <= 1).double().numpy()
+        return (accuracy.ranks(vectors, weights, self.classes) <= 1).double().numpy()

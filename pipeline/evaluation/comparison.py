@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.retrieval.bootstrap import Interval, drawn_means, interval
 from pipeline.retrieval.metrics import KS, evaluate, summarise
-from pipeline.zeroshot import classifier
+from pipeline.zeroshot import accuracy
 from pipeline.zeroshot.sets import ZeroshotSet
 
 DIRECTIONS = ("text_to_image", "image_to_text")
@@ -97,7 +97,7 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
 
 
 Hits = Mapping[str, NDArray[np.float64]]
-"""Of every picture, as from `classifier.hits`."""
+"""Of every picture, as from `accuracy.hits`."""
 
 
 def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> dict[str, Interval]:
@@ -132,13 +132,13 @@ def add_zeroshot(
         samples: bootstrap samples, of pictures.
         seed: of the bootstrap.
     """
-    found = {name: classifier.hits(vectors, weights, classes) for name, (vectors, weights) in embedded.items()}
+    found = {name: accuracy.hits(vectors, weights, classes) for name, (vectors, weights) in embedded.items()}
     for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
         own = classes.seen[classes.labels] == seen
         if not own.any():
             continue
         for name, (vectors, weights) in embedded.items():
-            metrics[name][part] = classifier.accuracy(vectors, weights, classes, seen=seen)
+            metrics[name][part] = accuracy.accuracy(vectors, weights, classes, seen=seen)
         base, student = ({name: rows[own] for name, rows in found[model].items()} for model in ("base", "student"))
         metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
         if before := metrics["base"][part]["top1"]:

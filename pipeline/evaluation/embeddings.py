@@ -69,10 +69,8 @@ class Texts:
 
 def captions(manifest: Manifest, of_base: Embeddings, rows: NDArray[np.int64]) -> Texts:
     """Some captions of a manifest, by their rows among all of them, of which `of_base` has the base's embeddings."""
-    first = np.searchsorted(manifest.owner, np.arange(len(manifest)))
-    owner = manifest.owner[rows]
-    keys, strings = [manifest.keys[i] for i in owner], [manifest.texts[i] for i in rows]
-    return Texts(keys, strings, of_base[rows], rows - first[owner])
+    keys, strings = [manifest.keys[i] for i in manifest.owner[rows]], [manifest.texts[i] for i in rows]
+    return Texts(keys, strings, of_base[rows], manifest.caption_index[rows])
 
 
 class ModelTables:

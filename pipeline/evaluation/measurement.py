@@ -22,7 +22,7 @@ from pipeline.evaluation.comparison import difference, summary, zeroshot_differe
 from pipeline.evaluation.datasets import FOLD, RetrievalData
 from pipeline.machine import devices
 from pipeline.retrieval.metrics import evaluate, folds
-from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot import accuracy, classifier, sets
 
 Models = Mapping[str, Clip]
 """`model`, and perhaps another one, `against`, that it is compared with."""
@@ -113,9 +113,9 @@ def classification(models: Models, path: Path, split: Split, compute: Compute, *
     hits = {}
     for role, clip in models.items():
         vectors, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
-        found[role] = classifier.accuracy(vectors, weights, data, seen=None)
-        found["prompts_cut"][role] = sum(texts.cut(clip, classifier.prompts(data)))
-        hits[role] = classifier.hits(vectors, weights, data)
+        found[role] = accuracy.accuracy(vectors, weights, data, seen=None)
+        found["prompts_cut"][role] = sum(texts.cut(clip, accuracy.prompts(data)))
+        hits[role] = accuracy.hits(vectors, weights, data)
     if "against" in found and found["against"]["top1"]:
         found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]
     if "against" in models:

@@ -23,7 +23,7 @@ from pipeline.evaluation import embeddings
 from pipeline.evaluation.comparison import DIRECTIONS, Embedded
 from pipeline.retrieval.bootstrap import paired_interval
 from pipeline.retrieval.metrics import evaluate
-from pipeline.zeroshot import classifier, embedded, sets
+from pipeline.zeroshot import accuracy, classifier, embedded, sets
 from pipeline.zeroshot.sets import ZeroshotSet
 
 PARTS = {"zeroshot": True, "zeroshot_unseen": False}
@@ -92,8 +92,8 @@ class TestData:
         captions, weights = self.captions, self.class_weights
         if train_text:
             captions = embeddings.texts(clip, self.manifest.texts, self.compute)
-            prompts = embeddings.texts(clip, classifier.prompts(self.classes), self.compute)
-            weights = classifier.average(torch.from_numpy(prompts).float(), self.classes)
+            prompts = embeddings.texts(clip, accuracy.prompts(self.classes), self.compute)
+            weights = accuracy.average(torch.from_numpy(prompts).float(), self.classes)
         of_test = Embedded.of(embeddings.images(clip, self.pixels, self.compute), captions)
         of_classes = embeddings.images(clip, self.class_pixels, self.compute)
         return self._figures(of_test, torch.from_numpy(of_classes).float(), weights)
@@ -104,9 +104,7 @@ class TestData:
 
     def _figures(self, of_test: Embedded, class_images: Tensor, weights: Tensor) -> Measured:
         found = evaluate(of_test.images, of_test.captions, self.owner)
-        accuracies = {
-            part: classifier.accuracy(class_images, weights, self.classes, seen=s) for part, s in PARTS.items()
-        }
+        accuracies = {part: accuracy.accuracy(class_images, weights, self.classes, seen=s) for part, s in PARTS.items()}
         return Measured(
             {way: found[way]["recall@1"].tolist() for way in DIRECTIONS},
             {part: figures["top1"] for part, figures in accuracies.items() if figures},

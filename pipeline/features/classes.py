@@ -16,7 +16,7 @@ from pipeline.clip.pictures import bytes_of
 from pipeline.disk import files
 from pipeline.machine.progress import track
 from pipeline.store import keys
-from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot import accuracy, sets
 
 _CHUNK = 8192
 
@@ -41,7 +41,7 @@ class Contents:
         both = [sets.read(path, split) for split in SPLITS]
         self.pictures = [picture for found in both for picture in found.paths]
         self.names = files.names_below(path, self.pictures)
-        self.prompts = list(dict.fromkeys(prompt for found in both for prompt in classifier.prompts(found)))
+        self.prompts = list(dict.fromkeys(prompt for found in both for prompt in accuracy.prompts(found)))
         read = track(self.pictures, "read zero-shot pictures", unit="images")
         self.keys = keys.pack(keys.of(bytes_of(picture)) for picture in read)
         self.fingerprint = files.fingerprint(

@@ -67,7 +67,9 @@ class Material:
         if model == BASE:
             return self._rows(self.ws.table(CAPTION_EMBEDDINGS, self._train, weights=self._base))
         training, test = (self._embedded(model, what) for what in ("training_captions", "captions"))
-        if training.strings("key") != [self._train.keys[i] for i in self._train.owner[self._drawn]]:
+        owner, index = self._train.owner[self._drawn], self._train.caption_index[self._drawn]
+        wanted = [(self._train.keys[i], place) for i, place in zip(owner, index, strict=True)]
+        if list(zip(training.strings("key"), training.integers("caption_index"), strict=True)) != wanted:
             raise ContractError(f"{training.path} holds other captions than the probes draw; run: dvc repro embed")
         return training.vectors().astype(np.float32), test.of(self._test.keys).astype(np.float32)
 

@@ -121,11 +121,6 @@ class RetrievalIndex:
                 f"vectors of pictures have {images.shape[1]} dimensions, of captions {captions.shape[1]}{here}"
             )
 
-    @property
-    def owner(self) -> NDArray[np.int64]:
-        """int64 [captions], the picture of each caption."""
-        return np.repeat(np.arange(len(self.texts)), [len(t) for t in self.texts])
-
     def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Picture and caption vectors as they were given, in the order of `keys`, float32."""
         images, captions = (_rows(self.exact[part]) for part in PARTS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
-from pipeline.zeroshot import classifier
+from pipeline.zeroshot import accuracy
 from pipeline.zeroshot.sets import ZeroshotSet
 
 
@@ -34,9 +34,9 @@ def read(
     Raises:
         ContractError: they were made from something else, or lack an image or a prompt.
     """
-    keys = files.names_below(path, classes.paths), classifier.prompts(classes)
+    keys = files.names_below(path, classes.paths), accuracy.prompts(classes)
     images, prompts = (
         torch.from_numpy(ws.table(table, **origin).at(wanted).astype(np.float32))
         for table, wanted in zip(tables, keys, strict=True)
     )
-    return images, classifier.average(prompts, classes)
+    return images, accuracy.average(prompts, classes)

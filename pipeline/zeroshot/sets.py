@@ -20,26 +20,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from pipeline import images
 from pipeline.artifacts.schema import Split
-from pipeline.clip.pictures import Picture
 from pipeline.disk import files, tars
 from pipeline.errors import InputError
 from pipeline.images.formats import EXTENSIONS
 from pipeline.machine.progress import track
 
-_NAMES = frozenset(IMG_EXTENSIONS) | {
+if TYPE_CHECKING:
+    from pipeline.clip.pictures import Picture
+
+_IMAGE_FOLDER = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_NAMES = frozenset(_IMAGE_FOLDER) | {
     extension for extension, form in Image.registered_extensions().items() if form in EXTENSIONS
 }
-"""How pictures are named: as torchvision's ImageFolder knows them, and whatever else is decoded elsewhere."""
+"""How images are named: as torchvision's ImageFolder knows them, and whatever else is decoded elsewhere."""
 _LONGEST_NUMBER = 100
 """Bytes of a file that holds a class's number."""
 _SYNSET = re.compile(r"n\d{8}")
@@ -111,6 +112,8 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
                 f"{described}: {error!r}; expected templates, and classes with folder and name"
             ) from error
     else:
+        from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+
         folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if len(folders) == len(IMAGENET_CLASSNAMES) and all(map(_SYNSET.fullmatch, folders)):
             classes = [(name, called, True) for name, called in zip(folders, IMAGENET_CLASSNAMES, strict=True)]

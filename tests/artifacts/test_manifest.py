@@ -36,3 +36,13 @@ def test_a_picture_with_other_bytes_is_refused(folder):
     assert pictures[0].read_bytes() == png(picture(0))
     with pytest.raises(tables.ContractError, match="the image of cc-1 has sha256"):
         pictures[1].read_bytes()
+
+
+def test_every_caption_has_an_image_and_a_place_among_those_of_its_image(tmp_path):
+    given = {"cc-1": ["a", "b"], "cc-2": ["c"], "cc-3": ["d", "e", "f"]}
+    manifest = write_manifest(tmp_path, {Split.TRAIN: given})
+    assert manifest.texts == ["a", "b", "c", "d", "e", "f"]
+    assert manifest.owner.tolist() == [0, 0, 1, 2, 2, 2]
+    assert manifest.caption_index.tolist() == [0, 1, 0, 0, 1, 2]
+    nothing = Manifest(tmp_path, (Split.VAL,))
+    assert nothing.texts == nothing.owner.tolist() == nothing.caption_index.tolist() == []

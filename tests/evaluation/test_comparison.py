@@ -4,7 +4,7 @@ import torch
 from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline.evaluation.comparison import DIRECTIONS, Embedded, add_zeroshot, compare, difference, zeroshot_difference
-from pipeline.zeroshot import classifier
+from pipeline.zeroshot import accuracy, classifier
 from pipeline.zeroshot.sets import ZeroshotSet
 
 OWNER = np.array([0, 0, 1, 2])
@@ -105,7 +105,7 @@ def test_zero_shot_figures_are_those_of_each_model(classes):
     add_zeroshot(metrics, models, classes, samples=50, seed=0)
     for name, (vectors, weights) in models.items():
         for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
-            wanted = classifier.accuracy(vectors, weights, classes, seen=seen)
+            wanted = accuracy.accuracy(vectors, weights, classes, seen=seen)
             assert {k: v for k, v in metrics[name][part].items() if k != "retained"} == wanted
     assert "retained" not in metrics["base"]["zeroshot"]
 
@@ -129,7 +129,7 @@ def test_zero_shot_differences_are_of_the_student_over_the_base_and_of_their_own
 )
 def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypatch, base, student, retained):
     given = iter([{"top1": base}, {"top1": student}, {"top1": base / 2}, {"top1": student / 2}])
-    monkeypatch.setattr(classifier, "accuracy", lambda *_, **__: next(given))
+    monkeypatch.setattr(accuracy, "accuracy", lambda *_, **__: next(given))
     metrics = {"base": {}, "student": {}, "difference": {}}
     add_zeroshot(metrics, embedded(classes), classes, samples=50, seed=0)
     for part in ("zeroshot", "zeroshot_unseen"):

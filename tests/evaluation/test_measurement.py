@@ -19,7 +19,7 @@ from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.evaluation import comparison, datasets, measurement
 from pipeline.retrieval import metrics
-from pipeline.zeroshot import classifier, sets
+from pipeline.zeroshot import accuracy, classifier, sets
 
 WAYS = ("text_to_image", "image_to_text")
 CAPTIONS = [["a red star", "a star"], ["a blue moon"], ["a cat", "two cats", "cats"], ["a sun"], ["dogs"], ["a", "b"]]
@@ -171,7 +171,7 @@ def test_texts_whose_ends_a_model_does_not_read_are_counted_by_model(clips, tmp_
     put(tmp_path / "classes", {"cat": 1, "_".join(["red"] * 20): 1})
     assert measured(clips, tmp_path / "curate")["captions_cut"] == {"model": 2, "against": 2}
     found = measurement.classification(clips, tmp_path / "classes", Split.TEST, COMPUTE, samples=10)
-    prompts = classifier.prompts(sets.find(tmp_path / "classes", Split.TEST))
+    prompts = accuracy.prompts(sets.find(tmp_path / "classes", Split.TEST))
     assert found["prompts_cut"] == dict.fromkeys(clips, sum(prompt.count(" ") > 13 for prompt in prompts))
 
 
@@ -253,7 +253,7 @@ def test_accuracy_is_that_of_zeroshot(clips, classes):
     data = sets.find(classes, Split.TEST)
     for role, clip in clips.items():
         vectors, weights = classifier.embed(clip, data, COMPUTE), classifier.class_weights(clip, data, COMPUTE)
-        expected = classifier.accuracy(vectors, weights, data, seen=None)
+        expected = accuracy.accuracy(vectors, weights, data, seen=None)
         assert {name: value for name, value in found[role].items() if name != "retained"} == expected
         assert (expected["classes"], expected["candidates"]) == (3, 3)
 

@@ -25,7 +25,7 @@ from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
 from pipeline.store import keys
-from pipeline.zeroshot import classifier, embedded, sets
+from pipeline.zeroshot import accuracy, classifier, embedded, sets
 
 SAMPLES = {
     Split.TRAIN: {"a": ["a dog and a cat", "two moons"], "b": ["a dog and a cat"], "c": ["?!"], "d": ["a red star"]},
@@ -309,8 +309,8 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
         rows, weights = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="zero-shot")
         wanted = classifier.image_vectors(clip, classifier.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
-        prompts = vectors_of(classifier.prompts(found), clip).astype(np.float32)
-        assert classifier.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]
+        prompts = vectors_of(accuracy.prompts(found), clip).astype(np.float32)
+        assert accuracy.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]
         means = prompts.reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_allclose(weights, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)
     with pytest.raises(ContractError, match="kind is 'zero-shot'"):

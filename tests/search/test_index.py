@@ -47,10 +47,6 @@ def test_saving_twice_gives_equal_files(tmp_path):
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
 
 
-def test_every_caption_has_an_owner():
-    assert made().owner.tolist() == [0, 0, 1, 2, 2, 2]
-
-
 def test_search_is_exact_and_ordered_by_cosine():
     index = made(images=[[1, 0], [0, 1], [0.6, 0.8]], captions=np.eye(6))
     hits = index.search_images(padded([[0.8, 0.6]])[0], top=3)
@@ -204,7 +200,6 @@ def test_a_picture_without_captions_shifts_no_others():
     )
     found = [index.search_captions(np.eye(8, dtype=np.float32)[i], 1)[0] for i in range(3)]
     assert [(hit.key, hit.caption) for hit in found] == [("a", "a 0"), ("c", "c 0"), ("c", "c 1")]
-    assert index.owner.tolist() == [0, 2, 2]
 
 
 # ids

@@ -83,7 +83,6 @@ def test_a_grown_exact_index_is_one_that_was_built_at_once():
         for mine, other in zip(got, wanted, strict=True):
             assert [(h.key, h.caption) for h in mine] == [(h.key, h.caption) for h in other]
             assert [h.similarity for h in mine] == pytest.approx([h.similarity for h in other], abs=1e-6)
-    assert np.array_equal(index.owner, OWNER)
 
 
 def test_a_grown_exact_index_has_the_files_of_one_built_at_once(tmp_path):

@@ -10,7 +10,8 @@ from tiny_zeroshot import put
 from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
 from pipeline.errors import InputError
-from pipeline.zeroshot.classifier import LAST, accuracy, alike, class_weights, hits, image_vectors, pixels, ranks
+from pipeline.zeroshot.accuracy import LAST, accuracy, alike, hits, ranks
+from pipeline.zeroshot.classifier import class_weights, image_vectors, pixels
 from pipeline.zeroshot.sets import ZeroshotSet, read
 
 

@@ -260,3 +260,11 @@ def test_a_picture_larger_than_any_is_named_and_not_read(tmp_path):
         stream.truncate(MOST_BYTES + 1)
     with pytest.raises(NoZeroshotData, match=r"huge\.jpg has 536,870,913 bytes, at most 536,870,912"):
         find(tmp_path, Split.TEST)
+
+
+def test_every_name_that_torchvision_takes_for_an_image_is_one():
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    from pipeline.zeroshot import sets
+
+    assert set(IMG_EXTENSIONS) <= sets._NAMES

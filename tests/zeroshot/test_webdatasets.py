@@ -15,7 +15,7 @@ from tiny_zeroshot import put_webdataset
 
 from pipeline.artifacts.schema import Split
 from pipeline.errors import InputError
-from pipeline.zeroshot import classifier
+from pipeline.zeroshot import accuracy, classifier
 from pipeline.zeroshot.sets import NoZeroshotData, find
 
 SAMPLES = [{"png": png(3), "cls": 1}, {"png": png(4), "cls": 0}, {"png": png(5), "cls": 1}]
@@ -69,7 +69,7 @@ def test_a_webdataset_is_read_as_clip_benchmark_reads_it(tmp_path):
     for row, (array, _) in zip(classifier.pixels(clip, found), samples, strict=True):
         assert np.array_equal(row, to_pixels(Image.fromarray(array)))
     assert found.names == theirs.classes
-    assert classifier.prompts(found) == [t.format(c=name) for name in theirs.classes for t in theirs.templates]
+    assert accuracy.prompts(found) == [t.format(c=name) for name in theirs.classes for t in theirs.templates]
 
 
 def test_a_webdataset_is_embedded(tmp_path):
