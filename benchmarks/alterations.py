@@ -1,4 +1,4 @@
-"""What becomes of pictures as they are passed on: other light and colours, mirrored, bordered, written upon, small."""
+"""What becomes of images as they are passed on: other light and colours, mirrored, bordered, written upon, small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well copies are told from pictures that only resemble them.
+"""How well copies are told from images that only resemble them.
 
     python -m benchmarks.lookalikes [--photographs FOLDER] [--half odd]
 
@@ -42,7 +42,7 @@ RADIUS = 12
 
 @dataclass(frozen=True)
 class _Look:
-    """All that curation would know of a picture."""
+    """All that curation would know of an image."""
 
     inspection: Inspection
     thumbnail: NDArray[np.float32]
@@ -95,7 +95,7 @@ def _near(pairs: Iterable[tuple[_Look, _Look]]) -> list[bool]:
 def _print_changes(title: str, pictures: Sequence[Image.Image]) -> None:
     originals = [_look(picture) for picture in pictures]
     judge = _Judge(originals)
-    print(f"\n{f'{len(pictures)} {title}':60s} guarded   near-duplicate")
+    print(f"\n{f'{len(images)} {title}':60s} guarded   near-duplicate")
     for kind, strength, change in track(list(all_of_them()), title, unit="changes"):
         copies = [_look(change(picture)) for picture in pictures]
         guarded = {other for other, original in judge.guarded(copies) if other == original}

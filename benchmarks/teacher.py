@@ -85,7 +85,7 @@ def _rate():
 
 
 def _manifest(folder, images):
-    """Images without pictures: the teacher reads only keys and captions."""
+    """Images without images: the teacher reads only keys and captions."""
     blank = {field.name: "" if str(field.type) == "string" else 0 for field in MANIFEST}
     rows = [
         blank | {

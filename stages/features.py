@@ -37,7 +37,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
-    from pipeline.features import classes, pictures, texts
+    from pipeline.features import classes, image_embeddings, texts
 
     threads(params)
     p, compute = params.features, params.compute
@@ -49,7 +49,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
         encode.check_tokens(model)
     clip = CachedClip(model, Compute(compute.device, compute.dtype, compute.batch, compute.workers), store())
     made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
-    used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
+    used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     common: dict[str, Any] = {
         "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}",
@@ -72,7 +72,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
 
     out = ws.folder("features")
     out.mkdir(parents=True, exist_ok=True)
-    pictures.write(clip, manifest, regions, out, metadata)
+    image_embeddings.write(clip, manifest, regions, out, metadata)
     distinct, _ = texts.write(clip, manifest, spans, p.spans, out, metadata)
     classes.write(clip, shown, out, of_classes)
     return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": model.dimension}

@@ -35,11 +35,11 @@ class Reason(StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     """The same bytes, or the same id, as another."""
     NEAR_DUPLICATE = "near_duplicate"
-    """The same picture as another: compressed again, resized, or cropped a little."""
+    """The same image as another: compressed again, resized, or cropped a little."""
     EVALUATION_IMAGE = "evaluation_image"
     """A published split names its id for evaluation."""
     EVALUATION_COPY = "evaluation_copy"
-    """The same bytes or the same picture as an evaluation image, in whatever corpus."""
+    """The same bytes or the same image as an evaluation image, in whatever corpus."""
     OVER_QUOTA = "over_quota"
     NO_CAPTION = "no_caption"
     EMPTY_CAPTION = "empty_caption"
@@ -117,7 +117,7 @@ REGIONS = pa.schema(
     ]
 )
 """Region 0 of every key is the whole image (score 1, class `image`, no crop: it stands in the shard).
-Boxes are [x0, y0, x1, y1] in 0..1 of the upright picture; `crop` is a JPEG."""
+Boxes are [x0, y0, x1, y1] in 0..1 of the upright image; `crop` is a JPEG."""
 
 BOXES = pa.schema([field for field in REGIONS if field.name != "crop"])
 """Regions without their crops."""

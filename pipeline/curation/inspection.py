@@ -33,7 +33,7 @@ class ImageLimits:
         return ImageLimits(1, self.max_pixels, float("inf"), animated=True)
 
     def fault(self, width: int, height: int, animated: bool) -> ImageFault | None:
-        """What is wrong with a picture of this size."""
+        """What is wrong with an image of this size."""
         if width * height > self.max_pixels:
             return ImageFault(Reason.OVERSIZED_IMAGE, f"{width} x {height}, at most {self.max_pixels:,} pixels")
         if min(width, height) < self.min_side:
@@ -84,7 +84,7 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
         return ImageFault(Reason.EMPTY_FILE, f"{name} has no bytes")
     try:
         with images.opened(data) as image:
-            # Of a picture with too many pixels nothing but the header is looked at, not even for more frames.
+            # Of an image with too many pixels nothing but the header is looked at, not even for more frames.
             fault = limits.fault(image.width, image.height, animated=False)
             animated = fault is None and images.is_animated(image)
             if fault := fault or limits.fault(image.width, image.height, animated):

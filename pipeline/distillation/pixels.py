@@ -1,4 +1,4 @@
-"""Pictures at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
+"""Images at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Files of pictures in a fixed order: a `Manifest`, or `Crops`."""
+    """Files of images in a fixed order: a `Manifest`, or `Crops`."""
 
     @property
     def fingerprint(self) -> str:
@@ -71,7 +71,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
 
 
 def check(path: Path, threads: int = 1) -> None:
-    """Read all of a file of decoded pictures.
+    """Read all of a file of decoded images.
 
     Raises:
         Damaged: its bytes are not those that were decoded for the source that its name stands for.
@@ -88,13 +88,13 @@ def _is_whole(path: Path, threads: int) -> bool:
     except FileNotFoundError:
         return False  # another process has just set it aside
     except Damaged as error:
-        log.warning("%s; %s, and its pictures are decoded again", error, files.set_aside(path))
+        log.warning("%s; %s, and its images are decoded again", error, files.set_aside(path))
         return False
     return True
 
 
 class Decoded:
-    """The pictures of a source, decoded and resized whenever they are read: no disk space, a decoder's time.
+    """The images of a source, decoded and resized whenever they are read: no disk space, a decoder's time.
 
     The threads that gather a student's batches decode them, so several are decoded at a time.
     """

@@ -26,7 +26,7 @@ class Validator:
     Attributes:
         pairs: of validation, with pixels.
         classes: the zero-shot set of validation.
-        class_pixels: its pictures, uint8 [n, 3, side, side].
+        class_pixels: its images, uint8 [n, 3, side, side].
         class_vectors: the base's vectors of them, float32 [n, d].
         class_weights: the base's, float32 [classes, d]: those of a student whose text tower is frozen.
         train_text: whether the text tower has to be run.
@@ -44,7 +44,7 @@ class Validator:
     def __call__(self, clip: Clip) -> Figures:
         """Recall@1 both ways, zero-shot top-1 of seen and unseen classes, and with it `..._error`.
 
-        That is the standard error, over pictures, of the difference to the base's top-1.
+        That is the standard error, over images, of the difference to the base's top-1.
         """
         rows = np.arange(len(self.pairs.captions))
         parts = (self.pairs.pixels[rows[at : at + self.compute.batch]] for at in rows[:: self.compute.batch])
@@ -67,5 +67,5 @@ class Validator:
         return found
 
     def _right(self, vectors: Tensor, weights: Tensor) -> NDArray[np.float64]:
-        """1 for every picture whose class comes first, 0 for others."""
+        """1 for every image whose class comes first, 0 for others."""
         return (accuracy.ranks(vectors, weights, self.classes) <= 1).double().numpy()

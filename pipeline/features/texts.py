@@ -18,9 +18,9 @@ from pipeline.machine.batches import batches
 from pipeline.store import keys
 
 _CHUNK = 2048
-"""Pictures whose captions are in memory at a time."""
+"""Images whose captions are in memory at a time."""
 _TOKENS_CHUNK = 128
-"""Pictures whose captions' tokens are in memory at a time."""
+"""Images whose captions' tokens are in memory at a time."""
 
 
 def write(
@@ -72,7 +72,7 @@ SpanRow = tuple[str, int, int, str, str]
 
 
 def _rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[list[SpanRow]]:
-    """The spans of one kind of every picture in turn."""
+    """The spans of one kind of every image in turn."""
     start = offsets(spans.strings("key"), manifest.keys, str(spans.path))
     columns = {name: spans.columns[name] for name in ("caption_index", "span_index", "kind", "start", "end")}
     for i, (key, texts) in enumerate(zip(manifest.keys, manifest.captions, strict=True)):

@@ -1,4 +1,4 @@
-"""Pictures: the one decode function that serves everything."""
+"""Images: the one decode function that serves everything."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pipeline.images.bounds import MOST_BYTES, MOST_EXIF, MOST_PIXELS, excess, e
 from pipeline.images.formats import EXTENSIONS
 
 MOST_LONG = 200
-"""Times a picture's longer side may be its shorter one."""
+"""Times an image's longer side may be its shorter one."""
 
 CODE = "images 3"
-"""Raised whenever the same file gives another picture, or the same picture another JPEG: the feature store's rows of
+"""Raised whenever the same file gives another image, or the same image another JPEG: the feature store's rows of
 both are computed anew then."""
 
 # Pillow warns, once for each of thousands of broken tags, of what leaves the pixels whole; and of sizes, which have
 # bounds of their own here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_OPENERS = tuple(form for form in EXTENSIONS if form != "MPO")  # a JPEG that turns out to hold several pictures
+_OPENERS = tuple(form for form in EXTENSIONS if form != "MPO")  # a JPEG that turns out to hold several images
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,15 +39,15 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How a picture with this EXIF orientation is turned upright."""
+"""How an image with this EXIF orientation is turned upright."""
 
 
 class UnreadableImage(InputError):
-    """The bytes are not a complete picture of a known format."""
+    """The bytes are not a complete image of a known format."""
 
 
 class NotAnImage(UnreadableImage):
-    """The bytes do not begin as a picture of a known format does."""
+    """The bytes do not begin as an image of a known format does."""
 
 
 class OversizedImage(UnreadableImage):
@@ -72,7 +72,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a picture file, of which no more are read than any picture may have.
+    """The bytes of an image file, of which no more are read than any image may have.
 
     Raises:
         OversizedImage: it has more.
@@ -89,7 +89,7 @@ def read(path: Path) -> bytes:
 
 
 def check_bytes(size: int) -> None:
-    """Before a picture file is read: whether it may have so many bytes.
+    """Before an image file is read: whether it may have so many bytes.
 
     Raises:
         OversizedImage: it may not.
@@ -100,7 +100,7 @@ def check_bytes(size: int) -> None:
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
-    """The picture in `data`, its header read and nothing decoded yet, within the bounds of `pipeline.images.bounds`.
+    """The image in `data`, its header read and nothing decoded yet, within the bounds of `pipeline.images.bounds`.
 
     Raises:
         NotAnImage: none of `EXTENSIONS`.
@@ -143,7 +143,7 @@ def _unidentified(data: bytes) -> UnreadableImage:
 
 
 def is_animated(image: Image.Image) -> bool:
-    """Whether an opened picture has several frames; the second picture of an MPO is not one.
+    """Whether an opened image has several frames; the second image of an MPO is not one.
 
     Raises:
         UnreadableImage: truncated or damaged.
@@ -153,7 +153,7 @@ def is_animated(image: Image.Image) -> bool:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened picture after EXIF rotation.
+    """Width and height of an opened image after EXIF rotation.
 
     Raises:
         UnreadableImage: a PNG, whose orientation may stand behind its pixels, is truncated or damaged.
@@ -164,7 +164,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
-    """Decode an opened picture: RGB, EXIF rotation applied, transparent parts white, other depths scaled to 8 bits.
+    """Decode an opened image: RGB, EXIF rotation applied, transparent parts white, other depths scaled to 8 bits.
 
     Args:
         image: as `opened` gives it.
@@ -181,17 +181,17 @@ def upright(image: Image.Image, at_least: int | None = None) -> Image.Image:
             shades.correct(image)
         deep = shades.is_deep(image)
         image.load()
-        picture = shades.eight_bits(image, deep)
+        decoded = shades.eight_bits(image, deep)
         turn = _TURNS.get(_orientation(image))
         if turn is not None:
-            picture = picture.transpose(turn)
-        if picture.has_transparency_data:
-            return _on_white(picture)
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
+            decoded = decoded.transpose(turn)
+        if decoded.has_transparency_data:
+            return _on_white(decoded)
+        return decoded if decoded.mode == "RGB" else decoded.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """A picture with transparent parts over white, in strips: it is large as it is."""
+    """An image with transparent parts over white, in strips: it is large as it is."""
     if image.mode == "La":  # which converts to nothing else
         image = image.convert("LA")
     layer = image if image.mode == "RGBA" else image.convert("RGBA")
@@ -204,17 +204,17 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode image bytes to an upright RGB picture.
+    """Decode image bytes to an upright RGB image.
 
     Raises:
-        UnreadableImage: the bytes are empty, truncated, or not a picture, or one so long and thin that to enlarge its
+        UnreadableImage: the bytes are empty, truncated, or not an image, or one so long and thin that to enlarge its
             short side, as CLIP's preprocessing does, would take any amount of memory.
     """
     with opened(data) as image:
         if max(image.size) > MOST_LONG * min(image.size):
             raise UnreadableImage(f"{image.width} x {image.height}: more than {MOST_LONG} times as long as wide")
-        picture = upright(image)
-        return picture.copy() if picture is image else picture
+        decoded = upright(image)
+        return decoded.copy() if decoded is image else decoded
 
 
 def _orientation(image: Image.Image) -> int:
@@ -230,7 +230,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """JPEG bytes of an RGB picture."""
+    """JPEG bytes of an RGB image."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -38,12 +38,12 @@ class Sample(Section):
     conceptual_captions: Drawn
     test: Count = Field(description="images of Flickr30k's Karpathy test split")
     base_pairs: Annotated[int, Field(ge=64, le=MOST), Number] = Field(
-        description="pictures that the sample's own models train on"
+        description="images that the sample's own models train on"
     )
-    zeroshot_val: Count = Field(description="pictures of each of the 100 classes, for choosing")
-    zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
-    attributes_train: Count = Field(description="pictures with attributes that a probe learns from")
-    attributes_test: Count = Field(description="pictures with attributes that it is measured on")
+    zeroshot_val: Count = Field(description="images of each of the 100 classes, for choosing")
+    zeroshot_test: Count = Field(description="images of each of the 100 classes, for the result")
+    attributes_train: Count = Field(description="images with attributes that a probe learns from")
+    attributes_test: Count = Field(description="images with attributes that it is measured on")
 
 
 class CurateImages(Section):
@@ -72,10 +72,10 @@ class CurateCaptions(Section):
 
 
 class CurateDuplicates(Section):
-    """What counts as the same picture, and what becomes of a copy's captions."""
+    """What counts as the same image, and what becomes of a copy's captions."""
 
     radius: Annotated[int, Field(ge=0, le=20), Number] = Field(
-        description="bits of 64 that two perceptual hashes may differ in before the pictures are compared in colour"
+        description="bits of 64 that two perceptual hashes may differ in before the images are compared in colour"
     )
     prefer: list[Corpus] = Field(description="of copies the one in the first of these corpora stays")
     captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")

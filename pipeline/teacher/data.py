@@ -28,7 +28,7 @@ def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArr
 
 
 READS = {"regions": 1 << 30, "image": 1, "text": 0}
-"""How many regions of a picture a teacher reads, at most, by `teacher.inputs`; region 0 is the whole picture."""
+"""How many regions of an image a teacher reads, at most, by `teacher.inputs`; region 0 is the whole image."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class FeatureSet:
 
     def __init__(self, manifest: Manifest, ws: Workspace, spans: SpanKind, inputs: str = "regions") -> None:
         self.manifest = manifest
-        self.reads_pictures = inputs != "text"
+        self.reads_images = inputs != "text"
         artifact = catalog.SPAN_EMBEDDINGS[spans]
         if not ws.has(artifact):
             raise ContractError(

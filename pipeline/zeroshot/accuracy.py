@@ -69,13 +69,13 @@ def _say_alike(groups: tuple[tuple[str, ...], ...]) -> None:
 
     print(
         f"zero-shot classes that read alike to a model: {some((some(group, ' and ') for group in groups), '; ')}. No "
-        "picture tells them apart, so the first takes the pictures of all; give them other names in classes.json",
+        "image tells them apart, so the first takes the images of all; give them other names in classes.json",
         file=sys.stderr,
     )
 
 
 def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
-    """Place of every picture's own class among all classes, from 1, int64 [n]; `LAST` + 1 for any place after that.
+    """Place of every image's own class among all classes, from 1, int64 [n]; `LAST` + 1 for any place after that.
 
     As argmax has it, of equally similar classes the first comes first, so that each place has one class and a model
     that tells nothing apart is right as often as chance. Equal is what lies within `metrics.SAME` of the most similar
@@ -105,7 +105,7 @@ def _count(chosen: Tensor) -> Tensor:
 
 
 def _places(similarity: Tensor, labels: Tensor) -> Tensor:
-    """The same one place after the other, for pictures whose own class is equal to another; changes `similarity`."""
+    """The same one place after the other, for images whose own class is equal to another; changes `similarity`."""
     found = torch.full_like(labels, LAST + 1)
     for place in range(1, min(LAST, similarity.shape[1]) + 1):
         equal = similarity >= similarity.max(dim=1, keepdim=True).values - SAME
@@ -116,13 +116,13 @@ def _places(similarity: Tensor, labels: Tensor) -> Tensor:
 
 
 def hits(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> dict[str, NDArray[np.float64]]:
-    """`top1` and `top5` of every picture, 0 or 1, float64 [n]."""
+    """`top1` and `top5` of every image, 0 or 1, float64 [n]."""
     rank = ranks(vectors, weights, data).numpy()
     return {f"top{k}": (rank <= k).astype(np.float64) for k in (1, LAST)}
 
 
 def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool | None) -> dict[str, float]:
-    """Top-1, top-5 and mean per class over the pictures of seen, unseen or (None) all classes; all are candidates.
+    """Top-1, top-5 and mean per class over the images of seen, unseen or (None) all classes; all are candidates.
 
     Returns an empty dict if there is no such class.
     """

@@ -61,7 +61,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def two(template, home):
-    """Pictures of two segments that were last used 10 days ago, and texts of one that were used now."""
+    """Images of two segments that were last used 10 days ago, and texts of one that were used now."""
     root, pictures, texts = template
     store = shutil.copytree(root, home, dirs_exist_ok=True) / "store"
     used(store / pictures, days=10)

@@ -41,7 +41,7 @@ def found(model):
 
 @pytest.fixture
 def work(monkeypatch):
-    """How many pictures were looked at, and how many crops were cut."""
+    """How many images were looked at, and how many crops were cut."""
     count = {"detected": 0, "cut": 0}
 
     def counted_detect(detector, pictures, **how):
@@ -83,7 +83,7 @@ def crops_of(found, cropping=CROPPING):
 
 
 ALL = (6, 18)
-"""Six pictures, three crops each."""
+"""Six images, three crops each."""
 
 
 def test_rows_are_what_the_detector_sees_and_what_is_cut_out(fill, manifest, found):
@@ -164,7 +164,7 @@ def test_only_the_rows_of_a_lost_or_damaged_segment_are_made_again(fill, manifes
     fill()
     assert (len(segments(tmp_path, "boxes")), len(segments(tmp_path, "crops"))) == (2, 2)
     segments(tmp_path, "crops")[0].unlink()
-    assert fill()[1] in ((0, 12), (0, 6)), "the crops of four pictures, or of two"
+    assert fill()[1] in ((0, 12), (0, 6)), "the crops of four images, or of two"
     segments(tmp_path, "boxes")[0].write_bytes(b"damaged")
     made, work = fill()
     assert work[0] in (4, 2)

@@ -57,6 +57,6 @@ def test_a_real_detector_loses_no_box_of_a_photograph_while_the_clock_runs_away(
     found = [
         detect(detector, part, confidence=0.1, iou=0.5, image_size=320, batch=len(part), device="cpu")
         for part in (photographs, *([one] for one in photographs))
-    ]  # of a batch the first picture gets its boxes in any case
+    ]  # of a batch the first image gets its boxes in any case
     assert [len(of) for of in found[0]] == [len(of) for (of,) in found[1:]]
     assert all(found[0])

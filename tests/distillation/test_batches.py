@@ -42,7 +42,7 @@ def test_captions_belong_to_the_picture_and_none_means_all():
         wanted = [place for row in rows for place in range(12) if pairs().owner[place] == row]
         assert sorted(places_of(batch.base_text)) == sorted(wanted)
         assert [rows[i] for i in batch.owner.tolist()] == [pairs().owner[p] for p in places_of(batch.base_text)]
-        assert batch.owner.tolist() == sorted(batch.owner.tolist()), "ordered by picture"
+        assert batch.owner.tolist() == sorted(batch.owner.tolist()), "ordered by image"
 
 
 @pytest.mark.parametrize("captions", [1, 2, 3, 9])
@@ -106,7 +106,7 @@ def test_positives_mark_every_caption_of_a_picture_drawn_with_it_or_not(captions
         drawn_of = {(i, text) for i, text in zip(batch.owner.tolist(), texts, strict=True)}
         undrawn += sum((i, "cat") not in drawn_of for i in (rows.index(0), rows.index(3)) if "cat" in texts)
     if captions == 1:
-        assert undrawn > 0, "a caption that was drawn for another picture only is a positive too"
+        assert undrawn > 0, "a caption that was drawn for another image only is a positive too"
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2, 3, 4])

@@ -23,7 +23,7 @@ OFF = torch.amp.GradScaler("cpu", enabled=False)
 BASE_SCALE = 20.0
 VIT = {"image_size": 32, "patch_size": 16, "width": 16, "layers": 2, "head_width": 8}
 
-# Pictures 0 and 4 share "a cat"; picture 3 says "a red star" twice over.
+# Images 0 and 4 share "a cat"; image 3 says "a red star" twice over.
 CAPTIONS = [
     ["a cat", "a sleeping cat"],
     ["a dog"],
@@ -36,7 +36,7 @@ CAPTIONS = [
     ["rain"],
     ["a green hill", "a hill"],
 ]
-# The negative "a dog" is right for picture 1; "a blue star" is made from two captions.
+# The negative "a dog" is right for image 1; "a blue star" is made from two captions.
 WRONG = {"a cat": ["a dog", "a hat"], "a red star": ["a blue star"], "a star": ["a blue star"], "rain": ["snow"]}
 
 
@@ -264,7 +264,7 @@ def test_of_two_terms_of_knowledge_each_moves_its_own_head(micro_batch):
         assert heads_moved == moved
         assert found["towers.model.text_projection"].abs().max() > 1e-4
         of_image = found["towers.model.visual.attnpool.c_proj.weight"].abs().max()
-        assert (of_image > 1e-5) == (term == "concepts"), "pictures are classified, and not mapped to the language"
+        assert (of_image > 1e-5) == (term == "concepts"), "images are classified, and not mapped to the language"
 
 
 @pytest.mark.parametrize("micro_batch", [0, 4])

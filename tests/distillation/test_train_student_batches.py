@@ -33,7 +33,7 @@ def test_pairs_know_the_owner_of_every_caption():
 
 @pytest.mark.parametrize(("pixels", "vectors"), [(2, 4), (4, 4), (3, 3), (3, 5)])
 def test_pairs_of_other_counts_are_refused_naming_both(pixels, vectors):
-    message = rf"{pixels} pictures and {vectors} caption vectors, expected 3 and 4"
+    message = rf"{pixels} images and {vectors} caption vectors, expected 3 and 4"
     with pytest.raises(ValueError, match=message):
         pairs([["a", "b"], ["c"], ["d"]], random_pixels(pixels), caption_vectors=unit_rows(vectors, 16))
 
@@ -47,7 +47,7 @@ def test_a_batch_pairs_pictures_with_their_own_captions(seen):
     drawn = set()
     for at in range(0, len(seen), 3):
         pictures = [i for b in seen[at : at + 3] for i in rows_of(b.base_image)]
-        assert sorted(pictures) == list(range(6)), "every picture once an epoch"
+        assert sorted(pictures) == list(range(6)), "every image once an epoch"
         texts = [c for b in seen[at : at + 3] for c in rows_of(b.base_text)]
         assert [owner[c] for c in texts] == pictures
         assert [i for b in seen[at : at + 3] for i in rows_of(b.target)] == pictures
@@ -147,7 +147,7 @@ def test_at_most_so_many_captions_of_a_picture_are_drawn(seen):
 
 
 def test_hard_negatives_are_those_of_the_captions_in_the_batch(seen):
-    """Negative 2 of the first caption is the second caption itself: right for picture 1, wrong for all others."""
+    """Negative 2 of the first caption is the second caption itself: right for image 1, wrong for all others."""
     texts = [["n0", "caption 1"], ["n1"], [], ["n0"]]
     vectors = axes([10, 1, 11, 10])
     data = pairs([[c] for c in numbered(4)], caption_vectors=axes(range(4)), image_vectors=axes(range(4)),

@@ -15,7 +15,7 @@ def test_too_few_pictures_for_a_step_are_refused(name):
 
 
 def test_too_few_pictures_for_the_steps_that_are_asked_for_are_refused_with_both_numbers():
-    with pytest.raises(InputError, match=r"continue_base: 8 pictures, expected 12 for 3 steps of 4; .*base_pairs"):
+    with pytest.raises(InputError, match=r"continue_base: 8 images, expected 12 for 3 steps of 4; .*base_pairs"):
         run(student(), complete("continue_base"), training("continue_base"), steps=3)
 
 

@@ -1,4 +1,4 @@
-"""Trainings of a tiny student on random pictures and vectors, and what they left."""
+"""Trainings of a tiny student on random images and vectors, and what they left."""
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def one_crop_each(pictures):
 
 
 def complete(name, pictures=8, train_text=False):
-    """Two captions a picture, and all that a recipe may be given."""
+    """Two captions an image, and all that a recipe may be given."""
     captions = [[f"{i} a", f"{i} b"] for i in range(pictures)]
     recipe = RECIPES[name]
     targets = {"image": pictures, "pair": 2 * pictures, None: None}[recipe.target]

@@ -20,7 +20,7 @@ from pipeline.clip.cached import CachedClip
 from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
-from pipeline.features import classes, pictures, texts
+from pipeline.features import classes, image_embeddings, texts
 from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
@@ -42,7 +42,7 @@ BOXES_SEEN = {  # none, one, two, and more than are kept
 
 
 def seen(decoded):
-    """The boxes of a picture: as many as the red of its middle modulo 4."""
+    """The boxes of an image: as many as the red of its middle modulo 4."""
     return BOXES_SEEN[decoded.getpixel((24, 20))[0] % 4]
 
 
@@ -68,7 +68,7 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(manifest):
-    """The bytes of every picture."""
+    """The bytes of every image."""
     found = dict(manifest.images("read"))
     assert {len(seen(images.decode(image))) for image in found.values()} == {0, 1, 2, 3}
     return found
@@ -76,7 +76,7 @@ def data(manifest):
 
 @pytest.fixture(scope="module")
 def zero_shot(tmp_path_factory):
-    """Two classes of one picture each in either split; one of them is a picture of the manifest."""
+    """Two classes of one image each in either split; one of them is an image of the manifest."""
     folder = tmp_path_factory.mktemp("zeroshot")
     for seed, place in enumerate(("val/cat", "val/dog", "test/cat", "test/dog")):
         (folder / place).mkdir(parents=True)
@@ -98,7 +98,7 @@ def write_features(root, clip, manifest, made, zero_shot, kinds=KINDS):
     spans.write(Rules(), manifest, made / "spans.arrow", {"kind": "spans"}, cap=4, tokens=clip.context_length - 2)
     out = made / "features"
     return (
-        pictures.write(made_with, manifest, found, out, {"kind": "features"}),
+        image_embeddings.write(made_with, manifest, found, out, {"kind": "features"}),
         texts.write(made_with, manifest, Table(made / "spans.arrow", SPANS), kinds, out, {"kind": "features"})[1],
         classes.write(made_with, classes.Contents(zero_shot), out, {"kind": "zero-shot"}),
     )
@@ -165,7 +165,7 @@ def test_a_store_filled_by_another_detector_and_model_gives_the_same_bytes(cold,
 
 def test_how_many_rows_are_in_memory_at_a_time_changes_no_row(cold, clip, manifest, zero_shot, tmp_path, monkeypatch):
     root, made, counts, _ = cold
-    for module in (regions, pictures, texts):
+    for module in (regions, image_embeddings, texts):
         monkeypatch.setattr(module, "_CHUNK", 2)
     assert write_regions(root, manifest, tmp_path) == counts
     assert write_features(root, clip, manifest, tmp_path, zero_shot) == (0, 0, 0)
@@ -198,7 +198,7 @@ def test_counts_of_regions_are_of_the_boxes_that_are_kept(cold, data):
 
 
 def test_small_boxes_are_no_regions_are_counted_and_take_no_place(manifest, tmp_path, capsys, monkeypatch):
-    """Pictures are 48 pixels wide: the boxes seen are 24, 25.2 and 26.4 pixels wide, and 20 high."""
+    """Images are 48 pixels wide: the boxes seen are 24, 25.2 and 26.4 pixels wide, and 20 high."""
     root = tmp_path / "store"
     write_regions(root, manifest, tmp_path)
     capsys.readouterr()
@@ -244,7 +244,7 @@ def test_a_distinct_picture_crop_and_text_is_embedded_once(cold, manifest):
     }  # fmt: skip
     assert of_texts == len(captions | phrases)
     prompts = {"a dog", "one dog", "a cat", "one cat"}
-    assert of_zero_shot == 3 + len(prompts - captions - phrases), "the first zero-shot picture stands in the manifest"
+    assert of_zero_shot == 3 + len(prompts - captions - phrases), "the first zero-shot image stands in the manifest"
 
 
 def test_a_regions_vector_is_that_of_its_crop_and_region_0_that_of_the_picture(cold, clip, data):
@@ -317,7 +317,7 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
         embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="another")
 
 
-# The pictures of a manifest
+# The images of a manifest
 
 
 @settings(max_examples=25, deadline=None)

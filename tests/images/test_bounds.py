@@ -60,7 +60,7 @@ def png(before=b"", after=b"", side=64):
 
 
 def gif(before):
-    """A GIF with blocks before its picture."""
+    """A GIF with blocks before its image."""
     whole = encode(Image.new("P", (8, 8)), "GIF")
     start = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0)
     return whole[:start] + before + whole[start:]
@@ -100,7 +100,7 @@ COSTLY = {
     "scans behind an end that is none": (
         lambda: scanned(64, 1000, between=b"\xff\xfe\0\4\xff\xd9"), "more than 100 scans"
     ),
-    "scans of a large picture": (lambda: claimed(scanned(64, 30), 8000), "more than 25 scans over 64,000,000 pixels"),
+    "scans of a large image": (lambda: claimed(scanned(64, 30), 8000), "more than 25 scans over 64,000,000 pixels"),
     "scans of single components": (lambda: separate(40), "more than 100 scans"),
     "scans in a TIFF": (lambda: jpeg_in_tiff(scanned(64, 200), 64), "more than 100 scans"),
     "segments": (lambda: PLAIN[:2] + b"\xff\xe0\0\2" * MANY + PLAIN[2:], "4,096 segments"),

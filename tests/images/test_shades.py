@@ -1,4 +1,4 @@
-"""Pictures of every depth show what is in them, or say why not: none is black because of its numbers."""
+"""Images of every depth show what is in them, or say why not: none is black because of its numbers."""
 
 import io
 import struct

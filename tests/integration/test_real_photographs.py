@@ -72,7 +72,7 @@ def test_every_photograph_is_kept_or_rejected_with_a_reason(real):
         not_kept = [row for row in rejected if row["kind"] == "image" and row["source"] == source]
         assert len(kept) + len(not_kept) == count
         assert all(row["reason"] and row["detail"] for row in not_kept)
-        shown = {row["key"] for row in not_kept if "zero-shot picture" in row["detail"]}
+        shown = {row["key"] for row in not_kept if "zero-shot image" in row["detail"]}
         assert len(shown) == (8 if source == "mscoco" else 0), "the zero-shot set is made of eight of the photographs"
         assert len(kept) >= 0.95 * (count - len(shown))
 
@@ -190,7 +190,7 @@ def test_a_crop_is_the_square_around_its_box_a_tenth_wider_each_way(real):
         half = 0.6 * max(x1 - x0, y1 - y0)
         corners = ((x0 + x1) / 2 - half, (y0 + y1) / 2 - half, (x0 + x1) / 2 + half, (y0 + y1) / 2 + half)
         if corners[0] < 0 or corners[1] < 0 or corners[2] > picture.width or corners[3] > picture.height:
-            continue  # moved inside the picture, or padded
+            continue  # moved inside the image, or padded
         if half < 50:
             continue  # a pixel of rounding shows
         wanted = picture.crop(tuple(round(v) for v in corners)).resize((12, 12), Image.Resampling.BOX)

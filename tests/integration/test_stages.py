@@ -60,7 +60,7 @@ def test_probes_have_every_figure_of_the_contract(world):
     assert set(metrics) == {"enabled", "base", "student", "end_point", "difference"}
     shown = attributes.read(data / "sample/attributes")
     measured = {shown.groups[i] for i in measurable(shown)}
-    assert measured == set(shown.groups), "the tiny world has pictures enough"
+    assert measured == set(shown.groups), "the tiny world has images enough"
     figures = {"attributes": {"all", *measured}, "captions": {"words", "exact", "near_misses"}}
     for model in ("base", "student", "end_point"):
         assert {kind: set(of) for kind, of in metrics[model].items()} == figures

@@ -41,7 +41,7 @@ def place(caption_row):
 
 
 def write_tables(data, metadata, of_concepts):
-    """What the stages features and concepts leave; the number in a vector is the row of its caption or picture."""
+    """What the stages features and concepts leave; the number in a vector is the row of its caption or image."""
     keys = [key for key, _, _ in CAPTIONS]
     index = [i for _, i, _ in CAPTIONS]
     with VectorWriter(data / "features/captions.arrow", vectors("caption_index", dimension=2), metadata) as writer:
@@ -96,7 +96,7 @@ def opened(data):
 
 
 def rows_of(vectors, first=0):
-    """Which captions or pictures vectors are of."""
+    """Which captions or images vectors are of."""
     assert vectors.dtype == np.float32
     assert np.array_equal(vectors[:, 1], vectors[:, 0] + 0.5)
     return (vectors[:, 0] - first).astype(int).tolist()

@@ -18,7 +18,7 @@ D = 8
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """48 training and 12 validation pictures: a caption's spans and embedding lie near one of the picture's regions."""
+    """48 training and 12 validation images: a caption's spans and embedding lie near one of the image's regions."""
     folder = tmp_path_factory.mktemp("data") / "features"
     samples = {
         Split.TRAIN: {f"mscoco-{i}": [f"{i} a", f"{i} b"] for i in range(48)},

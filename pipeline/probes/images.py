@@ -1,4 +1,4 @@
-"""Attribute probe: which attributes of a picture a linear probe reads from its embedding."""
+"""Attribute probe: which attributes of an image a linear probe reads from its embedding."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EVERY = "all"
 def read(
     vectors: NDArray[np.float32], data: AttributeSet
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """How well each attribute is read from embeddings of the test pictures.
+    """How well each attribute is read from embeddings of the test images.
 
     Args:
-        vectors: unit float32 [pictures, d], of training and test pictures.
-        data: the same pictures.
+        vectors: unit float32 [images, d], of training and test images.
+        data: the same images.
 
     Returns:
         the area under the ROC curve of every attribute of `measurable`, and for every group, and for all, each test
-        picture's part in the group's mean area, float64 [test pictures] (see `linear.areas`).
+        image's part in the group's mean area, float64 [test images] (see `linear.areas`).
     """
     chosen = measurable(data)
     labels = data.labels[:, chosen]
