@@ -30,7 +30,7 @@ from stages.program import run, store, threads
 def features(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed images, crops, captions, spans and the zero-shot set with the frozen base CLIP.
 
-    In batches of one fixed shape; float16 unit vectors. Every embedding is kept in the feature store as it is made: a
+    In batches of one fixed shape; float16, unit length. Every embedding is kept in the feature store as it is made: a
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
     from pipeline import images

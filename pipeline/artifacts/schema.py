@@ -136,8 +136,8 @@ SPANS = pa.schema(
 tokenizer rewrote the text so that it does not occur in the caption."""
 
 
-def vectors(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
-    """Schema of a vector table: key, integer index columns, and a fixed-size float16 list."""
+def embeddings(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
+    """Schema of an embedding table: key, integer index columns, and a fixed-size float16 list."""
     return pa.schema(
         [("key", pa.string()), *((i, pa.int32()) for i in index), (name, pa.list_(pa.float16(), dimension))]
     )

@@ -31,7 +31,7 @@ class CachedClip:
     """A frozen CLIP and the collections of the feature store that hold its embeddings, unit float16 [d].
 
     `images` by the bytes of an image file (a whole image or a crop), `texts` by a string, `tokens` by a string: one
-    vector for each of its BPE tokens, start and end left out. What a row depends on besides its content: weights,
+    embedding for each of its BPE tokens, start and end left out. What a row depends on besides its content: weights,
     architecture, preprocessing, dtype, batch shape and code; not the device, so that a team with other machines can
     share (results of another device differ in the last bits; `dclip verify` measures by how much).
 
@@ -143,7 +143,7 @@ class CachedClip:
                 pooled_rows.add(wanted[numbers][new], pooled.numpy()[new])
         return len(lacking)
 
-    def vectors_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:
+    def embeddings_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:
         """Embeddings of strings, float16 [n, d], computed where no row holds them."""
         self.embed_texts(strings, what)
         return self.texts.vectors(keys.of_texts(strings))
@@ -160,7 +160,7 @@ def _tokenizer(clip: Clip) -> dict[str, str]:
 
 
 def _ragged(rows: Sequence[NDArray[np.float32]], vector: pa.DataType) -> pa.Array:
-    """Lists of vectors, [n_i, d] each, as one Arrow array."""
+    """Lists of embeddings, [n_i, d] each, as one Arrow array."""
     flat = np.concatenate(rows).astype(np.float16)
     if not np.isfinite(flat).all():
         raise ValueError("a token's embedding is not finite in float16")

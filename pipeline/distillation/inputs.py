@@ -98,11 +98,11 @@ class Inputs:
         if recipe.negatives:
             made = parser()
             texts = negatives(found.distinct, made)
-            vectors = None
+            embeddings = None
             if not self.train_text:
                 flat = [text for own in texts for text in own]
-                vectors = self._frozen.vectors_of(flat, "embed hard negatives")
-            found = replace(found, negatives=Negatives(texts, vectors))
+                embeddings = self._frozen.embeddings_of(flat, "embed hard negatives")
+            found = replace(found, negatives=Negatives(texts, embeddings))
             self.made_from["negatives"] = made.name
         return found
 
@@ -143,7 +143,7 @@ class Inputs:
         """The base's own training pairs, for the control that goes on with them."""
         rows, captions = base_pairs(path, self.student)
         self.made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()
-        return Pairs(rows, [[c] for c in captions], self._frozen.vectors_of(captions, "embed base captions"))
+        return Pairs(rows, [[c] for c in captions], self._frozen.embeddings_of(captions, "embed base captions"))
 
     def validator(self, zeroshot_path: Path, compute: Compute) -> Validator:
         """Validation data: val of the corpora, val of the zero-shot set.

@@ -15,7 +15,7 @@ Numbers = NDArray[np.int64]
 
 
 class ImageRows(Protocol):
-    """The image tower's input by row: uint8 pixels [n, 3, side, side], or cached float vectors [n, d]."""
+    """The image tower's input by row: uint8 pixels [n, 3, side, side], or cached float embeddings [n, d]."""
 
     def __len__(self) -> int: ...
 
@@ -28,11 +28,11 @@ class Negatives:
 
     Attributes:
         texts: for every distinct caption of the pairs, its hard negatives.
-        vectors: the base's of all of them, unit float [h, d'], flat; None where the text tower is trained.
+        embeddings: the base's of all of them, unit float [h, d'], flat; None where the text tower is trained.
     """
 
     texts: Sequence[Sequence[str]]
-    vectors: Floats | None = None
+    embeddings: Floats | None = None
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Regions:
 
     Attributes:
         crops: all others, uint8 [r - n, 3, side, side].
-        vectors: the base's of all, unit float [r, d'].
+        embeddings: the base's of all, unit float [r, d'].
         start: int64 [n + 1], where each image's regions begin.
     """
 
     crops: ImageRows
-    vectors: Floats
+    embeddings: Floats
     start: Numbers
 
     def draw(self, rows: Numbers, rng: np.random.Generator) -> Numbers:
@@ -68,7 +68,7 @@ class Knowledge:
     """What the concepts stage says of every caption.
 
     Attributes:
-        language: the language model's vectors, unit float [c, d_L].
+        language: the language model's embeddings, unit float [c, d_L].
         concepts: each caption's concepts, int [c, m].
         shares: of them, float [c, m].
         count: K, how many concepts there are.
@@ -85,10 +85,10 @@ class Pairs:
     """Images with captions and everything frozen that a recipe may ask for; n images, c captions.
 
     Attributes:
-        pixels: the images at the student's input size, uint8 [n, 3, side, side]; vectors for a linear student.
+        pixels: the images at the student's input size, uint8 [n, 3, side, side]; embeddings for a linear student.
         captions: the captions of every image, one at least.
-        caption_vectors: the base's, unit float [c, d'], flat in the order of `captions`.
-        image_vectors: the base's, unit float [n, d'], or None.
+        caption_embeddings: the base's, unit float [c, d'], flat in the order of `captions`.
+        image_embeddings: the base's, unit float [n, d'], or None.
         targets: the teacher's z, unit float [n, d'] for images or [c, d'] for pairs, or None.
         names: of the images, for errors; their row numbers by default.
         negatives: hard negatives of `distinct`, or None.
@@ -101,8 +101,8 @@ class Pairs:
 
     pixels: ImageRows
     captions: Sequence[Sequence[str]]
-    caption_vectors: Floats
-    image_vectors: Floats | None = None
+    caption_embeddings: Floats
+    image_embeddings: Floats | None = None
     targets: Floats | None = None
     names: Sequence[str] = ()
     negatives: Negatives | None = None
@@ -129,19 +129,19 @@ class Pairs:
         self.caption_ids = np.array([number.setdefault(text, len(number)) for text in flat], dtype=np.int64)
         self.distinct = list(number)
         n, c = len(counts), len(flat)
-        if len(self.pixels) != n or len(self.caption_vectors) != c:
+        if len(self.pixels) != n or len(self.caption_embeddings) != c:
             raise ValueError(
-                f"{len(self.pixels)} images and {len(self.caption_vectors)} caption vectors, expected {n} and {c}"
+                f"{len(self.pixels)} images and {len(self.caption_embeddings)} caption embeddings, expected {n} and {c}"
             )
-        if self.image_vectors is not None and len(self.image_vectors) != n:
-            raise ValueError(f"{len(self.image_vectors)} image vectors, expected {n}")
+        if self.image_embeddings is not None and len(self.image_embeddings) != n:
+            raise ValueError(f"{len(self.image_embeddings)} image embeddings, expected {n}")
         if self.targets is not None and len(self.targets) not in (n, c):
             raise ValueError(f"{len(self.targets)} targets, expected {n} of images or {c} of captions")
         if (given := self.regions) is not None:
             r = int(given.start[-1])
-            if (len(given.start), len(given.vectors), len(given.crops)) != (n + 1, r, r - n):
+            if (len(given.start), len(given.embeddings), len(given.crops)) != (n + 1, r, r - n):
                 raise ValueError(
-                    f"regions of {len(given.start) - 1} images with {len(given.vectors)} vectors and "
+                    f"regions of {len(given.start) - 1} images with {len(given.embeddings)} embeddings and "
                     f"{len(given.crops)} crops, expected {n}, {r} and {r - n}"
                 )
         if (of := self.knowledge) is not None and not len(of.language) == len(of.concepts) == len(of.shares) == c:

@@ -117,7 +117,9 @@ def _solve(student: Student, pairs: Pairs, validate: Callable[[Clip], Figures], 
     """The closed form of a linear student: Procrustes between every caption and its image."""
     assert isinstance(student.towers, LinearTower)
     history: list[Figures] = [{"epoch": 0, **validate(student.finished())}]
-    images, texts = (torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (pairs.pixels, pairs.caption_vectors))
+    images, texts = (
+        torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (pairs.pixels, pairs.caption_embeddings)
+    )
     with torch.no_grad():
         student.towers.matrix.copy_(procrustes(images[torch.from_numpy(pairs.owner)], texts))
     history.append({"epoch": 1, **validate(student.finished())})
@@ -143,7 +145,7 @@ def train(
 
     Args:
         student: on `device`.
-        pairs: training data, with the targets that the recipe asks for; the base's vectors as pixels of a linear one.
+        pairs: training data, with the targets that the recipe asks for; a linear one has the base's embeddings as pixels.
         validate: gives the figures by which the best epoch is chosen.
         training: how.
         device: torch device.

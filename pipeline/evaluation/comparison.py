@@ -127,18 +127,18 @@ def add_zeroshot(
 
     Args:
         metrics: of `compare`. A share of nothing is not added.
-        embedded: for each model its vectors of the images, [n, d], and its class weights, [classes, d].
+        embedded: for each model its embeddings of the images, [n, d], and its class weights, [classes, d].
         classes: the zero-shot set.
         samples: bootstrap samples, of images.
         seed: of the bootstrap.
     """
-    found = {name: accuracy.hits(vectors, weights, classes) for name, (vectors, weights) in embedded.items()}
+    found = {name: accuracy.hits(embeddings, weights, classes) for name, (embeddings, weights) in embedded.items()}
     for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
         own = classes.seen[classes.labels] == seen
         if not own.any():
             continue
-        for name, (vectors, weights) in embedded.items():
-            metrics[name][part] = accuracy.accuracy(vectors, weights, classes, seen=seen)
+        for name, (embeddings, weights) in embedded.items():
+            metrics[name][part] = accuracy.accuracy(embeddings, weights, classes, seen=seen)
         base, student = ({name: rows[own] for name, rows in found[model].items()} for model in ("base", "student"))
         metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
         if before := metrics["base"][part]["top1"]:

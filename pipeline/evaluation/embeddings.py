@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline import images as decoding
 from pipeline.artifacts.catalog import EMBEDDED
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.artifacts.workspace import Embeddings, Workspace
 from pipeline.clip import encode, image_files, towers
 from pipeline.clip.encode import Compute
@@ -107,7 +107,7 @@ class ModelTables:
         manifest = self._manifest if "manifest" in artifact.bound_to else ""
         assert callable(artifact.columns), "they depend on the dimension"
         schema = artifact.columns(dimension=self._clip.dimension)
-        with VectorWriter(
+        with EmbeddingWriter(
             self._ws.path(artifact), schema, provenance(what, manifest=manifest, **self._metadata)
         ) as writer:
             if given is not None:

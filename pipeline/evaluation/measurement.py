@@ -112,10 +112,10 @@ def classification(models: Models, path: Path, split: Split, compute: Compute, *
     found: dict[str, Any] = {"prompts_cut": {}}
     hits = {}
     for role, clip in models.items():
-        vectors, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
-        found[role] = accuracy.accuracy(vectors, weights, data, seen=None)
+        embeddings, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
+        found[role] = accuracy.accuracy(embeddings, weights, data, seen=None)
         found["prompts_cut"][role] = sum(texts.cut(clip, accuracy.prompts(data)))
-        hits[role] = accuracy.hits(vectors, weights, data)
+        hits[role] = accuracy.hits(embeddings, weights, data)
     if "against" in found and found["against"]["top1"]:
         found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]
     if "against" in models:

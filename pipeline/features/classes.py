@@ -1,4 +1,4 @@
-"""The base's own zero-shot: vectors of the images and prompts of the zero-shot set, which no student changes."""
+"""The base's own zero-shot: embeddings of the images and prompts of the zero-shot set, which no student changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.catalog import ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS
-from pipeline.artifacts.schema import Split, vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import Split, embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.image_files import bytes_of
 from pipeline.disk import files
@@ -67,11 +67,11 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
 
     computed = clip.embed_images(wanted, read, "embed zero-shot images", lambda i: str(contents.images[i]))
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
-    schema = vectors(dimension=clip.clip.dimension)
-    with VectorWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
+    schema = embeddings(dimension=clip.clip.dimension)
+    with EmbeddingWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
         for at in range(0, len(wanted), _CHUNK):
             part = slice(at, at + _CHUNK)
             writer.write(contents.names[part], clip.images.vectors(wanted[part]))
-    with VectorWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
+    with EmbeddingWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
     return computed

@@ -1,4 +1,4 @@
-"""Vectors of every image and of every region's crop."""
+"""Embeddings of every image and of every region's crop."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import Table, VectorWriter, offsets
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter, Table, offsets
 from pipeline.clip.cached import CachedClip
 from pipeline.machine.progress import track
 from pipeline.store import keys
@@ -47,13 +47,13 @@ def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, me
     every[places] = wanted
     d = clip.clip.dimension
     names, index = regions.strings("key"), regions.integers("region_index")
-    with VectorWriter(
-        folder / catalog.REGION_EMBEDDINGS.name, vectors("region_index", dimension=d), metadata
+    with EmbeddingWriter(
+        folder / catalog.REGION_EMBEDDINGS.name, embeddings("region_index", dimension=d), metadata
     ) as writer:
         for at in range(0, len(every), _CHUNK):
             part = slice(at, at + _CHUNK)
             writer.write(names[part], index[part], clip.images.vectors(every[part]))
-    with VectorWriter(folder / catalog.IMAGE_EMBEDDINGS.name, vectors(dimension=d), metadata) as writer:
+    with EmbeddingWriter(folder / catalog.IMAGE_EMBEDDINGS.name, embeddings(dimension=d), metadata) as writer:
         for at in range(0, len(manifest), _CHUNK):
             part = slice(at, at + _CHUNK)
             writer.write(manifest.keys[part], clip.images.vectors(manifest.image_keys[part]))

@@ -81,7 +81,7 @@ class Language(Section):
 
 
 class Concepts(Section):
-    """Knowledge-CLIP: language-model vectors of captions, and the concepts they fall into."""
+    """Knowledge-CLIP: language-model embeddings of captions, and the concepts they fall into."""
 
     enabled: bool
     model: Language

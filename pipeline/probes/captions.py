@@ -142,13 +142,15 @@ class NearMisses:
         asking, right, wrong = (np.array(rows, dtype=np.int64) for rows in (queries, wanted, others))
         return cls(asking, right, wrong.reshape(-1, near))
 
-    def found(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    def found(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """1 where the wanted caption is more similar to the asking one than all its near-misses, float64 [q].
 
         Args:
-            vectors: unit float32 [c, d].
+            embeddings: unit float32 [c, d].
         """
         candidates = np.concatenate([self.wanted[:, None], self.others], axis=1)
-        similarity = np.einsum("qd,qnd->qn", vectors[self.queries], vectors[candidates])  # in one go, so that ties tie
+        similarity = np.einsum(
+            "qd,qnd->qn", embeddings[self.queries], embeddings[candidates]
+        )  # in one go, so that ties tie
         hit: NDArray[np.float64] = (similarity[:, 0] > similarity[:, 1:].max(axis=1)).astype(np.float64)
         return hit

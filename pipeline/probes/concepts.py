@@ -28,9 +28,9 @@ def prototypes(captions: Floats, concepts: NDArray[np.int32], shares: Floats, co
     return directions
 
 
-def assign(vectors: Floats, directions: Floats) -> Numbers:
-    """The nearest concept of every unit vector, int64 [n]; concepts without a direction are never it."""
-    similarity = vectors @ directions.T
+def assign(embeddings: Floats, directions: Floats) -> Numbers:
+    """The nearest concept of every unit embedding, int64 [n]; concepts without a direction are never it."""
+    similarity = embeddings @ directions.T
     similarity[:, ~directions.any(axis=1)] = -np.inf
     nearest: Numbers = similarity.argmax(axis=1)
     return nearest

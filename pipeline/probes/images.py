@@ -13,12 +13,12 @@ EVERY = "all"
 
 
 def read(
-    vectors: NDArray[np.float32], data: AttributeSet
+    embeddings: NDArray[np.float32], data: AttributeSet
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """How well each attribute is read from embeddings of the test images.
 
     Args:
-        vectors: unit float32 [images, d], of training and test images.
+        embeddings: unit float32 [images, d], of training and test images.
         data: the same images.
 
     Returns:
@@ -27,7 +27,7 @@ def read(
     """
     chosen = measurable(data)
     labels = data.labels[:, chosen]
-    scores = predict(vectors[data.training], labels[data.training], vectors[~data.training])
+    scores = predict(embeddings[data.training], labels[data.training], embeddings[~data.training])
     found, parts = areas(scores, labels[~data.training])
     groups = np.array(data.groups)[chosen]
     of_groups = {group: parts[:, groups == group].mean(axis=1) for group in dict.fromkeys(groups.tolist()) if group}

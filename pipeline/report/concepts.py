@@ -80,17 +80,17 @@ def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
 
 
 def nearest_images(
-    vectors: NDArray[np.floating], nearest: NDArray[np.integer], centres: NDArray[np.floating], owner: Sequence[str]
+    embeddings: NDArray[np.floating], nearest: NDArray[np.integer], centres: NDArray[np.floating], owner: Sequence[str]
 ) -> list[list[str]]:
     """For every concept the images of the captions nearest to its centre, among its own; each image once.
 
     Args:
-        vectors: the language model's of the captions, unit [c, d].
+        embeddings: the language model's of the captions, unit [c, d].
         nearest: each caption's concept, int [c].
         centres: unit [K, d].
         owner: the image of each caption.
     """
-    similarity = (vectors.astype(np.float32) * centres[nearest].astype(np.float32)).sum(axis=1)
+    similarity = (embeddings.astype(np.float32) * centres[nearest].astype(np.float32)).sum(axis=1)
     found: list[list[str]] = [[] for _ in centres]
     for row in np.argsort(-similarity, kind="stable").tolist():
         own = found[int(nearest[row])]

@@ -29,7 +29,7 @@ DESCRIPTION, _ENTRIES_FILE = "index.json", "entries.parquet"
 NEAREST = 10
 """Of how many neighbours an approximate index's recall is stated."""
 _LENGTH = 1e-2
-"""By how much a vector's length may differ from 1, such as after rounding to float16."""
+"""By how much an embedding's length may differ from 1, such as after rounding to float16."""
 _ASKED = 1000
 """Queries by which it is measured, at most."""
 
@@ -57,7 +57,7 @@ class RetrievalIndex:
     Attributes:
         keys: of the images.
         texts: the captions of every image.
-        weights: hash of the model that made the vectors.
+        weights: hash of the model that made the embeddings.
         manifest: fingerprint of the manifest; empty where images are of none.
         kind: how it is searched.
         exact: FAISS indexes of `images` and `captions` as they are.
@@ -79,10 +79,10 @@ class RetrievalIndex:
         cls, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]], *, weights: str, manifest: str,
         kind: Kind | None = None,
     ) -> RetrievalIndex:  # fmt: skip
-        """Index unit vectors of images [n, d] and of their captions [c, d], both in the order of `keys`.
+        """Index unit embeddings of images [n, d] and of their captions [c, d], both in the order of `keys`.
 
         Raises:
-            InputError: two images of one key, or vectors that do not suit the kind.
+            InputError: two images of one key, or embeddings that do not suit the kind.
             ValueError: counts do not fit.
         """
         kind = kind or Kind()
@@ -122,7 +122,7 @@ class RetrievalIndex:
             )
 
     def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Image and caption vectors as they were given, in the order of `keys`, float32."""
+        """Image and caption embeddings as they were given, in the order of `keys`, float32."""
         images, captions = (_rows(self.exact[part]) for part in PARTS)
         return images, captions
 
@@ -166,11 +166,11 @@ class RetrievalIndex:
         return [(int(rows[i]), float(s)) for i, s in zip(places, similarity[0][there], strict=True)]
 
     def search_images(self, query: Floats, top: int) -> list[Hit]:
-        """The `top` images most similar to a unit vector [d]."""
+        """The `top` images most similar to a unit embedding [d]."""
         return [Hit(self.keys[row], similarity) for row, similarity in self._search("images", query, top)]
 
     def search_captions(self, query: Floats, top: int) -> list[Hit]:
-        """The `top` captions most similar to a unit vector [d]."""
+        """The `top` captions most similar to a unit embedding [d]."""
         first = np.cumsum([0, *map(len, self.texts)])
         hits = []
         for row, similarity in self._search("captions", query, top):
@@ -234,7 +234,7 @@ def load(
         gpus: whether to search on all GPUs that FAISS sees; such an index is not to be added to or saved.
 
     Raises:
-        ContractError: a part is missing or was changed, another model made the vectors, or they are of other images.
+        ContractError: a part is missing or was changed, another model made the embeddings, or they are of other images.
     """
     path = folder / DESCRIPTION
     if not path.is_file():

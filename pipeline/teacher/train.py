@@ -85,7 +85,7 @@ def embed_pairs(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) ->
 def retrieval_of(z: Tensor, features: FeatureSet) -> dict[str, float]:
     """Recall@1 both ways of image targets against the frozen caption embeddings of the same samples."""
     owner = np.repeat(np.arange(len(features)), np.diff(features.caption_start))
-    figures = evaluate(z.numpy(), features.caption_vectors.astype(np.float32), owner)
+    figures = evaluate(z.numpy(), features.caption_embeddings.astype(np.float32), owner)
     return {
         "text_to_image": float(figures["text_to_image"]["recall@1"].mean()),
         "image_to_text": float(figures["image_to_text"]["recall@1"].mean()),

@@ -40,8 +40,8 @@ from pipeline.verification.findings import Finding, checked
 from pipeline.verification.tables import Artefacts
 
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.05, "float16": 0.05}
-"""Distance of unit vectors, and of boxes in shares of an image's side, by the dtype of the forwards. Storing as
-float16 alone makes .0005; between float32 and bfloat16 .01 was seen; another row's vector is far beyond."""
+"""Distance of unit embeddings, and of boxes in shares of an image's side, by the dtype of the forwards. Storing as
+float16 alone makes .0005; between float32 and bfloat16 .01 was seen; another row's embedding is far beyond."""
 SHADES = 8.0
 """Mean difference of two crops' pixels, of 255; decoders of other versions differ by one or two."""
 
@@ -229,7 +229,7 @@ class Recomputation:
         return self._texts(table, [self.captions[i] for i in rows], rows, self._named(table, rows))
 
     def _span_rows(self, kind: SpanKind) -> tuple[Table, NDArray[np.int64], list[dict[str, Any]], list[str]]:
-        """The vectors' table, sampled rows of it, those rows of the spans table, and their captions."""
+        """The embeddings' table, sampled rows of it, those rows of the spans table, and their captions."""
         table = self.artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind])
         spans = self.artefacts.spans().columns
         own = np.flatnonzero(np.array(spans["kind"].to_pylist()) == str(kind))

@@ -178,7 +178,7 @@ def _whole_images(artefacts: Artefacts) -> None:
     check_unit(table)
 
 
-def _region_vectors(artefacts: Artefacts) -> None:
+def _region_embeddings(artefacts: Artefacts) -> None:
     if not artefacts.ws.has(catalog.REGIONS):
         check_unit(artefacts.embeddings(catalog.REGION_EMBEDDINGS))
         return
@@ -186,7 +186,7 @@ def _region_vectors(artefacts: Artefacts) -> None:
 
 
 def _same_rows(table: Table, expected: pa.Table) -> None:
-    """Stop unless a vector table has unit vectors and the keys and indices of another table."""
+    """Stop unless an embedding table has unit embeddings and the keys and indices of another table."""
     names = table.columns.schema.names[:-1]
     if not table.columns.select(names).equals(expected.select(names)):
         raise ContractError(f"{table.path}: its rows are not those it was made from; run: dvc repro -sf features")
@@ -237,7 +237,7 @@ def _labels(artefacts: Artefacts) -> None:
         raise _fault(table, row, f"concepts {concepts[row].tolist()} of {count}, shares {shares[row].tolist()}")
 
 
-def _span_vectors(kind: SpanKind, artefacts: Artefacts) -> None:
+def _span_embeddings(kind: SpanKind, artefacts: Artefacts) -> None:
     if not artefacts.ws.has(catalog.SPANS):
         check_unit(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]))
         return
@@ -266,10 +266,10 @@ CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
     catalog.TEST_BOXES: ("origin, keys, boxes", _test_boxes),
     catalog.SPANS: ("origin, keys, offsets", _spans),
     catalog.IMAGE_EMBEDDINGS: ("origin, keys, unit length", _whole_images),
-    catalog.REGION_EMBEDDINGS: ("the regions' rows, unit length", _region_vectors),
+    catalog.REGION_EMBEDDINGS: ("the regions' rows, unit length", _region_embeddings),
     catalog.CAPTION_EMBEDDINGS: ("a row a caption, unit length", _captions),
     **{
-        table: ("the spans' rows, unit length", partial(_span_vectors, kind))
+        table: ("the spans' rows, unit length", partial(_span_embeddings, kind))
         for kind, table in catalog.SPAN_EMBEDDINGS.items()
     },
     **{

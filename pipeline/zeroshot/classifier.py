@@ -29,7 +29,7 @@ def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
     return average(encode.texts(clip, prompts(data), compute), data)
 
 
-def image_vectors(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
+def image_embeddings(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
     """Unit float32 [n, d]."""
     starts = range(0, len(rows), compute.batch)
     return torch.cat([encode.images(clip, rows[i : i + compute.batch], compute) for i in starts])

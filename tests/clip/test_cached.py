@@ -98,7 +98,7 @@ def test_a_texts_row_is_its_embedding_in_float16(clip, root, tokens):
     assert cached.embed_texts(CAPTIONS, "texts", tokens=tokens) == 7
     wanted = encode.texts(clip, CAPTIONS, COMPUTE).numpy().astype(np.float16)
     assert np.array_equal(cached.texts.vectors(keys.of_texts(CAPTIONS)), wanted)
-    assert np.array_equal(cached.vectors_of(CAPTIONS[::-1], "again"), wanted[::-1])
+    assert np.array_equal(cached.embeddings_of(CAPTIONS[::-1], "again"), wanted[::-1])
 
 
 def test_a_texts_tokens_are_the_positions_between_start_and_end(clip, root):
@@ -184,7 +184,7 @@ def test_nothing_is_embedded_for_nothing(clip, root):
     with forwards(clip) as count:
         assert cached.embed_images(keys.pack([]), lambda rows: [], "pictures") == 0
         assert cached.embed_texts([], "texts", tokens=True) == 0
-        assert cached.vectors_of([], "texts").shape == (0, 16)
+        assert cached.embeddings_of([], "texts").shape == (0, 16)
     assert count == {"image": 0, "text": 0}
 
 

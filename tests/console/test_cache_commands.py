@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from console import main as dclip
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 
@@ -314,9 +314,11 @@ def table(data, *collections):
     """A table that was made from some collections."""
     for name in ("regions/regions.arrow", "features/regions.arrow", "features/captions.arrow"):
         if not (data / name).is_file():
-            with VectorWriter(data / name, vectors(dimension=2), {"collections": []}):
+            with EmbeddingWriter(data / name, embeddings(dimension=2), {"collections": []}):
                 pass
-    with VectorWriter(data / "features/images.arrow", vectors(dimension=2), {"collections": list(collections)}) as rows:
+    with EmbeddingWriter(
+        data / "features/images.arrow", embeddings(dimension=2), {"collections": list(collections)}
+    ) as rows:
         rows.write(["a"], np.ones((1, 2)))
 
 

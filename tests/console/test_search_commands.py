@@ -36,13 +36,13 @@ def assert_one_error(result, *parts):
         assert part in err
 
 
-def write_world(data, vectors_of):
+def write_world(data, embeddings_of):
     manifest = write_manifest(data / "curate", {Split.TEST: SAMPLES})
     student = tiny_clip()
     student.save(data / "student")
     every = encode.texts(student, [text for texts in SAMPLES.values() for text in texts], COMPUTE).numpy()
     index = RetrievalIndex.of(
-        vectors_of(student), every, manifest.keys, manifest.captions, weights=student.weights,
+        embeddings_of(student), every, manifest.keys, manifest.captions, weights=student.weights,
         manifest=manifest.fingerprint,
     )  # fmt: skip
     index.save(data / "index/faiss")
@@ -60,11 +60,11 @@ def world(tmp_path_factory):
 def seen(tmp_path_factory):
     """The same with the images' own vectors."""
 
-    def vectors_of(clip):
+    def embeddings_of(clip):
         to_pixels = clip.pixels()
         return encode.images(clip, [to_pixels(picture(i)) for i in range(3)], COMPUTE).numpy()
 
-    return write_world(tmp_path_factory.mktemp("data"), vectors_of)
+    return write_world(tmp_path_factory.mktemp("data"), embeddings_of)
 
 
 @pytest.fixture

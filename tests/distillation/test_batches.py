@@ -80,7 +80,7 @@ def test_targets_of_pairs_are_those_of_the_captions_drawn():
 
 
 def test_without_names_targets_vectors_and_negatives_there_are_none():
-    batch = next(loader(pairs(image_vectors=None), tokenize=None)(1, 1))
+    batch = next(loader(pairs(image_embeddings=None), tokenize=None)(1, 1))
     assert batch.names == [f"row {row}" for row in rows_of(batch)]
     assert (batch.texts, batch.base_image, batch.target) == (None, None, None)
     assert (batch.negatives, batch.regions, batch.knowledge) == (None, None, None)
@@ -135,7 +135,7 @@ def test_batches_do_not_depend_on_the_number_of_threads(threads):
 
 
 def test_noise_has_unit_length_on_average_and_is_new_in_every_batch():
-    data = pairs([[f"{i}"] for i in range(512)], caption_vectors=unit_rows(512, 64), image_vectors=None)
+    data = pairs([[f"{i}"] for i in range(512)], caption_embeddings=unit_rows(512, 64), image_embeddings=None)
     batches = [b for epoch in (1, 2) for b in loader(data, tokenize=None, batch=256)(epoch, 2)]
     assert all(b.noise.shape == (256, 64) and b.noise.dtype == torch.float32 for b in batches)
     for batch in batches:

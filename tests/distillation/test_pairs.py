@@ -17,14 +17,14 @@ def test_pairs_know_the_owner_of_every_caption_and_every_distinct_one():
 
 @pytest.mark.parametrize(("pixels", "vectors"), [(2, 4), (4, 4), (3, 3), (3, 5)])
 def test_pairs_of_other_counts_are_refused_naming_both(pixels, vectors):
-    with pytest.raises(ValueError, match=rf"^{pixels} images and {vectors} caption vectors, expected 3 and 4$"):
+    with pytest.raises(ValueError, match=rf"^{pixels} images and {vectors} caption embeddings, expected 3 and 4$"):
         Pairs(random_pixels(pixels), [["a", "b"], ["c"], ["d"]], unit_rows(vectors, 16))
 
 
 @pytest.mark.parametrize("count", [0, 5, 7, 12])
 def test_image_vectors_of_another_count_are_refused(count):
-    with pytest.raises(ValueError, match=rf"^{count} image vectors, expected 6$"):
-        pairs(image_vectors=axes(count))
+    with pytest.raises(ValueError, match=rf"^{count} image embeddings, expected 6$"):
+        pairs(image_embeddings=axes(count))
 
 
 @pytest.mark.parametrize("count", [0, 5, 11, 13])

@@ -27,7 +27,7 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_anything_runs():
 def test_a_loss_that_is_not_finite_names_the_pictures_of_the_batch():
     vectors = unit_rows(4, 16)
     vectors[2] = np.nan
-    data = pairs([[c] for c in numbered(4)], caption_vectors=vectors, names=[f"mscoco-{i}" for i in range(4)])
+    data = pairs([[c] for c in numbered(4)], caption_embeddings=vectors, names=[f"mscoco-{i}" for i in range(4)])
     with pytest.raises(TrainingDiverged, match=r"student: loss is nan in epoch 1, step 1") as caught:
         run(student(), data, training("contrastive"))
     assert all(f"mscoco-{i}" in str(caught.value) for i in range(4))

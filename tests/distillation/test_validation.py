@@ -96,7 +96,7 @@ def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip
     def error(student, base):
         validate = validator(clip, classes=classes, base=base, weights=weights)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(classifier, "image_vectors", lambda *_: student)
+            patch.setattr(classifier, "image_embeddings", lambda *_: student)
             return validate(clip)["val_zeroshot_top1_error"]
 
     assert error(right, right) == error(wrong, wrong) == 0

@@ -16,7 +16,7 @@ FIGURES = {"val_text_to_image_recall@1": 0.5, "val_image_to_text_recall@1": 0.5}
 def pairs(captions, pixels=None, **given):
     count = sum(len(texts) for texts in captions)
     pixels = random_pixels(len(captions)) if pixels is None else pixels
-    return Pairs(pixels, captions, **{"caption_vectors": unit_rows(count, 16, seed=1), **given})
+    return Pairs(pixels, captions, **{"caption_embeddings": unit_rows(count, 16, seed=1), **given})
 
 
 def training(recipe, **changed):
@@ -51,7 +51,7 @@ def complete(name, pictures=8, train_text=False):
     made = [[f"not {text}"] for own in captions for text in own]
     return pairs(
         captions, unit_rows(pictures, 16, seed=4) if recipe.linear else None,
-        image_vectors=None if recipe.data == "base" else unit_rows(pictures, 16, seed=2),
+        image_embeddings=None if recipe.data == "base" else unit_rows(pictures, 16, seed=2),
         targets=None if targets is None else unit_rows(targets, 16, seed=3),
         negatives=Negatives(made, None if train_text else unit_rows(len(made), 16, seed=5))
         if recipe.negatives

@@ -124,7 +124,7 @@ def tables(made):
     return found
 
 
-def vectors_of(strings, clip):
+def embeddings_of(strings, clip):
     return encode.texts(clip, strings, COMPUTE).numpy().astype(np.float16)
 
 
@@ -266,7 +266,7 @@ def test_a_captions_vector_is_its_own_in_manifest_order(cold, clip, manifest):
     places = [(key, i, text) for key, own in zip(KEYS, manifest.captions, strict=True) for i, text in enumerate(own)]
     assert table.strings("key") == [key for key, _, _ in places]
     assert table.integers("caption_index").tolist() == [i for _, i, _ in places]
-    assert np.array_equal(table.vectors(), vectors_of([text for _, _, text in places], clip))
+    assert np.array_equal(table.vectors(), embeddings_of([text for _, _, text in places], clip))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -277,7 +277,7 @@ def test_a_spans_vector_is_its_own_in_the_order_of_the_spans(cold, clip, manifes
         assert table.columns[name].to_pylist() == [row[name] for row in rows]
     captions = [manifest.captions[KEYS.index(row["key"])][row["caption_index"]] for row in rows]
     if kind == SpanKind.PHRASES:
-        wanted = vectors_of([c[row["start"] : row["end"]] for c, row in zip(captions, rows, strict=True)], clip)
+        wanted = embeddings_of([c[row["start"] : row["end"]] for c, row in zip(captions, rows, strict=True)], clip)
     else:
         wanted = np.stack([
             encode.texts_with_tokens(clip, [c], COMPUTE)[1][0, 1 + row["span_index"]].numpy().astype(np.float16)
@@ -307,9 +307,9 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
     for split in classes.SPLITS:
         found = sets.read(zero_shot, split)
         rows, weights = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="zero-shot")
-        wanted = classifier.image_vectors(clip, classifier.pixels(clip, found), COMPUTE).half().float()
+        wanted = classifier.image_embeddings(clip, classifier.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
-        prompts = vectors_of(accuracy.prompts(found), clip).astype(np.float32)
+        prompts = embeddings_of(accuracy.prompts(found), clip).astype(np.float32)
         assert accuracy.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]
         means = prompts.reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_allclose(weights, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)

@@ -11,9 +11,9 @@ from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
-from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.report.concepts import PICTURES, SHOWN, nearest_images, write
@@ -84,7 +84,9 @@ def write_concepts(data, fingerprint):
     metadata = {"manifest": fingerprint}
     places = [(key, i) for own in SAMPLES.values() for key, texts in own.items() for i in range(len(texts))]
     keys, index = zip(*places, strict=True)
-    with VectorWriter(data / "concepts/language.arrow", vectors("caption_index", dimension=8), metadata) as writer:
+    with EmbeddingWriter(
+        data / "concepts/language.arrow", embeddings("caption_index", dimension=8), metadata
+    ) as writer:
         writer.write(keys, index, rows)
     with TableWriter(data / "concepts/labels.arrow", LABELS, metadata) as writer:
         writer.write({
@@ -223,11 +225,11 @@ def test_tables_of_another_manifest_are_refused(tmp_path, name):
 
 def test_nearest_pictures_by_hand():
     centres = np.eye(3, dtype=np.float32)[:2]
-    vectors = np.float32([[0.6, 0.8, 0], [1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [0.8, 0.6, 0], [0, 0.6, 0.8]])
+    embeddings = np.float32([[0.6, 0.8, 0], [1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [0.8, 0.6, 0], [0, 0.6, 0.8]])
     nearest = np.array([0, 0, 0, 1, 0, 1])
     owner = ["a", "b", "a", "a", "c", "c"]
     # Concept 0: b at 1, a and c at .8, a again at .6. Concept 1: a at 1, c at .6.
-    assert nearest_images(vectors, nearest, centres, owner) == [["b", "a", "c"], ["a", "c"]]
+    assert nearest_images(embeddings, nearest, centres, owner) == [["b", "a", "c"], ["a", "c"]]
 
 
 def test_a_caption_counts_for_its_own_concept_even_where_another_is_nearer():

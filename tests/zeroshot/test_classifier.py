@@ -11,7 +11,7 @@ from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.zeroshot.accuracy import LAST, accuracy, alike, hits, ranks
-from pipeline.zeroshot.classifier import class_weights, image_vectors, pixels
+from pipeline.zeroshot.classifier import class_weights, image_embeddings, pixels
 from pipeline.zeroshot.sets import ZeroshotSet, read
 
 
@@ -83,7 +83,7 @@ def test_long_templates_do_not_outweigh_short_embeddings(monkeypatch):
 
 def test_any_number_of_pictures_is_embedded_in_order():
     clip, rows = tiny_clip(), random_pixels(6)
-    found = image_vectors(clip, rows, COMPUTE)
+    found = image_embeddings(clip, rows, COMPUTE)
     for i in range(6):
         assert torch.equal(found[i], encode.images(clip, rows[i : i + 1], COMPUTE)[0])
 
