@@ -28,10 +28,10 @@ from benchmarks.alterations import all_of_them
 from pipeline import images
 from pipeline.curation.alignment import LIMIT, difference, thumbnail
 from pipeline.curation.altered import Picture, is_altered, views
+from pipeline.curation.appearance import ENOUGH, frames, perceptual_hash, shrink, sketch
 from pipeline.curation.guard import Frames, Guard
 from pipeline.curation.inspection import Inspection
 from pipeline.curation.lookalikes import Lookalikes
-from pipeline.curation.looks import ENOUGH, frames, perceptual_hash, shrink, sketch
 from pipeline.machine.progress import track
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.scenes import random_scene, twin
@@ -77,7 +77,7 @@ class _Judge:
             for original, ways in suspects.items():
                 self.comparisons += 1
                 first, second = self.originals[original].views, others[other].views
-                if any(is_altered(first[way.frame], second[way.own], way) for way in ways):
+                if any(is_altered(first[way.frame], second[way.other_frame], way) for way in ways):
                     found.add((other, original))
         return found
 
@@ -104,28 +104,29 @@ def _print_changes(title: str, pictures: Sequence[Image.Image]) -> None:
 
 
 def _print_alarms(photographs: Sequence[Image.Image]) -> None:
-    looks = [_look(picture) for picture in track(photographs, "false alarms", unit="photographs")]
-    judge = _Judge(looks)
-    wrong = {(other, original) for other, original in judge.guarded(looks) if other != original}
-    near = sum(_near(combinations(looks, 2)))
-    pairs = len(looks) * (len(looks) - 1)
+    appearances = [_look(picture) for picture in track(photographs, "false alarms", unit="photographs")]
+    judge = _Judge(appearances)
+    wrong = {(other, original) for other, original in judge.guarded(appearances) if other != original}
+    near = sum(_near(combinations(appearances, 2)))
+    count = len(appearances)
+    pairs = count * (count - 1)
     print(
-        f"\nfalse alarms among {len(looks)} photographs, each a training image beside all others as evaluation images"
+        f"\nfalse alarms among {count} photographs, each a training image beside all others as evaluation images"
     )
     print(f"guard: {len({other for other, _ in wrong})} rejected, of {pairs:,} pairs {len(wrong)}")
     print(f"near-duplicates: {near} of {pairs // 2:,} pairs")
-    print(f"looked at closely: {(judge.comparisons - len(looks)) / pairs:.1e} of the pairs")
+    print(f"looked at closely: {(judge.comparisons - len(appearances)) / pairs:.1e} of the pairs")
 
 
 def _print_scenes(scenes: int) -> None:
     rng = np.random.default_rng(0)
     drawn = [random_scene(rng, SEEN_SHAPES, SEEN_COLOURS) for _ in range(scenes)]
-    looks = [_look(draw(scene)) for scene in track(drawn, "scenes", unit="scenes")]
+    appearances = [_look(draw(scene)) for scene in track(drawn, "scenes", unit="scenes")]
     twins = [_look(draw(twin(rng, scene, SEEN_COLOURS))) for scene in drawn]
-    judge = _Judge(looks)
-    others = {other for other, original in judge.guarded(looks) if other != original}
+    judge = _Judge(appearances)
+    others = {other for other, original in judge.guarded(appearances) if other != original}
     guarded = {other for other, original in judge.guarded(twins) if other == original}
-    near = _near(zip(looks, twins, strict=True))
+    near = _near(zip(appearances, twins, strict=True))
     print(f"\n{scenes} scenes of the sample world")
     print(f"taken for a copy of another scene: guard {len(others)}")
     print(f"taken for a copy of their twin: guard {len(guarded)}, near-duplicates {sum(near)}")

@@ -83,7 +83,7 @@ def push(url: Url, only: Only = None) -> None:
     """Send the segments that a remote lacks, e.g. dclip cache push s3://bucket/clip-store."""
     from pipeline.store import remote
 
-    _told(remote.push(store(), url, only or []), "sent", url)
+    _report(remote.push(store(), url, only or []), "sent", url)
 
 
 @app.command()
@@ -91,10 +91,10 @@ def pull(url: Url, only: Only = None) -> None:
     """Fetch the segments that are lacking here, e.g. dclip cache pull s3://bucket/clip-store --only images."""
     from pipeline.store import remote
 
-    _told(remote.pull(store(), url, only or []), "fetched", url)
+    _report(remote.pull(store(), url, only or []), "fetched", url)
 
 
-def _told(moved: remote.Moved, what: str, url: str) -> None:
+def _report(moved: remote.Moved, what: str, url: str) -> None:
     print(f"{moved.files} files ({_size(moved.bytes)}) {what}, {moved.present} were there already")
     if moved.damaged:
         raise InputError(

@@ -57,27 +57,27 @@ def compare(
     compute = Compute(p.compute.device, p.compute.dtype, p.compute.batch, p.compute.workers)
     test = comparison.TestData(ws, home(), Path(p.zeroshot.path), compute)
     runs: dict[str, list[comparison.Measured]] = {}
-    ways: dict[str, list[tuple[float, float]]] = {}
+    curves: dict[str, list[tuple[float, float]]] = {}
     chosen: dict[str, list[dict[str, float]]] = {}
-    for name, of_seeds in plan.items():
-        for own in of_seeds:
-            trained = train(own, p, ws, out)
-            measured = test.measure(trained.student, train_text=own.student.text == "trainable")
+    for name, by_seed in plan.items():
+        for run_params in by_seed:
+            trained = train(run_params, p, ws, out)
+            measured = test.measure(trained.student, train_text=run_params.student.text == "trainable")
             runs.setdefault(name, []).append(measured)
-            ways.setdefault(name, _way(trained))
+            curves.setdefault(name, _curve(trained))
             chosen.setdefault(name, []).append(trained.summary("student")["chosen"])
     rows = comparison.compare(runs, test, against, samples=p.evaluate.bootstrap, seed=p.seed)
     for row in rows:
         row["validation"] = comparison.means(chosen[row["recipe"]])
-    base = {way: sum(hits) / len(hits) for way, hits in test.base.hits.items()}
+    base = {direction: sum(hits) / len(hits) for direction, hits in test.base.hits.items()}
     files.write_json(out / "comparison.json", {"against": against, "base": base, "top1": test.base.top1, "rows": rows})
-    files.write_text(out / "map.svg", pareto.plot(rows, base["text_to_image"], {n: w for n, w in ways.items() if w}))
+    files.write_text(out / "map.svg", pareto.plot(rows, base["text_to_image"], {n: w for n, w in curves.items() if w}))
     Console(width=None if sys.stdout.isatty() else 150).print(results(rows, base, against))
     print("±: standard deviation over seeds; in brackets 95 % intervals over images and seeds; *: on the front")
     print(f"{out / 'comparison.json'}, {out / 'map.svg'}")
 
 
-def _way(trained: Workspace) -> list[tuple[float, float]]:
+def _curve(trained: Workspace) -> list[tuple[float, float]]:
     """(share of zero-shot retained, text-to-image recall@1) at every point of interpolation, on validation data."""
     from pipeline.distillation.interpolation import retained
 
@@ -98,12 +98,12 @@ def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) ->
     for heading in (*headings, "zero-shot kept", "unseen"):
         table.add_column(heading, no_wrap=heading == "recipe")
     for row in sorted(rows, key=lambda row: -retrieval(row["validation"])):
-        way, lead = row["text_to_image"], row["text_to_image"]["lead"]
+        recall, lead = row["text_to_image"], row["text_to_image"]["lead"]
         shares = (row["retained"].get(part) for part in comparison.PARTS)
         kept = [f"{share['mean']:.3f} ± {share['spread']:.3f}" if share else "" for share in shares]
         table.add_row(
             row["recipe"] + (" *" if row["front"] else ""), f"{retrieval(row['validation']):.3f}",
-            f"{way['mean']:.3f} ± {way['spread']:.3f}",
+            f"{recall['mean']:.3f} ± {recall['spread']:.3f}",
             f"{row['image_to_text']['mean']:.3f} ± {row['image_to_text']['spread']:.3f}",
             f"{lead['value']:+.3f} ({lead['low']:+.3f} to {lead['high']:+.3f})", *kept,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from console.figures import SELDOM, interval, told
+from console.figures import SELDOM, formatted, interval
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
@@ -89,14 +89,14 @@ def _show(found: dict[str, Any]) -> None:
     for heading in ("", *map(escape, names.values()), *(("difference", "95 % interval") if both else ())):
         table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
 
-    def add(title: str, figures: dict[str, Any], of_other: dict[str, Any], changes: dict[str, Any]) -> None:
+    def add(title: str, figures: dict[str, Any], other_figures: dict[str, Any], changes: dict[str, Any]) -> None:
         for name, value in figures.items():
-            row = [f"{title} {name}".replace("_", " ").strip(), told(name, value)]
+            row = [f"{title} {name}".replace("_", " ").strip(), formatted(name, value)]
             if both:
-                of_both, change = name in of_other, changes.get(name)
-                row += [told(name, of_other[name]) if of_both else ""]
-                row += [f"{change['value']:+.3f}" if change and of_both else ""]
-                row += [interval(change, sign="+" if of_both else "") if change else ""]
+                in_both, change = name in other_figures, changes.get(name)
+                row += [formatted(name, other_figures[name]) if in_both else ""]
+                row += [f"{change['value']:+.3f}" if change and in_both else ""]
+                row += [interval(change, sign="+" if in_both else "") if change else ""]
                 if name == "retained" and not change:
                     row[-1] = SELDOM
             table.add_row(*row)

@@ -17,7 +17,7 @@ def in_order(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, figures[name]) for name in ORDER if name in figures)
 
 
-def told(name: str, value: Any) -> str:
+def formatted(name: str, value: Any) -> str:
     """A figure by its name: fractions with three digits, ranks with at most one."""
     if not isinstance(value, float):
         return str(value)

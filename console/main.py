@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from console import cache
 from console.compare import compare
 from console.evaluate import evaluate
-from console.figures import SELDOM, in_order, interval, told
+from console.figures import SELDOM, formatted, in_order, interval
 from console.graph import graph
 from console.search import search, serve
 from pipeline.artifacts import catalog
@@ -60,31 +60,32 @@ def _results(metrics: dict[str, Any], recipe: str) -> RichTable:
     for heading in ("", "base", "student", "difference", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
     base, student, changes = (metrics[part] for part in ("base", "student", "difference"))
-    for way in ("text_to_image", "image_to_text"):
-        for name, change in in_order(changes[way]):
+    for direction in ("text_to_image", "image_to_text"):
+        for name, change in in_order(changes[direction]):
             row = (
-                told(name, base[way][name]),
-                told(name, student[way][name]),
+                formatted(name, base[direction][name]),
+                formatted(name, student[direction][name]),
                 f"{change['value']:+.3f}",
                 interval(change),
             )
-            table.add_row(f"{way} {name}".replace("_", " "), *row)
+            table.add_row(f"{direction} {name}".replace("_", " "), *row)
         for name in ("median_rank", "mean_rank"):
-            ranks = base[way][name], student[way][name]
-            shown = (told(name, rank) for rank in ranks)
-            table.add_row(f"{way} {name}".replace("_", " "), *shown, f"{ranks[1] - ranks[0]:+.1f}", "")
+            ranks = base[direction][name], student[direction][name]
+            shown = (formatted(name, rank) for rank in ranks)
+            table.add_row(f"{direction} {name}".replace("_", " "), *shown, f"{ranks[1] - ranks[0]:+.1f}", "")
         table.add_section()
     rsum = changes["rsum"]
-    table.add_row("rsum", told("", base["rsum"]), told("", student["rsum"]), f"{rsum['value']:+.3f}", interval(rsum))
+    sums = (formatted("", model["rsum"]) for model in (base, student))
+    table.add_row("rsum", *sums, f"{rsum['value']:+.3f}", interval(rsum))
     table.add_section()
     for part, title in (("zeroshot", "zero-shot"), ("zeroshot_unseen", "zero-shot, unseen classes")):
         if part in student:
-            before, after, change = base[part]["top1"], student[part]["top1"], changes[part]
+            change, shown = changes[part], (formatted("", model[part]["top1"]) for model in (base, student))
             top1 = change["top1"]
-            table.add_row(f"{title} top-1", told("", before), told("", after), f"{top1['value']:+.3f}", interval(top1))
+            table.add_row(f"{title} top-1", *shown, f"{top1['value']:+.3f}", interval(top1))
             if "retained" in student[part]:
                 share = interval(change["retained"], sign="") if "retained" in change else SELDOM
-                table.add_row(f"{title} retained", "", told("", student[part]["retained"]), "", share)
+                table.add_row(f"{title} retained", "", formatted("", student[part]["retained"]), "", share)
     return table
 
 

@@ -69,13 +69,13 @@ def possible(p: Params) -> list[str]:
     return names
 
 
-def train(own: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
+def train(run_params: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
     """Run the student stage, unless that was done before.
 
     A teacher that has read something else than `p`'s is trained, too, with p's seed.
 
     Args:
-        own: the run's parameters.
+        run_params: the run's parameters.
         p: those that the tables in `ws` were made with.
         ws: the folder with a folder for every stage.
         out: where runs are kept.
@@ -87,38 +87,38 @@ def train(own: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
         InputError: a stage has not run, or the targets are of another teacher.
     """
     taught = ws
-    if own.teacher.inputs != p.teacher.inputs:
-        taught = _teach(own.model_copy(update={"seed": p.seed}), ws, out / f"teacher-{own.teacher.inputs}")
-    text = "" if own.student.text == "frozen" else f"-{own.student.text}"
-    run = Workspace(out / f"{own.student.recipe}{text}-{own.seed}")
-    knowledge = RECIPES[own.student.recipe].knowledge
+    if (inputs := run_params.teacher.inputs) != p.teacher.inputs:
+        taught = _teach(run_params.model_copy(update={"seed": p.seed}), ws, out / f"teacher-{inputs}")
+    text = "" if run_params.student.text == "frozen" else f"-{run_params.student.text}"
+    run = Workspace(out / f"{run_params.student.recipe}{text}-{run_params.seed}")
+    knowledge = RECIPES[run_params.student.recipe].knowledge
     for name in student.upstream:
         if knowledge or name != CONCEPT_LABELS.stage:
             _link(run, taught if name == TARGETS.stage else ws, name)
     table = run.table(TARGETS)
-    if table.json("parameters") != own.teacher.model_dump():
+    if table.json("parameters") != run_params.teacher.model_dump():
         raise InputError(f"{table.path} was made with other parameters of the teacher; run: dvc repro targets")
     made_from = {"targets": table.metadata["fingerprint"]}
     if knowledge:
         made_from["concepts"] = run.table(CONCEPT_LABELS).metadata["fingerprint"]
-    identity = _identity(own, run, (teacher, student), **made_from)
-    if not _is(run, identity, student):
-        print(f"{own.student.recipe}, seed {own.seed}", file=sys.stderr)
+    identity = _identity(run_params, run, (teacher, student), **made_from)
+    if not _is_finished(run, identity, student):
+        print(f"{run_params.student.recipe}, seed {run_params.seed}", file=sys.stderr)
         shutil.rmtree(run.folder(student.name), ignore_errors=True)
-        perform(student, own, run)
+        perform(student, run_params, run)
         files.write_text(run.data / FINISHED, identity)
     return run
 
 
-def _teach(own: Params, ws: Workspace, folder: Path) -> Workspace:
+def _teach(run_params: Params, ws: Workspace, folder: Path) -> Workspace:
     """Train another teacher and write its targets."""
     run = Workspace(folder)
     for name in teacher.upstream:
         _link(run, ws, name)
-    identity = _identity(own, run, (teacher,))
-    if not _is(run, identity, teacher):
-        perform(teacher, own, run)
-        perform(targets, own, run)
+    identity = _identity(run_params, run, (teacher,))
+    if not _is_finished(run, identity, teacher):
+        perform(teacher, run_params, run)
+        perform(targets, run_params, run)
         files.write_text(run.data / FINISHED, identity)
     return run
 
@@ -147,7 +147,7 @@ def _identity(params: Params, run: Workspace, stages: tuple[Stage, ...], **made_
     )
 
 
-def _is(run: Workspace, identity: str, stage: Stage) -> bool:
+def _is_finished(run: Workspace, identity: str, stage: Stage) -> bool:
     """Whether a folder holds this finished run, and its figures are those that were written; if not, it is said."""
     path = run.data / FINISHED
     if not path.is_file() or path.read_bytes() != identity.encode():

@@ -58,12 +58,12 @@ def search(
     if html:
         page.write(html, asked, hits, searching.captions, manifest or ws.manifest(Split.TEST))
     if as_json:
-        print(json.dumps(searching.told(hits), ensure_ascii=False))
+        print(json.dumps(searching.described(hits), ensure_ascii=False))
         return
     table = RichTable(title=escape(f'"{asked}"' if image is None else asked), title_justify="left")
     for heading in ("rank", "similarity", "picture", "its first caption"):
         table.add_column(heading)
-    for hit in searching.told(hits):
+    for hit in searching.described(hits):
         table.add_row(str(hit["rank"]), f"{hit['similarity']:.3f}", hit["key"], escape(hit["captions"][0]))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if html:

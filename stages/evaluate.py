@@ -70,14 +70,14 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
         tables.read(ws, catalog.PROBED_CONCEPTS)
     manifest, zeroshot_path = ws.manifest(Split.TEST), Path(params.zeroshot.path)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
-    student = Embedded.of(images.of(manifest.keys), captions.of(manifest.keys))
-    of_base = {"weights": images.metadata["base"]}
-    base = Embedded.of(ws.images(manifest, **of_base), ws.captions(manifest, **of_base))
+    student = Embedded.from_halves(images.of(manifest.keys), captions.of(manifest.keys))
+    base_weights = {"weights": images.metadata["base"]}
+    base = Embedded.from_halves(ws.images(manifest, **base_weights), ws.captions(manifest, **base_weights))
     evaluated = {"samples": params.evaluate.bootstrap, "seed": params.seed}
     result = compare(base, student, manifest.owner, **evaluated)
     classes = sets.read(zeroshot_path, Split.TEST)
     class_embeddings = {
-        "base": embedded.read(ws, catalog.ZEROSHOT_EMBEDDINGS, zeroshot_path, classes, **of_base),
+        "base": embedded.read(ws, catalog.ZEROSHOT_EMBEDDINGS, zeroshot_path, classes, **base_weights),
         "student": embedded.read(
             ws, catalog.STUDENT_CLASSES, zeroshot_path, classes, weights=images.metadata["weights"]
         ),

@@ -50,7 +50,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     clip = CachedClip(model, Compute(compute.device, compute.dtype, compute.batch, compute.workers), store())
     made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
-    of_weights = {"weights": clip.weights}
+    made_by = {"weights": clip.weights}
     common: dict[str, Any] = {
         "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}",
         "model": f"data/{catalog.BASE_CLIP.path}",
@@ -63,18 +63,18 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
         "collections": [collection.folder.name for collection in used],
     }
     made_from = {table.metadata["kind"]: table.metadata["fingerprint"] for table in (regions, spans)}
-    metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **of_weights}, **common)
+    metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **made_by}, **common)
     metadata["features"] = metadata["fingerprint"]
     shown = classes.Contents(Path(params.zeroshot.path))
-    of_classes = provenance(
-        "zero-shot features", manifest="", inputs={"zeroshot": shown.fingerprint, **of_weights}, **common
+    class_metadata = provenance(
+        "zero-shot features", manifest="", inputs={"zeroshot": shown.fingerprint, **made_by}, **common
     )
 
     out = ws.folder("features")
     out.mkdir(parents=True, exist_ok=True)
     image_embeddings.write(clip, manifest, regions, out, metadata)
     distinct, _ = texts.write(clip, manifest, spans, p.spans, out, metadata)
-    classes.write(clip, shown, out, of_classes)
+    classes.write(clip, shown, out, class_metadata)
     return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": model.dimension}
 
 

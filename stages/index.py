@@ -28,7 +28,7 @@ def index(params: Params, ws: Workspace) -> dict[str, Any]:
     threads(params)
     manifest = ws.manifest(Split.TEST)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
-    made = RetrievalIndex.of(
+    made = RetrievalIndex.build(
         images.of(manifest.keys),
         captions.of(manifest.keys),
         manifest.keys,

@@ -41,7 +41,7 @@ def sample(params: Params, ws: Workspace) -> dict[str, Any]:
     training_sets.build_zeroshot(ws.path(catalog.SAMPLE_ZEROSHOT), per_class=per_class, seed=seed, workers=workers)
     probed = {"train": size.attributes_train, "test": size.attributes_test}
     attributes.build(ws.path(catalog.SAMPLE_ATTRIBUTES), **probed, seed=seed, workers=workers)
-    counts = {source: {defect: len(rows) for defect, rows in of.items()} for source, of in planted.items()}
+    counts = {source: {defect: len(rows) for defect, rows in kinds.items()} for source, kinds in planted.items()}
     return {"images": sum(images.values()) + size.test, "base_pairs": size.base_pairs, "planted": counts}
 
 

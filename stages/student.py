@@ -91,10 +91,10 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     workers = params.compute.workers
     inputs = Inputs(ws, home(), base=base, student=clip, compute=frozen, train_text=train_text, threads=workers)
     if recipe.data == "base":
-        pairs = group.in_turn(lambda: inputs.of_base(Path(params.models.path)))
+        pairs = group.in_turn(lambda: inputs.base_training_pairs(Path(params.models.path)))
     else:
         decoded, parser = p.pixels == "decoded", partial(load_parser, params.spans.parser)
-        pairs = group.in_turn(lambda: inputs.of_corpora(recipe, decoded=decoded, parser=parser))
+        pairs = group.in_turn(lambda: inputs.corpus_pairs(recipe, decoded=decoded, parser=parser))
     trained_as = Compute(device, p.precision, params.compute.batch)
     validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else _left_to_the_first
     torch.manual_seed(seed)
@@ -119,12 +119,13 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
         threads=params.compute.threads,
         batch=params.compute.batch,
     )
-    steps = len(inputs.training) // p.batch
+    steps, one_thread = len(inputs.training) // p.batch, p.pixels == "cached" and device == "cpu"
+    training = StudentTraining.from_parameters(p, seed=seed, threads=1 if one_thread else workers)
     result = train(
         trained,
         pairs,
         validate,
-        StudentTraining.of(p, seed=seed, threads=1 if p.pixels == "cached" and device == "cpu" else workers),
+        training,
         device=device,
         base_scale=base.scale,
         steps=steps,

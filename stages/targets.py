@@ -39,7 +39,7 @@ def targets(params: Params, ws: Workspace) -> dict[str, Any]:
     manifest = ws.manifest(Split.TRAIN)
     features = FeatureSet(manifest, ws, p.spans, p.inputs)
     state = read(ws.path(catalog.TEACHER), "run: dvc repro -sf teacher")
-    model = MetaTeacher.of(features.dimension, p.model_dump()).filled(state).to(params.compute.device)
+    model = MetaTeacher.from_parameters(features.dimension, p.model_dump()).filled(state).to(params.compute.device)
     weights = weights_hash(state)
     metadata = provenance(
         "targets", code="targets 2", manifest=manifest.fingerprint, model="dclip meta-teacher", weights=weights,

@@ -36,7 +36,7 @@ def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
     p, seed = params.teacher, params.seed
     training, validation = (FeatureSet(ws.manifest(s), ws, p.spans, p.inputs) for s in (Split.TRAIN, Split.VAL))
     torch.manual_seed(seed)
-    model = MetaTeacher.of(training.dimension, p.model_dump()).to(params.compute.device)
+    model = MetaTeacher.from_parameters(training.dimension, p.model_dump()).to(params.compute.device)
     fingerprint = files.fingerprint(
         code=teacher.code(),
         features=training.fingerprint,

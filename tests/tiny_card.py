@@ -2,7 +2,7 @@
 
 from tiny_corpora import encoded, picture
 
-from pipeline.curation.facts import SIDE_BINS, WORD_BINS
+from pipeline.curation.card_content import SIDE_BINS, WORD_BINS
 from pipeline.disk import files
 
 HOSTILE = "<script>alert('licence')</script> | `code`"

@@ -56,14 +56,13 @@ def write(
     Returns:
         distinct captions, concepts, the sizes of the smallest and the largest.
     """
-    texts = list(dict.fromkeys(text for own in manifest.captions for text in own))
+    texts = list(dict.fromkeys(text for captions in manifest.captions for text in captions))
     language.embed(texts)
     number = {text: i for i, text in enumerate(texts)}
     rows = language.vectors(texts).astype(np.float32)
-    of_training = (
-        own for row, own in zip(manifest.rows, manifest.captions, strict=True) if row["split"] == Split.TRAIN
-    )
-    training = np.array(list(dict.fromkeys(number[text] for own in of_training for text in own)), dtype=np.int64)
+    rows_and_captions = zip(manifest.rows, manifest.captions, strict=True)
+    trained_on = (text for row, captions in rows_and_captions if row["split"] == Split.TRAIN for text in captions)
+    training = np.array([number[text] for text in dict.fromkeys(trained_on)], dtype=np.int64)
     count = how.count or max(1, round(len(training) ** 0.5))
     centres = clusters.cluster(rows[training], count, seed=how.seed, iterations=how.iterations)
     labels = clusters.soft_labels(rows, centres, temperature=how.temperature, top=how.top)
@@ -72,19 +71,19 @@ def write(
     with (
         EmbeddingWriter(
             folder / LANGUAGE.name, embeddings("caption_index", dimension=d), dict(metadata)
-        ) as of_language,
-        TableWriter(folder / CONCEPT_LABELS.name, schema.LABELS, metadata) as of_labels,
+        ) as language_writer,
+        TableWriter(folder / CONCEPT_LABELS.name, schema.LABELS, metadata) as label_writer,
     ):
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
-            owner = [key for key, own in part for _ in own]
-            index = [i for _, own in part for i in range(len(own))]
-            place = np.array([number[text] for _, own in part for text in own], dtype=np.int64)
-            of_language.write(owner, index, rows[place])
+            owner = [key for key, captions in part for _ in captions]
+            index = [i for _, captions in part for i in range(len(captions))]
+            place = np.array([number[text] for _, captions in part for text in captions], dtype=np.int64)
+            language_writer.write(owner, index, rows[place])
             concepts, shares = list(labels.concepts[place]), list(labels.shares[place])
-            of_labels.write({"key": owner, "caption_index": index, "concepts": concepts, "shares": shares})
+            label_writer.write({"key": owner, "caption_index": index, "concepts": concepts, "shares": shares})
     nearest = labels.concepts[training, 0].astype(np.int64)
-    with TableWriter(folder / CONCEPTS.name, schema.concepts(d), metadata) as of_concepts:
-        sizes = _write_concepts(of_concepts, [texts[i] for i in training], rows[training], nearest, centres)
+    with TableWriter(folder / CONCEPTS.name, schema.concepts(d), metadata) as concept_writer:
+        sizes = _write_concepts(concept_writer, [texts[i] for i in training], rows[training], nearest, centres)
     extremes = {"smallest": int(sizes.min()), "largest": int(sizes.max())}
     return {"distinct_captions": len(texts), "concepts": count} | extremes
 

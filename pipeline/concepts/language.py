@@ -74,7 +74,7 @@ def find(source: Source) -> Path:
     """
     folder = Path(source.name)
     if not files.is_dir(folder):
-        folder = _of_package(source.name) or _of_hub(source.name)
+        folder = _package_folder(source.name) or _hub_folder(source.name)
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise WrongWeights(f"{folder} has none of {', '.join(_TOKENIZERS)}; expected the folder of a language model")
     if source.sha256:
@@ -89,7 +89,7 @@ def find(source: Source) -> Path:
     return folder
 
 
-def _of_package(name: str) -> Path | None:
+def _package_folder(name: str) -> Path | None:
     module = name.replace("-", "_")
     package = find_spec(module) if module.isidentifier() else None
     if package is None or not package.submodule_search_locations:
@@ -97,7 +97,7 @@ def _of_package(name: str) -> Path | None:
     return Path(package.submodule_search_locations[0]) / "model"
 
 
-def _of_hub(name: str) -> Path:
+def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -177,8 +177,8 @@ class LanguageModel:
         from transformers import AutoModel, AutoTokenizer
 
         where, dtype = str(folder), getattr(torch, self._source.dtype)
-        model, told = AutoModel.from_pretrained(where, dtype=dtype, output_loading_info=True, **_AS_IT_IS)
-        if lacking := sorted(name for name in told["missing_keys"] if "pooler" not in name):  # no pooler is ever read
+        model, info = AutoModel.from_pretrained(where, dtype=dtype, output_loading_info=True, **_AS_IT_IS)
+        if lacking := sorted(name for name in info["missing_keys"] if "pooler" not in name):  # no pooler is ever read
             raise WrongWeights(f"{folder} lacks {len(lacking)} of the model's weights, such as {lacking[0]}")
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.limit = _least(_LIMIT, getattr(model.config, "max_position_embeddings", None))
@@ -209,7 +209,7 @@ class LanguageModel:
             InputError: a text has none.
         """
         read = self._tokenizer(list(texts), truncation=True, max_length=self.limit)["input_ids"]
-        lengths = [len(own) for own in read]
+        lengths = [len(tokens) for tokens in read]
         if 0 in lengths:
             raise InputError(f"the language model reads no token of {texts[lengths.index(0)]!r}")
         return lengths
@@ -239,9 +239,9 @@ class LanguageModel:
         return embeddings
 
 
-def _least(limit: int, own: Any) -> int:
+def _least(limit: int, model_limit: Any) -> int:
     """The smaller of a limit and the model's own, if it has one."""
-    return limit if own is None else min(limit, int(own))
+    return limit if model_limit is None else min(limit, int(model_limit))
 
 
 def pool(hidden_BLD: Tensor, mask_BL: Tensor, pooling: str) -> Tensor:

@@ -57,9 +57,9 @@ def distinctive_words(
     within: list[Counter[str]] = [Counter() for _ in range(concepts)]
     members = np.bincount(nearest, minlength=concepts)
     for caption, concept in zip(captions, nearest.tolist(), strict=True):
-        own = words(caption)
-        everywhere.update(own)
-        within[concept].update(own)
+        caption_words = words(caption)
+        everywhere.update(caption_words)
+        within[concept].update(caption_words)
     found = []
     for concept, counts in enumerate(within):
         share = {

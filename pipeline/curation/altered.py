@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import images
-from pipeline.curation import looks
+from pipeline.curation import appearance
 from pipeline.curation.guard import Placement, start_of
 from pipeline.curation.inspection import ImageChanged
 from pipeline.sources import File
@@ -72,10 +72,10 @@ def altered_copy(task: tuple[File, File, list[Placement]]) -> bool:
     """Whether the second file shows an altered copy of what the first shows, in one of the ways suspected."""
     guarded, other, placements = task
     return any(
-        is_altered(first[way.frame], second[way.own], way)
+        is_altered(first[placement.frame], second[placement.other_frame], placement)
         for first, second in [(_open(guarded), _open(other))]
-        for way in placements
-        if way.frame < len(first) and way.own < len(second)
+        for placement in placements
+        if placement.frame < len(first) and placement.other_frame < len(second)
     )
 
 
@@ -83,15 +83,15 @@ def altered_copy(task: tuple[File, File, list[Placement]]) -> bool:
 def _open(file: File) -> tuple[Pixels, ...]:
     try:
         with images.opened(file.read()) as image:
-            return views(images.upright(image, looks.ENOUGH))
+            return views(images.upright(image, appearance.ENOUGH))
     except (OSError, images.UnreadableImage) as error:
         raise ImageChanged(f"{file.path} could be read when curate began: {error}; run it again") from error
 
 
 def views(image: Image.Image) -> tuple[Pixels, ...]:
     """The whole image, and if it has a border, what is inside."""
-    small = looks.shrink(image)
-    box = looks.inside_border(np.asarray(small.convert("L")))
+    small = appearance.shrink(image)
+    box = appearance.inside_border(np.asarray(small.convert("L")))
     whole = (0.0, 0.0, float(image.width), float(image.height))
     x, y = image.width / small.width, image.height / small.height
     boxes = (whole, (box[0] * x, box[1] * y, box[2] * x, box[3] * y)) if box else (whole,)
@@ -104,9 +104,9 @@ def _resized(image: Image.Image, box: tuple[float, float, float, float]) -> Pixe
     return np.asarray(image.resize((SIDE, SIDE), method, box=box, reducing_gap=2.0), dtype=np.float32)
 
 
-def is_altered(guarded: Pixels, other: Pixels, way: Placement) -> bool:
+def is_altered(guarded: Pixels, other: Pixels, placement: Placement) -> bool:
     """Whether `other` shows `guarded`, beginning to look for it where `way` says."""
-    laid = _lay_over(guarded, other, way)
+    laid = _lay_over(guarded, other, placement)
     if laid is None:
         return False
     moved, inside = laid
@@ -135,11 +135,11 @@ def _same_but_for_light(moved: Pixels, other: Pixels, inside: Mask, cut: bool) -
     return not spots.any() or _is_overlay(spots, expected @ _GREY, other @ _GREY, inside)
 
 
-def _lay_over(guarded: Pixels, other: Pixels, way: Placement) -> tuple[Pixels, Mask] | None:
+def _lay_over(guarded: Pixels, other: Pixels, placement: Placement) -> tuple[Pixels, Mask] | None:
     """The guarded image where the other shows it, and the pixels that both have; None if it shows another."""
-    if way.mirrored:
+    if placement.mirrored:
         guarded = np.ascontiguousarray(guarded[:, ::-1])
-    transform, grey, wanted = start_of(way.window, SIDE), guarded @ _GREY, other @ _GREY
+    transform, grey, wanted = start_of(placement.window, SIDE), guarded @ _GREY, other @ _GREY
     laid = None
     for steps, agreeing in _ALIGNMENTS:  # most of those that are no copies need few steps to be known
         transform = _aligned(grey, wanted, transform, steps)
@@ -228,8 +228,8 @@ def _in_its_light(moved: Pixels, other: Pixels, used: Mask, cut: bool) -> Pixels
 def _along(curve: NDArray[np.float64], plane: Plane, known: Plane) -> NDArray[np.float64]:
     """Values of a curve, which goes on straight beyond the grey levels that are known, and never back."""
     levels = np.percentile(known, (1, 20, 80, 99)).astype(np.float64)
-    at = np.tensordot(curve, _powers(levels), 1)
-    slopes = [max(0.0, float((at[i + 1] - at[i]) / max(levels[i + 1] - levels[i], 1.0))) for i in (0, 2)]
+    heights = np.tensordot(curve, _powers(levels), 1)
+    slopes = [max(0.0, float((heights[i + 1] - heights[i]) / max(levels[i + 1] - levels[i], 1.0))) for i in (0, 2)]
     within = np.clip(plane.astype(np.float64), levels[0], levels[3])
     beyond = plane - within
     return np.asarray(np.tensordot(curve, _powers(within), 1) + np.where(beyond < 0, slopes[0], slopes[1]) * beyond)

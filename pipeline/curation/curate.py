@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import sources
 from pipeline.artifacts import catalog, shards, tables
 from pipeline.artifacts.schema import MANIFEST, REJECTED, Split
-from pipeline.curation import facts
+from pipeline.curation import card_content
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageChanged
@@ -94,13 +94,13 @@ def curate(
             for source in rules.quota:
                 rows = sources.read(source, path / source)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
-            unseen = select(ledger, rules, workers, [image for own in others.values() for image in own])
+            unseen = select(ledger, rules, workers, [image for images in others.values() for image in images])
         finally:
             ledger.flush()
             tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)
         counts, by_split = ledger.balance(), ledger.kept_by_split()
         card = out / catalog.DATA_CARD.name
-        files.write_json(card, facts.gather(ledger, rules, path, card.parent, others, unseen))
+        files.write_json(card, card_content.gather(ledger, rules, path, card.parent, others, unseen))
         _check_yield(ledger, rules, counts, by_split, out)
         importlib.import_module("webdataset")  # once, before the writing processes branch off
         with Processes(workers) as processes:
@@ -118,30 +118,30 @@ def _check_yield(
 ) -> None:
     """Stop if a split is empty, and say so if a corpus yields nothing to train on; either way say why."""
 
-    def told(source: str) -> str:
-        kinds = [f"{kind}s: {_told(counts[kind].get(source, {'read': 0, 'kept': 0}))}" for kind in counts]
-        return f"{source} ({'; '.join(kinds)})"
+    def summary(source: str) -> str:
+        return f"{source} ({'; '.join(f'{kind}s: {_summarised(counts[kind].get(source, {}))}' for kind in counts)})"
 
     look = f"Every one stands in {out / catalog.REJECTED.name} with its reason"
     for split, kept in by_split.items():
         if not kept:
+            found = ", ".join(map(summary, rules.quota))
             raise EmptySplit(
-                f"no sample was kept for the {split} split of {', '.join(map(told, rules.quota))}. {look}; then change "
-                "the corpus, sources.quota, curate.validation or curate.test"
+                f"no sample was kept for the {split} split of {found}. {look}; then change the corpus, sources.quota, "
+                "curate.validation or curate.test"
             )
     training = ledger.kept_for_training()
     for source, quota in rules.quota.items():
         if not training.get(source):
             log.warning(
-                "of %s nothing is kept for training, where sources.quota asks for %d. %s", told(source), quota, look
+                "of %s nothing is kept for training, where sources.quota asks for %d. %s", summary(source), quota, look
             )
 
 
-def _told(numbers: dict[str, int]) -> str:
+def _summarised(numbers: dict[str, int]) -> str:
     """How many were read and kept, and the commonest reasons."""
     reasons = sorted(numbers.keys() - {"read", "kept"}, key=lambda reason: (-numbers[reason], reason))
     why = ", ".join(f"{numbers[reason]} {reason}" for reason in reasons[:_REASONS])
-    return f"{numbers['read']} read, {numbers['kept']} kept" + (f", {why}" if why else "")
+    return f"{numbers.get('read', 0)} read, {numbers.get('kept', 0)} kept" + (f", {why}" if why else "")
 
 
 def _sizes(images: int, most: int) -> Iterator[int]:

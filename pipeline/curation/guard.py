@@ -3,7 +3,7 @@
 A miss here costs the honesty of every result, a false alarm one training image; so the net is wider than the one for
 near-duplicates, and each image that it catches is then looked at closely (`altered`).
 
-Frames are compared (`looks.frames`): grey, so that colours do not matter; by the signs of their low frequencies
+Frames are compared (`appearance.frames`): grey, so that colours do not matter; by the signs of their low frequencies
 about the median, so that light and contrast do not; without their borders. Crops and mirror images are made of the
 guarded frame, so that the other's is looked up as it is. What the index finds is compared by its low frequencies, then
 by what is fine in both once they are aligned.
@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.curation.looks import FRAME, cosines
+from pipeline.curation.appearance import FRAME, cosines
 
 Window = tuple[float, float, float, float]
 """Left, top, right, bottom of a part of an image, in 0..1."""
@@ -60,13 +60,13 @@ class Placement:
 
     Args:
         frame: of the guarded image, 0 for the whole and 1 for what is inside its border.
-        own: of the other, likewise.
+        other_frame: of the other, likewise.
         window: the part of the guarded frame that the other shows.
         mirrored: whether it shows it mirrored.
     """
 
     frame: int
-    own: int
+    other_frame: int
     window: Window
     mirrored: bool
 
@@ -165,8 +165,8 @@ class Guard:
         for start in range(0, others.count, _QUERIES):
             self._search(others, start, found)
         ordered: dict[int, dict[int, list[Placement]]] = {}
-        for (other, number), ways in sorted(found.items(), key=lambda item: (item[0][0], -item[1][0][0], item[0][1])):
-            ordered.setdefault(other, {})[number] = [way for _, way in ways]
+        for (other, number), hits in sorted(found.items(), key=lambda item: (item[0][0], -item[1][0][0], item[0][1])):
+            ordered.setdefault(other, {})[number] = [placement for _, placement in hits]
         return ordered
 
     def _update(self) -> None:
@@ -178,29 +178,29 @@ class Guard:
 
     def _search(self, others: Frames, start: int, found: dict[tuple[int, int], list[tuple[float, Placement]]]) -> None:
         frames = others.pixels[start : start + _QUERIES]
-        own = _frequencies(frames, 0)
+        frequencies = _frequencies(frames, 0)
         # FAISS finds what is strictly nearer than its radius.
-        limits, _, places = self._index.range_search(_codes(own), RADIUS + 1)
+        limits, _, places = self._index.range_search(_codes(frequencies), RADIUS + 1)
         queries = np.repeat(np.arange(len(frames)), np.asarray(limits[1:] - limits[:-1], np.int64))
         guarded, variants = np.divmod(places, _VARIANTS)
-        directions, alike = _directions(own), np.zeros(len(places))
+        directions, alike = _directions(frequencies), np.zeros(len(places))
         for variant in np.unique(variants):
-            at = np.flatnonzero(variants == variant)
-            theirs = _directions(_frequencies(self._frames.pixels[guarded[at]], int(variant)))
-            alike[at] = (directions[queries[at]] * theirs).sum(axis=1)
+            chosen = np.flatnonzero(variants == variant)
+            theirs = _directions(_frequencies(self._frames.pixels[guarded[chosen]], int(variant)))
+            alike[chosen] = (directions[queries[chosen]] * theirs).sum(axis=1)
         likely = np.flatnonzero(alike >= ALIKE)
-        ways: dict[tuple[int, int], int] = {}
+        counts: dict[tuple[int, int], int] = {}
         for i in likely[np.lexsort((places[likely], -alike[likely].round(9)))]:
             (number, frame), (other, which) = self._frames.owners[guarded[i]], others.owners[start + queries[i]]
             pair = (int(other), int(number))
-            if ways.setdefault(pair, 0) == 2:  # of one pair, the two likeliest ways
+            if counts.setdefault(pair, 0) == 2:  # of one pair, the two likeliest ways
                 continue
-            ways[pair] += 1
+            counts[pair] += 1
             window, mirrored = WINDOWS[variants[i] // 2], bool(variants[i] % 2)
             reached = _fine(self._frames.pixels[guarded[i]], frames[queries[i]], window, mirrored)
             if reached >= FINE:
-                way = Placement(int(frame), int(which), window, mirrored)
-                found.setdefault(pair, []).append((reached, way))
+                placement = Placement(int(frame), int(which), window, mirrored)
+                found.setdefault(pair, []).append((reached, placement))
 
 
 def start_of(window: Window, side: int) -> NDArray[np.float32]:

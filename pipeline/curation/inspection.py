@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline import images
 from pipeline.artifacts.schema import Reason
-from pipeline.curation import looks
+from pipeline.curation import appearance
 from pipeline.errors import InputError
 from pipeline.images.formats import EXTENSIONS
 from pipeline.sources import File, TooManyBytes
@@ -91,9 +91,10 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
                 return ImageFault(fault.reason, f"{name}: {fault.detail}")
             extension = EXTENSIONS[image.format or ""]
             width, height = images.upright_size(image)
-            small = looks.shrink(images.upright(image, looks.ENOUGH))
-            digest, phash, sketch = hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small)
-            return Inspection(digest, phash, sketch, width, height, extension, animated, looks.frames(small))
+            small = appearance.shrink(images.upright(image, appearance.ENOUGH))
+            digest = hashlib.sha256(data).digest()
+            phash, sketch = appearance.perceptual_hash(small), appearance.sketch(small)
+            return Inspection(digest, phash, sketch, width, height, extension, animated, appearance.frames(small))
     except images.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
     except images.OversizedImage as error:

@@ -10,7 +10,7 @@ from pipeline.curation.seen import SeenImages
 from pipeline.machine.processes import Processes
 
 Frames = tuple[bytes, ...]
-"""Of an image, what altered copies are found by (`looks.frames`)."""
+"""Of an image, what altered copies are found by (`appearance.frames`)."""
 
 
 class Leaks:

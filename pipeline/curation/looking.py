@@ -56,12 +56,12 @@ def altered(
         number of an image, and of the first guarded image that it is found to be a copy of.
     """
     frames = Frames()
-    for number, own in images.items():
-        frames.add(number, own)
+    for number, image_frames in images.items():
+        frames.add(number, image_frames)
     queues = {number: list(suspects.items()) for number, suspects in guard.suspects(frames).items()}
     while queues := {number: queue for number, queue in queues.items() if queue}:
         asked = [(number, *queue.pop(0)) for number, queue in queues.items()]
-        tasks = ((file(guarded), file(number), ways) for number, guarded, ways in asked)
+        tasks = ((file(guarded), file(number), placements) for number, guarded, placements in asked)
         for (number, guarded, _), same in zip(asked, processes.map(altered_copy, tasks), strict=True):
             if same:
                 del queues[number]

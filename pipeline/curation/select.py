@@ -129,8 +129,8 @@ class _Selection:
 
     def _guard(self, evaluation: list[Candidate]) -> Iterator[None]:
         """Keep test images, and guard every evaluation image."""
-        looked_at = self._inspect(evaluation, self.rules.images.widest())  # copies may be within the limits
-        while block := list(islice(looked_at, BLOCK)):
+        inspections = self._inspect(evaluation, self.rules.images.widest())  # copies may be within the limits
+        while block := list(islice(inspections, BLOCK)):
             readable = [(c.number, found) for c, found in block if isinstance(found, Inspection)]
             self._add_guarded(readable)
             self.ledger.saw(number for number, _ in readable)
@@ -170,8 +170,8 @@ class _Selection:
         ):
             last = batch[-1].key
             self.reached[source] = (draw(self.rules.seed, "quota", last), last)
-            looked_at = self._inspect(batch, self.rules.images)
-            while block := list(islice(looked_at, BLOCK)):
+            inspections = self._inspect(batch, self.rules.images)
+            while block := list(islice(inspections, BLOCK)):
                 self.room[source] -= self._settle(block)
                 yield from (None for _ in block)
 

@@ -80,7 +80,7 @@ class Inputs:
     def _frozen(self) -> CachedClip:
         return CachedClip(self.base, self.compute, self.home / "store")
 
-    def of_corpora(self, recipe: Recipe, *, decoded: bool, parser: Callable[[], Parser]) -> Pairs:
+    def corpus_pairs(self, recipe: Recipe, *, decoded: bool, parser: Callable[[], Parser]) -> Pairs:
         """The training data of a recipe.
 
         Args:
@@ -100,7 +100,7 @@ class Inputs:
             texts = negatives(found.distinct, made)
             embeddings = None
             if not self.train_text:
-                flat = [text for own in texts for text in own]
+                flat = [text for group in texts for text in group]
                 embeddings = self._frozen.embeddings_of(flat, "embed hard negatives")
             found = replace(found, negatives=Negatives(texts, embeddings))
             self.made_from["negatives"] = made.name
@@ -139,7 +139,7 @@ class Inputs:
             return pixels.Decoded(self.student, source)
         return pixels.cached(self.student, source, self.home / "pixels", self.threads)
 
-    def of_base(self, path: Path) -> Pairs:
+    def base_training_pairs(self, path: Path) -> Pairs:
         """The base's own training pairs, for the control that goes on with them."""
         rows, captions = base_pairs(path, self.student)
         self.made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()

@@ -32,7 +32,7 @@ def epoch_order(pairs: Pairs, batch: int, captions: int | None, seed: int, epoch
     counts = np.diff(pairs.start)
     place = np.lexsort((rng.random(len(pairs.caption_ids)), pairs.owner))  # a random order within every image
     taken = counts if captions is None else np.minimum(counts, captions)
-    batches = (order[at : at + batch] for at in range(0, len(order) - batch + 1, batch))
+    batches = (order[start : start + batch] for start in range(0, len(order) - batch + 1, batch))
     return [(rows, place[spread(pairs.start[rows], taken[rows])]) for rows in batches]
 
 

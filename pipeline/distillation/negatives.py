@@ -32,20 +32,20 @@ def negatives(captions: Sequence[str], parser: Parser) -> list[list[str]]:
 def _negatives(caption: str, spans: Sequence[Span]) -> Iterator[str]:
     capital = "A" <= caption[:1] <= "Z" and not caption[1:2].isupper() and not caption.isupper()
     text = caption[:1].lower() + caption[1:] if capital else caption  # its first word may come to stand elsewhere
-    phrases, said = phrases_of(text, spans), [_says(text)]
+    phrases, known = phrases_of(text, spans), [_clauses(text)]
     for kind in (_attribute, _object, _relation):
-        if new := next((new for new in kind(text, phrases) if _says(new) not in said), None):
-            said.append(_says(new))
+        if new := next((new for new in kind(text, phrases) if _clauses(new) not in known), None):
+            known.append(_clauses(new))
             yield new[:1].upper() + new[1:] if capital else new
 
 
 _CLAUSE_END = re.compile(r"[,.;]|\band\b")
-_SAID = re.compile(r"\b(?!(?:an?|the|there|is|are|we|see|picture|of)\b)\w+")
+_CONTENT_WORD = re.compile(r"\b(?!(?:an?|the|there|is|are|we|see|picture|of)\b)\w+")
 
 
-def _says(caption: str) -> list[list[str]]:
+def _clauses(caption: str) -> list[list[str]]:
     """The words of its clauses, in any order of these."""
-    return sorted(_SAID.findall(clause) for clause in _CLAUSE_END.split(caption.casefold()))
+    return sorted(_CONTENT_WORD.findall(clause) for clause in _CLAUSE_END.split(caption.casefold()))
 
 
 def _attribute(caption: str, phrases: list[Phrase]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _exchanged(caption: str, phrases: list[Phrase], a: Phrase, b: Phrase) -> Ite
     """The caption with two phrases changed, unless they are each other's now and what joins them is symmetric."""
     part = [phrase for phrase in phrases if a.start <= phrase.start <= b.start]
     symmetric = _SYMMETRIC.fullmatch(" ".join(caption[one.end : other.start] for one, other in pairwise(part)))
-    if not symmetric or _says(f"{part[0].text()}, {part[-1].text()}") != _says(f"{a.text()}, {b.text()}"):
+    if not symmetric or _clauses(f"{part[0].text()}, {part[-1].text()}") != _clauses(f"{a.text()}, {b.text()}"):
         yield caption[: a.start] + a.text() + caption[a.end : b.start] + b.text() + caption[b.end :]
 
 
@@ -80,5 +80,5 @@ def _relation(caption: str, phrases: list[Phrase]) -> Iterator[str]:
     for words in sorted(RELATION.finditer(caption), key=lambda words: -len(words[0])):
         left = [phrase for phrase in phrases if phrase.end <= words.start()][-1:]
         right = [phrase for phrase in phrases if phrase.start >= words.end()][:1]
-        if not left or [_says(phrase.text()) for phrase in left] != [_says(phrase.text()) for phrase in right]:
+        if not left or [_clauses(phrase.text()) for phrase in left] != [_clauses(phrase.text()) for phrase in right]:
             yield caption[: words.start()] + opposite(words[0]) + caption[words.end() :]

@@ -144,10 +144,10 @@ class Pairs:
                     f"regions of {len(given.start) - 1} images with {len(given.embeddings)} embeddings and "
                     f"{len(given.crops)} crops, expected {n}, {r} and {r - n}"
                 )
-        if (of := self.knowledge) is not None and not len(of.language) == len(of.concepts) == len(of.shares) == c:
-            raise ValueError(
-                f"knowledge of {len(of.language)}, {len(of.concepts)} and {len(of.shares)} captions, expected {c}"
-            )
+        if (known := self.knowledge) is not None:
+            found = [len(known.language), len(known.concepts), len(known.shares)]
+            if found != [c] * 3:
+                raise ValueError(f"knowledge of {found[0]}, {found[1]} and {found[2]} captions, expected {c}")
         if not counts.all():
             raise ValueError(f"image {int(np.flatnonzero(counts == 0)[0])} has no caption")
         self._number_negatives(number)
@@ -157,15 +157,15 @@ class Pairs:
         texts: Sequence[Sequence[str]] = [[] for _ in self.distinct] if self.negatives is None else self.negatives.texts
         if len(texts) != len(self.distinct):
             raise ValueError(f"negatives of {len(texts)} captions, expected {len(self.distinct)}")
-        self.negative_texts = [text for own in texts for text in own]
+        self.negative_texts = [text for group in texts for text in group]
         self.negative_ids = np.array([number.setdefault(t, len(number)) for t in self.negative_texts], dtype=np.int64)
         self.numbered = list(number)
-        self.negative_start = np.concatenate([[0], np.cumsum([len(own) for own in texts], dtype=np.int64)])
+        self.negative_start = np.concatenate([[0], np.cumsum([len(group) for group in texts], dtype=np.int64)])
 
     def negatives_of(self, ids: Numbers) -> Numbers:
         """Flat places of the hard negatives of captions, given by their numbers; equal ones once."""
-        own = np.unique(ids)
-        places = spread(self.negative_start[own], self.negative_start[own + 1] - self.negative_start[own])
+        ids = np.unique(ids)
+        places = spread(self.negative_start[ids], self.negative_start[ids + 1] - self.negative_start[ids])
         _, first = np.unique(self.negative_ids[places], return_index=True)
         return places[np.sort(first)]
 
@@ -182,10 +182,10 @@ class Pairs:
 
     def belongs(self, rows: Numbers, ids: Numbers) -> NDArray[np.bool_]:
         """bool [B, C], whether text j (by its number) is a caption of image rows[i], drawn or not."""
-        own = spread(self.start[rows], self.start[rows + 1] - self.start[rows])
+        places = spread(self.start[rows], self.start[rows + 1] - self.start[rows])
         starts = np.concatenate([[0], np.cumsum(np.diff(self.start)[rows])[:-1]])
         found: NDArray[np.bool_] = np.logical_or.reduceat(
-            self.caption_ids[own][:, None] == ids[None, :], starts, axis=0
+            self.caption_ids[places][:, None] == ids[None, :], starts, axis=0
         )
         return found
 

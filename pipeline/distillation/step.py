@@ -88,16 +88,16 @@ class Step:
         self.group.average(self.student.heads)
 
         # Every process has the loss of the whole batch; DistributedDataParallel takes the mean of what each sends back.
-        image_gradient = self._own(all_images)
-        text_gradient = None if all_texts is None else self._own(all_texts)
+        image_gradient = self._local_gradient(all_images)
+        text_gradient = None if all_texts is None else self._local_gradient(all_texts)
         if pieces == 1:
             _backward((image, image_gradient), (text, text_gradient))
         else:
             gradients = zip(image_gradient.tensor_split(pieces), _split(text_gradient, pieces), strict=True)
-            for i, (piece, (of_image, of_text)) in enumerate(zip(inputs, gradients, strict=True)):
+            for i, (piece, (image_part, text_part)) in enumerate(zip(inputs, gradients, strict=True)):
                 with self._unsynchronised(i < pieces - 1):
                     image, text = self._forward(*piece)
-                    _backward((image, of_image), (text, of_text))
+                    _backward((image, image_part), (text, text_part))
         return {name: term.detach() for name, term in terms.items()}
 
     def losses(self, batch: Batch, images: Tensor, texts: Tensor | None) -> Terms:
@@ -159,7 +159,7 @@ class Step:
             found: tuple[Tensor, Tensor | None] = self.towers(pixels, tokens)
         return found
 
-    def _own(self, leaf: Tensor) -> Tensor:
+    def _local_gradient(self, leaf: Tensor) -> Tensor:
         """The gradient at this process's rows, times the number of processes."""
         if leaf.grad is None:
             return torch.zeros_like(leaf)[self.group.part(len(leaf))]

@@ -101,8 +101,8 @@ class Student(nn.Module):
     @property
     def heads(self) -> list[nn.Parameter]:
         """What is trained beside the towers: temperature and projections."""
-        own = {id(p) for p in self.towers.parameters()}
-        return [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+        in_towers = {id(p) for p in self.towers.parameters()}
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in in_towers]
 
     @property
     def scale(self) -> Tensor:

@@ -76,7 +76,7 @@ class StudentTraining:
     threads: int = 1
 
     @classmethod
-    def of(cls, p: Parameters, *, seed: int, threads: int) -> StudentTraining:
+    def from_parameters(cls, p: Parameters, *, seed: int, threads: int) -> StudentTraining:
         """What the section `student` of the parameters says; `all` is None."""
         changed: dict[str, Any] = {
             "seed": seed,
@@ -90,7 +90,7 @@ class StudentTraining:
         return cls(**changed, **{f.name: getattr(p, f.name) for f in fields(cls) if f.name not in changed})
 
 
-def of_others(targets: Floats | None, seed: int) -> Floats:
+def shuffled_targets(targets: Floats | None, seed: int) -> Floats:
     """The same targets, every one at the place of another: along a random circle through all of them."""
     assert targets is not None, "RECIPES says which recipes get targets"
     circle = np.random.default_rng([seed, 0]).permutation(len(targets))
@@ -145,7 +145,7 @@ def train(
 
     Args:
         student: on `device`.
-        pairs: training data, with the targets that the recipe asks for; a linear one has the base's embeddings as pixels.
+        pairs: training data, with the recipe's targets; a linear student has the base's embeddings as pixels.
         validate: gives the figures by which the best epoch is chosen.
         training: how.
         device: torch device.
@@ -165,7 +165,7 @@ def train(
     if recipe.terms is None:
         return _solve(student, pairs, validate, log)
     if recipe.shuffled:
-        pairs = replace(pairs, targets=of_others(pairs.targets, training.seed))
+        pairs = replace(pairs, targets=shuffled_targets(pairs.targets, training.seed))
     optimizer = torch.optim.AdamW(student.parameter_groups(training.weight_decay), lr=training.lr, fused=True)
     step = Step(
         student, recipe, training.weights, base_scale=base_scale, group=group, micro_batch=training.micro_batch,

@@ -47,7 +47,7 @@ class Validator:
         That is the standard error, over images, of the difference to the base's top-1.
         """
         rows = np.arange(len(self.pairs.captions))
-        parts = (self.pairs.pixels[rows[at : at + self.compute.batch]] for at in rows[:: self.compute.batch])
+        parts = (self.pairs.pixels[rows[start : start + self.compute.batch]] for start in rows[:: self.compute.batch])
         images = torch.cat([encode.images(clip, part, self.compute) for part in parts]).numpy()
         if self.train_text:
             weights = classifier.class_weights(clip, self.classes, self.compute)
@@ -56,7 +56,7 @@ class Validator:
             weights = self.class_weights
             texts = self.pairs.caption_embeddings.astype(np.float32)
         figures = evaluate(images, texts, self.pairs.owner)
-        found = {f"val_{way}_recall@1": float(f["recall@1"].mean()) for way, f in figures.items()}
+        found = {f"val_{direction}_recall@1": float(f["recall@1"].mean()) for direction, f in figures.items()}
         right = self._right(classifier.image_embeddings(clip, self.class_pixels, self.compute), weights)
         change = right - self._right(self.class_embeddings, self.class_weights)
         seen = self.classes.seen[self.classes.labels]

@@ -30,8 +30,8 @@ class Embedded:
     captions: NDArray[np.float32]
 
     @classmethod
-    def of(cls, images: NDArray[np.float16], captions: NDArray[np.float16]) -> Embedded:
-        """The same, of float16."""
+    def from_halves(cls, images: NDArray[np.float16], captions: NDArray[np.float16]) -> Embedded:
+        """The same, of float16 as tables hold it."""
         return cls(images.astype(np.float32), captions.astype(np.float32))
 
 
@@ -50,8 +50,8 @@ class Comparison:
 
 def summary(found: PerQuery) -> dict[str, Any]:
     """`metrics.summarise` of each direction, and `rsum`, the sum of the six recalls."""
-    of_ways: dict[str, Any] = {way: summarise(found[way]) for way in DIRECTIONS}
-    return of_ways | {"rsum": sum(of_ways[way][name] for way in DIRECTIONS for name in _RECALLS)}
+    figures: dict[str, Any] = {direction: summarise(found[direction]) for direction in DIRECTIONS}
+    return figures | {"rsum": sum(figures[direction][name] for direction in DIRECTIONS for name in _RECALLS)}
 
 
 def difference(base: PerQuery, other: PerQuery, owner: NDArray[np.int64], *, samples: int, seed: int) -> dict[str, Any]:
@@ -66,12 +66,12 @@ def difference(base: PerQuery, other: PerQuery, owner: NDArray[np.int64], *, sam
     """
     found: dict[str, Any] = {}
     value, sums = 0.0, np.zeros(samples)
-    for way in DIRECTIONS:
-        rows = {name: other[way][name] - own for name, own in base[way].items() if name != "rank"}
-        image = owner if way == "text_to_image" else np.arange(len(rows["mrr"]))
+    for direction in DIRECTIONS:
+        rows = {name: other[direction][name] - values for name, values in base[direction].items() if name != "rank"}
+        image = owner if direction == "text_to_image" else np.arange(len(rows["mrr"]))
         means = drawn_means(rows, image, samples=samples, seed=seed)
-        found[way] = {name: interval(own.mean(), means[name]) for name, own in rows.items()}
-        value += sum(found[way][name]["value"] for name in _RECALLS)
+        found[direction] = {name: interval(values.mean(), means[name]) for name, values in rows.items()}
+        value += sum(found[direction][name]["value"] for name in _RECALLS)
         sums += sum(means[name] for name in _RECALLS)
     return found | {"rsum": interval(value, sums)}
 
@@ -88,11 +88,9 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
     """
     models = {"base": base, "student": student}
     found = {name: evaluate(model.images, model.captions, owner) for name, model in models.items()}
-    metrics = {name: summary(of_model) for name, of_model in found.items()}
+    metrics = {name: summary(figures) for name, figures in found.items()}
     metrics["difference"] = difference(found["base"], found["student"], owner, samples=samples, seed=seed)
-    ranks = {
-        name: {way: of_model[way]["rank"].astype(np.int64) for way in DIRECTIONS} for name, of_model in found.items()
-    }
+    ranks = {name: {d: figures[d]["rank"].astype(np.int64) for d in DIRECTIONS} for name, figures in found.items()}
     return Comparison(metrics, ranks)
 
 
@@ -105,10 +103,10 @@ def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> 
 
     A share is left out where the base has nothing right in some of the draws.
     """
-    rows = {name: other[name] - own for name, own in base.items()}
+    rows = {name: other[name] - values for name, values in base.items()}
     given = {**rows, "base": base["top1"], "other": other["top1"]}
     means = drawn_means(given, np.arange(len(base["top1"])), samples=samples, seed=seed)
-    found = {name: interval(own.mean(), means[name]) for name, own in rows.items()}
+    found = {name: interval(values.mean(), means[name]) for name, values in rows.items()}
     if (means["base"] > 0).all():
         share = float(other["top1"].mean() / base["top1"].mean())
         found["retained"] = interval(share, means["other"] / means["base"])
@@ -134,12 +132,12 @@ def add_zeroshot(
     """
     found = {name: accuracy.hits(embeddings, weights, classes) for name, (embeddings, weights) in embedded.items()}
     for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
-        own = classes.seen[classes.labels] == seen
-        if not own.any():
+        chosen = classes.seen[classes.labels] == seen
+        if not chosen.any():
             continue
         for name, (embeddings, weights) in embedded.items():
             metrics[name][part] = accuracy.accuracy(embeddings, weights, classes, seen=seen)
-        base, student = ({name: rows[own] for name, rows in found[model].items()} for model in ("base", "student"))
+        base, student = ({name: rows[chosen] for name, rows in found[model].items()} for model in ("base", "student"))
         metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
         if before := metrics["base"][part]["top1"]:
             metrics["student"][part]["retained"] = metrics["student"][part]["top1"] / before

@@ -43,12 +43,12 @@ class RetrievalData:
     @property
     def captions(self) -> list[str]:
         """All captions, those of an image one after the other."""
-        return [text for own in self.texts for text in own]
+        return [text for captions in self.texts for text in captions]
 
     @property
     def owner(self) -> NDArray[np.int64]:
         """int64 [captions], the image of each caption."""
-        return np.repeat(np.arange(len(self.texts)), [len(own) for own in self.texts])
+        return np.repeat(np.arange(len(self.texts)), [len(captions) for captions in self.texts])
 
 
 def read(path: Path, split: Split = Split.TEST) -> RetrievalData:
@@ -100,7 +100,7 @@ def _karpathy(file: Path, split: Split, locate: Callable[[Path, dict[str, Any]],
         )
     if twice := next((path for path, count in Counter(paths).items() if count > 1), None):
         raise NoRetrievalData(f"{file} has {twice.name} twice; either would count as an error of the other")
-    if bare := next((path for path, own in zip(paths, texts, strict=True) if not own), None):
+    if bare := next((path for path, captions in zip(paths, texts, strict=True) if not captions), None):
         raise NoRetrievalData(f"{file} has no caption of {bare.name}")
     return RetrievalData([path.stem for path in paths], texts, paths)
 

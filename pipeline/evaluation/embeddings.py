@@ -57,20 +57,20 @@ class Texts:
     Attributes:
         keys: what each is found by.
         strings: the texts.
-        of_base: the base's embeddings of them, which are those of every model whose text tower is the base's.
+        base_embeddings: the base's embeddings of them, which are those of every model whose text tower is the base's.
         index: of captions, which of their image's each is.
     """
 
     keys: Sequence[str]
     strings: Sequence[str]
-    of_base: Embeddings
+    base_embeddings: Embeddings
     index: NDArray[np.int64] | None = None
 
 
-def captions(manifest: Manifest, of_base: Embeddings, rows: NDArray[np.int64]) -> Texts:
-    """Some captions of a manifest, by their rows among all of them, of which `of_base` has the base's embeddings."""
+def captions(manifest: Manifest, base_embeddings: Embeddings, rows: NDArray[np.int64]) -> Texts:
+    """Some captions of a manifest, by their rows among all captions; `base_embeddings` are the base's of all."""
     keys, strings = [manifest.keys[i] for i in manifest.owner[rows]], [manifest.texts[i] for i in rows]
-    return Texts(keys, strings, of_base[rows], manifest.caption_index[rows])
+    return Texts(keys, strings, base_embeddings[rows], manifest.caption_index[rows])
 
 
 class ModelTables:
@@ -119,4 +119,4 @@ class ModelTables:
         if isinstance(given, Images):
             decoded = image_files.pixels(self._clip, given.files, f"embed {what}, {self._model}", self._compute.workers)
             return images(self._clip, decoded, self._compute)
-        return given.of_base if self._frozen_text else texts(self._clip, given.strings, self._compute)
+        return given.base_embeddings if self._frozen_text else texts(self._clip, given.strings, self._compute)

@@ -82,7 +82,7 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
         found[role] = summary(per_query[role])
         found["captions_cut"][role] = sum(texts.cut(clip, data.captions))
         if len(data.keys) == COCO:
-            found[role] |= {f"{way}_1k": of_way for way, of_way in folds(shown, captions, owner, FOLD).items()}
+            found[role] |= {f"{name}_1k": figures for name, figures in folds(shown, captions, owner, FOLD).items()}
     if "against" in models:
         found["difference"] = difference(per_query["against"], per_query["model"], owner, samples=samples, seed=0)
     return found

@@ -68,10 +68,10 @@ class TestData:
         self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
         self.class_pixels = classifier.pixels(base, self.classes, compute.workers)
-        of_classes = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, self.classes, weights=base.weights)
-        self.class_weights = of_classes[1]
-        of_base = Embedded.of(ws.images(self.manifest, weights=base.weights), self.captions)
-        self.base = self._figures(of_base, *of_classes)
+        base_classes = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, self.classes, weights=base.weights)
+        self.class_weights = base_classes[1]
+        base_pairs = Embedded.from_halves(ws.images(self.manifest, weights=base.weights), self.captions)
+        self.base = self._figures(base_pairs, *base_classes)
 
     def measure(self, folder: Path, *, train_text: bool) -> Measured:
         """A student, from its open_clip local directory.
@@ -94,19 +94,19 @@ class TestData:
             captions = embeddings.texts(clip, self.manifest.texts, self.compute)
             prompts = embeddings.texts(clip, accuracy.prompts(self.classes), self.compute)
             weights = accuracy.average(torch.from_numpy(prompts).float(), self.classes)
-        of_test = Embedded.of(embeddings.images(clip, self.pixels, self.compute), captions)
-        of_classes = embeddings.images(clip, self.class_pixels, self.compute)
-        return self._figures(of_test, torch.from_numpy(of_classes).float(), weights)
+        pairs = Embedded.from_halves(embeddings.images(clip, self.pixels, self.compute), captions)
+        class_images = embeddings.images(clip, self.class_pixels, self.compute)
+        return self._figures(pairs, torch.from_numpy(class_images).float(), weights)
 
-    def query_images(self, way: str) -> NDArray[np.int64]:
+    def query_images(self, direction: str) -> NDArray[np.int64]:
         """The image of every query of a direction, int64 [queries]."""
-        return self.owner if way == "text_to_image" else np.arange(len(self.manifest))
+        return self.owner if direction == "text_to_image" else np.arange(len(self.manifest))
 
-    def _figures(self, of_test: Embedded, class_images: Tensor, weights: Tensor) -> Measured:
-        found = evaluate(of_test.images, of_test.captions, self.owner)
+    def _figures(self, pairs: Embedded, class_images: Tensor, weights: Tensor) -> Measured:
+        found = evaluate(pairs.images, pairs.captions, self.owner)
         accuracies = {part: accuracy.accuracy(class_images, weights, self.classes, seen=s) for part, s in PARTS.items()}
         return Measured(
-            {way: found[way]["recall@1"].tolist() for way in DIRECTIONS},
+            {direction: found[direction]["recall@1"].tolist() for direction in DIRECTIONS},
             {part: figures["top1"] for part, figures in accuracies.items() if figures},
         )
 
@@ -116,9 +116,9 @@ def retained(measured: Measured, base: Measured) -> dict[str, float]:
     return {part: measured.top1[part] / value for part, value in base.top1.items() if value > 0}
 
 
-def _hits(runs: Sequence[Measured], way: str) -> NDArray[np.float64]:
+def _hits(runs: Sequence[Measured], direction: str) -> NDArray[np.float64]:
     """Recall@1 of every run and query, [runs, queries]."""
-    return np.array([run.hits[way] for run in runs], dtype=np.float64)
+    return np.array([run.hits[direction] for run in runs], dtype=np.float64)
 
 
 def compare(
@@ -140,18 +140,18 @@ def compare(
         retains at least as well, and one of them better (means).
     """
     rows = []
-    for recipe, of_recipe in runs.items():
-        row: dict[str, Any] = {"recipe": recipe, "seeds": len(of_recipe)}
-        for way in DIRECTIONS:
-            recalls = [float(np.mean(run.hits[way])) for run in of_recipe]
-            own, base = _hits(of_recipe, way), np.asarray(test.base.hits[way])
-            image = test.query_images(way)
-            row[way] = {
+    for recipe, recipe_runs in runs.items():
+        row: dict[str, Any] = {"recipe": recipe, "seeds": len(recipe_runs)}
+        for direction in DIRECTIONS:
+            recalls = [float(np.mean(run.hits[direction])) for run in recipe_runs]
+            hits, base = _hits(recipe_runs, direction), np.asarray(test.base.hits[direction])
+            image = test.query_images(direction)
+            row[direction] = {
                 **_spread(recalls),
-                "difference": paired_interval(base, own, image, samples=samples, seed=seed),
-                "lead": paired_interval(own, _hits(runs[against], way), image, samples=samples, seed=seed),
+                "difference": paired_interval(base, hits, image, samples=samples, seed=seed),
+                "lead": paired_interval(hits, _hits(runs[against], direction), image, samples=samples, seed=seed),
             }
-        kept = [retained(run, test.base) for run in of_recipe]
+        kept = [retained(run, test.base) for run in recipe_runs]
         row["retained"] = {part: _spread([share[part] for share in kept]) for part in kept[0]}
         rows.append(row)
     points = [_point(row) for row in rows]
@@ -166,10 +166,10 @@ def _point(row: dict[str, Any]) -> tuple[float, float]:
     return row["text_to_image"]["mean"], min((share["mean"] for share in row["retained"].values()), default=1.0)
 
 
-def means(of_runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean over runs of every figure that all of them have."""
-    shared = [name for name in of_runs[0] if all(name in run for run in of_runs)]
-    return {name: float(np.mean([run[name] for run in of_runs])) for name in shared}
+    shared = [name for name in runs[0] if all(name in run for run in runs)]
+    return {name: float(np.mean([run[name] for run in runs])) for name in shared}
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

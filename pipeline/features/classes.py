@@ -69,8 +69,8 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
     schema = embeddings(dimension=clip.clip.dimension)
     with EmbeddingWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
-        for at in range(0, len(wanted), _CHUNK):
-            part = slice(at, at + _CHUNK)
+        for start in range(0, len(wanted), _CHUNK):
+            part = slice(start, start + _CHUNK)
             writer.write(contents.names[part], clip.images.vectors(wanted[part]))
     with EmbeddingWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))

@@ -50,12 +50,12 @@ def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, me
     with EmbeddingWriter(
         folder / catalog.REGION_EMBEDDINGS.name, embeddings("region_index", dimension=d), metadata
     ) as writer:
-        for at in range(0, len(every), _CHUNK):
-            part = slice(at, at + _CHUNK)
+        for first in range(0, len(every), _CHUNK):
+            part = slice(first, first + _CHUNK)
             writer.write(names[part], index[part], clip.images.vectors(every[part]))
     with EmbeddingWriter(folder / catalog.IMAGE_EMBEDDINGS.name, embeddings(dimension=d), metadata) as writer:
-        for at in range(0, len(manifest), _CHUNK):
-            part = slice(at, at + _CHUNK)
+        for first in range(0, len(manifest), _CHUNK):
+            part = slice(first, first + _CHUNK)
             writer.write(manifest.keys[part], clip.images.vectors(manifest.image_keys[part]))
     return computed
 

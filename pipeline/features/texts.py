@@ -46,22 +46,22 @@ def write(
         folder / catalog.CAPTION_EMBEDDINGS.name, embeddings("caption_index", dimension=d), metadata
     ) as writer:
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
-            texts = [text for _, own in part for text in own]
-            owner = [key for key, own in part for _ in own]
-            index = [i for _, own in part for i in range(len(own))]
+            texts = [text for _, group in part for text in group]
+            owner = [key for key, group in part for _ in group]
+            index = [i for _, group in part for i in range(len(group))]
             writer.write(owner, index, clip.texts.vectors(keys.of_texts(texts)))
-    of_spans = embeddings("caption_index", "span_index", dimension=d)
+    span_schema = embeddings("caption_index", "span_index", dimension=d)
     if SpanKind.TOKENS in kinds:
-        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, of_spans, metadata) as writer:
+        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, span_schema, metadata) as writer:
             for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _TOKENS_CHUNK):
                 _write_tokens(clip, some, writer, spans.path)
     if SpanKind.PHRASES in kinds:
-        phrases = list(dict.fromkeys(r[3] for own in _rows(manifest, spans, SpanKind.PHRASES) for r in own))
+        phrases = list(dict.fromkeys(r[3] for group in _rows(manifest, spans, SpanKind.PHRASES) for r in group))
         computed += clip.embed_texts(phrases, "embed phrases")
         distinct += len(phrases)
-        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES].name, of_spans, metadata) as writer:
+        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES].name, span_schema, metadata) as writer:
             for some in batches(_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
-                if rows := [row for own in some for row in own]:
+                if rows := [row for group in some for row in group]:
                     key, caption, span, text, _ = zip(*rows, strict=True)
                     writer.write(key, caption, span, clip.texts.vectors(keys.of_texts(text)))
     return distinct, computed
@@ -85,7 +85,7 @@ def _rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[list[Spa
 
 
 def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: EmbeddingWriter, path: Path) -> None:
-    rows = [row for own in part for row in own]
+    rows = [row for group in part for row in group]
     if not rows:
         return
     key, caption, span, _, text = zip(*rows, strict=True)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 
+Flags = NDArray[np.bool_]
+
 
 class NoAttributes(InputError):
     """There are no images with attributes, or they are not in one of the layouts."""
@@ -40,8 +42,8 @@ class AttributeSet:
     names: list[str]
     groups: list[str]
     paths: list[Path]
-    labels: NDArray[np.bool_]
-    training: NDArray[np.bool_]
+    labels: Flags
+    training: Flags
 
 
 def read(folder: Path) -> AttributeSet:
@@ -114,20 +116,20 @@ def _cub(folder: Path) -> AttributeSet:
     column = {key: i for i, key in enumerate(attributes)}
     split = folder / "train_test_split.txt"
     training = np.zeros(len(row), dtype=bool)
-    told = np.zeros(len(row), dtype=bool)
+    filled = np.zeros(len(row), dtype=bool)
     for number, (key, value) in _lines(split, 2):
         place = _place(row, key, split, number, "picture")
-        _tell(training, told, place, _switch(value.strip(), split, number), split, number)
-    if not told.all():
-        raise NoAttributes(f"{split} says nothing of image {list(row)[int((~told).argmax())]}")
+        _note(training, filled, place, _switch(value.strip(), split, number), split, number)
+    if not filled.all():
+        raise NoAttributes(f"{split} says nothing of image {list(row)[int((~filled).argmax())]}")
     labels = np.zeros((len(row), len(column)), dtype=bool)
-    told = np.zeros(labels.shape, dtype=bool)
+    filled = np.zeros(labels.shape, dtype=bool)
     path = folder / "attributes/image_attribute_labels.txt"
     for number, (image, attribute, present, _) in _lines(path, 4):
         cell = _place(row, image, path, number, "picture"), _place(column, attribute, path, number, "attribute")
-        _tell(labels, told, cell, _switch(present, path, number), path, number)
-    if not told.all():
-        i, j = np.argwhere(~told)[0]
+        _note(labels, filled, cell, _switch(present, path, number), path, number)
+    if not filled.all():
+        i, j = np.argwhere(~filled)[0]
         raise NoAttributes(f"{path} says nothing of attribute {list(column)[j]} of image {list(row)[i]}")
     names = list(attributes.values())
     groups = [name.split("::")[0] if "::" in name else "" for name in names]
@@ -141,13 +143,11 @@ def _place(known: dict[int, int], text: str, path: Path, line: int, what: str) -
     return known[key]
 
 
-def _tell(
-    values: NDArray[np.bool_], told: NDArray[np.bool_], place: int | tuple[int, int], value: bool, path: Path, line: int
-) -> None:
+def _note(values: Flags, filled: Flags, place: int | tuple[int, int], value: bool, path: Path, line: int) -> None:
     """Note what a line says, unless another has said the opposite."""
-    if told[place] and values[place] != value:
+    if filled[place] and values[place] != value:
         raise NoAttributes(f"{path}, line {line} says {int(value)}, and a line before it {int(not value)}")
-    values[place], told[place] = value, True
+    values[place], filled[place] = value, True
 
 
 def _awa2(folder: Path) -> AttributeSet:
@@ -164,7 +164,7 @@ def _awa2(folder: Path) -> AttributeSet:
         rows.append(row)
     if len(rows) != len(classes):
         raise NoAttributes(f"{path} has {len(rows)} rows; expected {len(classes)} (classes.txt)")
-    of_class = dict(zip(classes, rows, strict=True))
+    class_labels = dict(zip(classes, rows, strict=True))
     paths: list[Path] = []
     labels: list[list[bool]] = []
     training: list[bool] = []
@@ -172,7 +172,7 @@ def _awa2(folder: Path) -> AttributeSet:
     for listed, for_training in (("trainclasses.txt", True), ("testclasses.txt", False)):
         for number, (line,) in _lines(folder / listed, 1):
             name = line.strip()
-            if name not in of_class:
+            if name not in class_labels:
                 raise NoAttributes(f"{folder / listed}, line {number}: there is no class {name!r}")
             if name in seen:
                 raise NoAttributes(f"{folder / listed}, line {number}: class {name!r} was listed before")
@@ -181,7 +181,7 @@ def _awa2(folder: Path) -> AttributeSet:
             if not here:
                 raise NoAttributes(f"{folder / 'JPEGImages' / name} has no images")
             paths += here
-            labels += [of_class[name]] * len(here)
+            labels += [class_labels[name]] * len(here)
             training += [for_training] * len(here)
     return AttributeSet(names, [""] * len(names), paths, np.array(labels, dtype=bool), np.array(training, dtype=bool))
 

@@ -38,8 +38,8 @@ def vocabulary(training: Sequence[str], test: Sequence[str], count: int) -> list
 
 
 def _labels(captions: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.bool_]:
-    own = [words(caption) for caption in captions]
-    return np.array([[word in caption for word in vocabulary] for caption in own], dtype=bool)
+    found = [words(caption) for caption in captions]
+    return np.array([[word in caption for word in vocabulary] for caption in found], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Words:
     test: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, training: Sequence[str], test: Sequence[str], count: int) -> Words:
+    def build(cls, training: Sequence[str], test: Sequence[str], count: int) -> Words:
         """Of training and test captions; of the words at most `count`.
 
         Raises:
@@ -107,7 +107,7 @@ class NearMisses:
     others: NDArray[np.int64]
 
     @classmethod
-    def of(cls, captions: Sequence[str], owner: NDArray[np.int64], near: int) -> NearMisses:
+    def build(cls, captions: Sequence[str], owner: NDArray[np.int64], near: int) -> NearMisses:
         """Pair the captions of every image that has several; what equals one of its own is no miss.
 
         Captions that differ in case alone are equal: most models do not see it.
@@ -119,21 +119,23 @@ class NearMisses:
         """
         captions = [caption.lower() for caption in captions]
         tfidf = TfidfVectorizer(analyzer=_WORD.findall).fit_transform(captions)
-        own: dict[int, list[int]] = {}
+        by_image: dict[int, list[int]] = {}
         for row, image in enumerate(owner.tolist()):
-            if captions[row] not in {captions[other] for other in own.get(image, [])}:
-                own.setdefault(image, []).append(row)
-        pairs = [pair for rows in own.values() if len(rows) > 1 for pair in zip(rows, rows[1:] + rows[:1], strict=True)]
+            if captions[row] not in {captions[other] for other in by_image.get(image, [])}:
+                by_image.setdefault(image, []).append(row)
+        pairs = [
+            pair for rows in by_image.values() if len(rows) > 1 for pair in zip(rows, rows[1:] + rows[:1], strict=True)
+        ]
         first = {text: row for row, text in reversed(list(enumerate(captions)))}  # where each text stands first
         distinct = np.array(sorted(first.values()))
         number = {captions[row]: i for i, row in enumerate(distinct)}
-        text_of = np.array([number[text] for text in captions])
+        text_numbers = np.array([number[text] for text in captions])
         queries, wanted, others = [], [], []
         for start in range(0, len(pairs), _BLOCK):
             block = pairs[start : start + _BLOCK]
             alike = (tfidf[[w for _, w in block]] @ tfidf[distinct].T).toarray()
             for (query, target), row in zip(block, alike, strict=True):
-                row[text_of[owner == owner[target]]] = -1
+                row[text_numbers[owner == owner[target]]] = -1
                 nearest = np.argsort(-row, kind="stable")[:near]
                 if len(nearest) == near and (row[nearest] >= 0).all():
                     queries.append(query)

@@ -21,8 +21,8 @@ def prototypes(captions: Floats, concepts: NDArray[np.int32], shares: Floats, co
         count: K.
     """
     sums = np.zeros((count, captions.shape[1]), dtype=np.float64)
-    for of_concept, share in zip(concepts.T, shares.T, strict=True):
-        np.add.at(sums, of_concept, captions * share[:, None])
+    for concept, share in zip(concepts.T, shares.T, strict=True):
+        np.add.at(sums, concept, captions * share[:, None])
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     directions: Floats = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0).astype(np.float32)
     return directions
@@ -48,6 +48,6 @@ def agreement(images: Numbers, captions: Numbers, labels: Numbers, owner: Number
         labels: the language model's, int64 [c].
         owner: the image of each caption, int64 [c].
     """
-    of_image = images[owner]
-    agree = {"image": of_image == labels, "text": captions == labels, "both": of_image == captions}
+    image = images[owner]
+    agree = {"image": image == labels, "text": captions == labels, "both": image == captions}
     return {name: values.astype(np.float64) for name, values in agree.items()}

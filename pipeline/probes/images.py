@@ -30,5 +30,5 @@ def read(
     scores = predict(embeddings[data.training], labels[data.training], embeddings[~data.training])
     found, parts = areas(scores, labels[~data.training])
     groups = np.array(data.groups)[chosen]
-    of_groups = {group: parts[:, groups == group].mean(axis=1) for group in dict.fromkeys(groups.tolist()) if group}
-    return found, {EVERY: parts.mean(axis=1)} | of_groups
+    by_group = {group: parts[:, groups == group].mean(axis=1) for group in dict.fromkeys(groups.tolist()) if group}
+    return found, {EVERY: parts.mean(axis=1)} | by_group

@@ -53,10 +53,10 @@ def areas(scores: NDArray[np.float64], labels: Labels) -> tuple[NDArray[np.float
             raise ValueError(f"label {j} stands on {with_it} of {n} rows; expected some, and not all")
         ranks = rankdata(score)
         # Below a row with the label stand `ranks - ranks among its like` of those without, ties half.
-        told = np.empty(n)
-        told[label] = (ranks[label] - rankdata(score[label])) / (n - with_it)
-        told[~label] = 1 - (ranks[~label] - rankdata(score[~label])) / with_it
-        found[j] = told[label].mean()
+        separated = np.empty(n)
+        separated[label] = (ranks[label] - rankdata(score[label])) / (n - with_it)
+        separated[~label] = 1 - (ranks[~label] - rankdata(score[~label])) / with_it
+        found[j] = separated[label].mean()
         share = np.where(label, with_it / n, 1 - with_it / n)
-        parts[:, j] = found[j] + (told - found[j]) / share
+        parts[:, j] = found[j] + (separated - found[j]) / share
     return found, parts

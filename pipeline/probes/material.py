@@ -52,11 +52,11 @@ class Material:
 
     def words(self, count: int) -> Words:
         """The word probe, of at most `count` words."""
-        return Words.of(self.training, self.test, count)
+        return Words.build(self.training, self.test, count)
 
     def near_misses(self, near: int) -> NearMisses:
         """Test captions and the `near` near-misses of each."""
-        return NearMisses.of(self.test, self.owner, near)
+        return NearMisses.build(self.test, self.owner, near)
 
     def captions(self, model: str) -> tuple[Floats, Floats]:
         """A model's embeddings of training and test captions, unit float32 [n, d] and [c, d].
@@ -104,11 +104,11 @@ class Material:
         if not len(self._concepts):
             return None
         concepts, shares = self.ws.labels(self._train)
-        of_test, _ = self.ws.labels(self._test)
-        return Labels(concepts[self._drawn], shares[self._drawn], of_test[:, 0].astype(np.int64), len(self._concepts))
+        test, _ = self.ws.labels(self._test)
+        return Labels(concepts[self._drawn], shares[self._drawn], test[:, 0].astype(np.int64), len(self._concepts))
 
     def _rows(self, table: Table) -> tuple[Floats, Floats]:
-        def of(keys: Sequence[str]) -> NDArray[np.float16]:
+        def rows_of(keys: Sequence[str]) -> NDArray[np.float16]:
             return table.of(keys)
 
-        return of(self._train.keys)[self._drawn].astype(np.float32), of(self._test.keys).astype(np.float32)
+        return rows_of(self._train.keys)[self._drawn].astype(np.float32), rows_of(self._test.keys).astype(np.float32)

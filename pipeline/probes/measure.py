@@ -90,15 +90,15 @@ def probe(model: Embedded, task: Task) -> Found:
     found = Found()
     if model.attributes is not None:
         found.attributes, found.parts["attributes"] = images.read(model.attributes, task.attributes)
-    found.words, of_captions = task.words.read(model.training, model.captions)
-    found.parts["captions"] = dict(of_captions)
+    found.words, caption_parts = task.words.read(model.training, model.captions)
+    found.parts["captions"] = dict(caption_parts)
     if len(task.near_misses.queries):
         found.parts["captions"]["near_misses"] = task.near_misses.found(model.captions)
     if task.labels is not None and model.images is not None:
         known = task.labels
         directions = concepts.prototypes(model.training, known.training, known.shares, known.count)
-        of_images, of_texts = (concepts.assign(rows, directions) for rows in (model.images, model.captions))
-        found.parts["concepts"] = concepts.agreement(of_images, of_texts, known.captions, task.owner)
+        image_concepts, text_concepts = (concepts.assign(rows, directions) for rows in (model.images, model.captions))
+        found.parts["concepts"] = concepts.agreement(image_concepts, text_concepts, known.captions, task.owner)
     return found
 
 
@@ -116,19 +116,19 @@ def compare(found: Mapping[str, Found], task: Task, *, samples: int, seed: int) 
         a 95 % paired bootstrap interval over images.
     """
     metrics: dict[str, Any] = {
-        model: {kind: {name: float(rows.mean()) for name, rows in of.items()} for kind, of in own.parts.items()}
-        for model, own in found.items()
+        model: {kind: {name: float(rows.mean()) for name, rows in part.items()} for kind, part in one.parts.items()}
+        for model, one in found.items()
     }
     base = found["base"].parts
     metrics["difference"] = {
         model: {
             kind: {
                 name: paired_interval(base[kind][name], rows, _images(kind, name, task), samples=samples, seed=seed)
-                for name, rows in of.items()
+                for name, rows in part.items()
             }
-            for kind, of in own.parts.items()
+            for kind, part in one.parts.items()
         }
-        for model, own in found.items()
+        for model, one in found.items()
         if model not in ("base", "language")
     }
     return metrics

@@ -36,17 +36,17 @@ def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
     areas = [_all(found[model].attributes) for model in ("base", "student")]
     rows = [[data.names[j], data.groups[j], int(counts[j]), *_figures(areas, i)] for i, j in enumerate(chosen)]
     _write(folder / PROBED_ATTRIBUTES.name, ATTRIBUTES, rows)
-    of_words = [_all(found[model].words) for model in ("base", "student", "language") if model in found]
-    nothing = [""] * (len(WORDS) - 2 - len(of_words))
+    word_areas = [_all(found[model].words) for model in ("base", "student", "language") if model in found]
+    nothing = [""] * (len(WORDS) - 2 - len(word_areas))
     captions = task.words.test.sum(axis=0)
-    rows = [[word, int(captions[i]), *_figures(of_words, i), *nothing] for i, word in enumerate(task.words.names)]
+    rows = [[word, int(captions[i]), *_figures(word_areas, i), *nothing] for i, word in enumerate(task.words.names)]
     _write(folder / PROBED_WORDS.name, WORDS, rows)
     rows = []
     if task.labels is not None:
         agree = [found[model].parts["concepts"]["image"] for model in ("base", "student")]
         for k in np.unique(task.labels.captions):
-            own = task.labels.captions == k
-            rows.append([int(k), int(own.sum()), *(f"{hits[own].mean():.4f}" for hits in agree)])
+            members = task.labels.captions == k
+            rows.append([int(k), int(members.sum()), *(f"{hits[members].mean():.4f}" for hits in agree)])
     _write(folder / PROBED_CONCEPTS.name, CONCEPTS, rows)
 
 

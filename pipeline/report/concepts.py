@@ -56,13 +56,13 @@ def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
         ws: the folder of the stages: their concepts and probes are read.
         manifest: of the test split.
     """
-    told, language = ws.table(CONCEPTS, manifest), ws.language(manifest)
+    table, language = ws.table(CONCEPTS, manifest), ws.language(manifest)
     nearest = ws.labels(manifest)[0][:, 0]
     owner = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]
-    examples = nearest_images(language, nearest, told.vectors("centre"), owner)
+    examples = nearest_images(language, nearest, table.vectors("centre"), owner)
     found = [
         Concept(row["concept"], row["size"], row["words"], row["captions"], keys)
-        for row, keys in zip(told.columns.drop_columns(["centre"]).to_pylist(), examples, strict=True)
+        for row, keys in zip(table.columns.drop_columns(["centre"]).to_pylist(), examples, strict=True)
     ]
     for row in tables.read(ws, PROBED_CONCEPTS):
         concept = found[int(row["concept"])]
@@ -93,7 +93,7 @@ def nearest_images(
     similarity = (embeddings.astype(np.float32) * centres[nearest].astype(np.float32)).sum(axis=1)
     found: list[list[str]] = [[] for _ in centres]
     for row in np.argsort(-similarity, kind="stable").tolist():
-        own = found[int(nearest[row])]
-        if len(own) < PICTURES and owner[row] not in own:
-            own.append(owner[row])
+        images = found[int(nearest[row])]
+        if len(images) < PICTURES and owner[row] not in images:
+            images.append(owner[row])
     return found

@@ -32,40 +32,40 @@ MEANINGS = {
 
 def write(ws: Workspace) -> None:
     """Write README.md, words.svg and sides.svg beside facts.json, which curation left."""
-    facts, folder = _facts(ws), ws.path(DATA_CARD).parent
-    files.write_text(folder / "words.svg", _words(facts))
-    files.write_text(folder / "sides.svg", _sides(facts))
-    files.write_text(folder / "README.md", render("data_card.md.j2", **_values(facts)))
+    card, folder = _read(ws), ws.path(DATA_CARD).parent
+    files.write_text(folder / "words.svg", _words(card))
+    files.write_text(folder / "sides.svg", _sides(card))
+    files.write_text(folder / "README.md", render("data_card.md.j2", **_values(card)))
 
 
 def values(ws: Workspace) -> dict[str, Any]:
     """What the report's template data_card.html.j2 needs, images inside."""
-    facts, folder = _facts(ws), ws.path(DATA_CARD).parent
+    card, folder = _read(ws), ws.path(DATA_CARD).parent
     images = {
         path.relative_to(folder).as_posix(): "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in sorted(folder.glob("examples/*.jpg"))
     }
-    return {**_values(facts), "pictures": images, "plots": [_words(facts), _sides(facts)]}
+    return {**_values(card), "pictures": images, "plots": [_words(card), _sides(card)]}
 
 
-def _facts(ws: Workspace) -> dict[str, Any]:
+def _read(ws: Workspace) -> dict[str, Any]:
     """The facts, with corpora in the order that decides between copies; JSON has sorted them by name."""
-    facts = ws.json(DATA_CARD)
+    card = ws.json(DATA_CARD)
     for name in ("sources", "kept", "caption_words", "captions_cut", "shorter_sides"):
-        facts[name] = {source: facts[name][source] for source in facts["order"]}
-    guard = facts["leak_guard"]["sources"]
-    facts["leak_guard"]["sources"] = {source: guard[source] for source in facts["order"]}
-    return dict(facts)
+        card[name] = {source: card[name][source] for source in card["order"]}
+    guard = card["leak_guard"]["sources"]
+    card["leak_guard"]["sources"] = {source: guard[source] for source in card["order"]}
+    return dict(card)
 
 
-def _values(facts: dict[str, Any]) -> dict[str, Any]:
+def _values(card: dict[str, Any]) -> dict[str, Any]:
     reasons = {
         kind: sorted({r for counts in by_source.values() for r in counts} - {"read", "kept"})
-        for kind, by_source in facts["counts"].items()
+        for kind, by_source in card["counts"].items()
     }
     return {
-        "facts": facts, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split],
-        "cut": _cut(facts["captions_cut"], facts["context"]),
+        "card": card, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split],
+        "cut": _cut(card["captions_cut"], card["context"]),
     }  # fmt: skip
 
 
@@ -81,12 +81,12 @@ def _cut(counts: dict[str, int], context: int) -> str:
     )
 
 
-def _words(facts: dict[str, Any]) -> str:
-    return _histogram(facts["caption_words"], 1, "words of a caption", "share of the corpus's captions")
+def _words(card: dict[str, Any]) -> str:
+    return _histogram(card["caption_words"], 1, "words of a caption", "share of the corpus's captions")
 
 
-def _sides(facts: dict[str, Any]) -> str:
-    return _histogram(facts["shorter_sides"], 64, "shorter side of an image, pixels", "share of the corpus's images")
+def _sides(card: dict[str, Any]) -> str:
+    return _histogram(card["shorter_sides"], 64, "shorter side of an image, pixels", "share of the corpus's images")
 
 
 def _histogram(counts: dict[str, list[int]], step: int, x: str, y: str) -> str:

@@ -43,7 +43,7 @@ class Example:
     @property
     def keys(self) -> set[str]:
         """Of all images that are shown."""
-        return {self.key} | {one.key for of_model in self.found.values() for one in of_model}
+        return {self.key} | {one.key for results in self.found.values() for one in results}
 
 
 def choose(

@@ -21,7 +21,7 @@ from pipeline.report import data_card, examples, plots, probes
 
 
 @dataclass
-class Told:
+class Summaries:
     """What the stages before have told in small files.
 
     Attributes:
@@ -47,13 +47,13 @@ class Told:
     interpolation: dict[str, list[float]]
 
 
-def read(ws: Workspace) -> Told:
+def read(ws: Workspace) -> Summaries:
     """Read them all; a stage does so before its work, too, so that it does not stop after hours of it.
 
     Raises:
         InputError: one is missing or is not what its stage wrote.
     """
-    return Told(
+    return Summaries(
         card=data_card.values(ws),
         trained=ws.summary("student"),
         detected=ws.summary("regions"),
@@ -88,43 +88,36 @@ def write(
     """
     chosen = examples.choose(result, models, manifest, params.evaluate.examples)
     keys = set().union(*(example.keys for group in chosen.values() for example in group))
-    told = read(ws)
-    html = render(
-        "report.html.j2",
-        metrics=result.metrics,
-        directions=DIRECTIONS,
-        trained=told.trained,
-        **told.card,
-        detected=told.detected,
-        probes=probes.rows(told.probed),
-        attributes=told.attributes,
-        has_concepts=params.concepts.enabled,
-        recall=[*plots.recall_bars(result.metrics), *plots.recall_curves(result.ranks)],
-        trade_off=plots.trade_off(told.interpolation, told.trained["chosen"]["alpha"]),
-        curves=[
-            plots.curves(told.student, ["loss", *params.student.weights.model_dump()], "student: loss terms"),
-            plots.curves(
-                told.student, [n for n in told.student if n.startswith("val_") and "recall" in n],
-                "student: val recall@1",
-            ),
-            plots.curves(told.student, ["val_zeroshot_top1", "val_zeroshot_unseen_top1"], "student: val zero-shot"),
-            plots.curves(
-                told.interpolation,
-                ["val_text_to_image_recall@1", "val_zeroshot_top1", "val_zeroshot_unseen_top1"],
-                "from base (0) to student (1): val", "alpha",
-            ),
-            plots.curves(
-                told.teacher,
-                ["val_text_to_image_recall@1", "val_image_to_text_recall@1"], "teacher alone: val recall@1",
-            ),
-            plots.curves(told.pretraining, ["loss"], "base: pretraining loss"),
+    summaries = read(ws)
+    student, interpolation = summaries.student, summaries.interpolation
+    both_ways = ["val_text_to_image_recall@1", "val_image_to_text_recall@1"]
+    classes = ["val_zeroshot_top1", "val_zeroshot_unseen_top1"]
+    terms, recalls = params.student.weights.model_dump(), [n for n in student if n.startswith("val_") and "recall" in n]
+    values: dict[str, Any] = {
+        "metrics": result.metrics,
+        "directions": DIRECTIONS,
+        "trained": summaries.trained,
+        **summaries.card,
+        "detected": summaries.detected,
+        "probes": probes.rows(summaries.probed),
+        "attributes": summaries.attributes,
+        "has_concepts": params.concepts.enabled,
+        "recall": [*plots.recall_bars(result.metrics), *plots.recall_curves(result.ranks)],
+        "trade_off": plots.trade_off(interpolation, summaries.trained["chosen"]["alpha"]),
+        "curves": [
+            plots.curves(student, ["loss", *terms], "student: loss terms"),
+            plots.curves(student, recalls, "student: val recall@1"),
+            plots.curves(student, classes, "student: val zero-shot"),
+            plots.curves(interpolation, [both_ways[0], *classes], "from base (0) to student (1): val", "alpha"),
+            plots.curves(summaries.teacher, both_ways, "teacher alone: val recall@1"),
+            plots.curves(summaries.pretraining, ["loss"], "base: pretraining loss"),
         ],
-        examples=chosen,
-        thumbnails=thumbnails(manifest, keys),
-        boxes=examples.boxes(regions, keys, manifest.keys),
-        captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
-        sources={row["key"]: row["source"] for row in manifest.rows},
-        queries=len(manifest.texts),
-        images_searched=len(manifest),
-    )  # fmt: skip
-    files.write_text(path, html)
+        "examples": chosen,
+        "thumbnails": thumbnails(manifest, keys),
+        "boxes": examples.boxes(regions, keys, manifest.keys),
+        "captions": dict(zip(manifest.keys, manifest.captions, strict=True)),
+        "sources": {row["key"]: row["source"] for row in manifest.rows},
+        "queries": len(manifest.texts),
+        "images_searched": len(manifest),
+    }
+    files.write_text(path, render("report.html.j2", **values))

@@ -13,7 +13,7 @@ def _kept(row: Mapping[str, Any], seed: int | None = None) -> float:
     return min((s["mean"] if seed is None else s["values"][seed] for s in shares), default=1.0)
 
 
-def plot(rows: Sequence[Mapping[str, Any]], base: float, ways: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def plot(rows: Sequence[Mapping[str, Any]], base: float, paths: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Two panels: every recipe on test data, and on validation data its way from the base's weights to its own.
 
     Args:
@@ -26,18 +26,18 @@ def plot(rows: Sequence[Mapping[str, Any]], base: float, ways: Mapping[str, Sequ
         colours = {row["recipe"]: plt.cm.tab20(i % 20) for i, row in enumerate(rows)}
         left.scatter([1.0], [base], marker="*", s=90, color=svg.GREY, label="base")
         for row in rows:
-            colour, way = colours[row["recipe"]], row["text_to_image"]
-            for seed, value in enumerate(way["values"]):
+            colour, recall = colours[row["recipe"]], row["text_to_image"]
+            for seed, value in enumerate(recall["values"]):
                 left.scatter([_kept(row, seed)], [value], s=6, color=colour, alpha=0.6)
             left.errorbar(
-                [_kept(row)], [way["mean"]], fmt="o", color=colour, capsize=2, linewidth=0.8, label=row["recipe"],
-                yerr=[[max(0.0, way["difference"]["value"] - way["difference"]["low"])],
-                      [max(0.0, way["difference"]["high"] - way["difference"]["value"])]],
+                [_kept(row)], [recall["mean"]], fmt="o", color=colour, capsize=2, linewidth=0.8, label=row["recipe"],
+                yerr=[[max(0.0, recall["difference"]["value"] - recall["difference"]["low"])],
+                      [max(0.0, recall["difference"]["high"] - recall["difference"]["value"])]],
             )  # fmt: skip
         front = sorted((_kept(row), row["text_to_image"]["mean"]) for row in rows if row["front"])
         left.plot(*zip(*front, strict=True), color=svg.GREY, linewidth=0.8, linestyle=":", zorder=0)
         left.set_title("test: chosen points, 95 % intervals of the difference to the base", fontsize=9)
-        for recipe, points in ways.items():
+        for recipe, points in paths.items():
             right.plot(*zip(*points, strict=True), color=colours[recipe], marker=".", markersize=3, linewidth=1)
         right.set_title("validation: from the base to the end of training", fontsize=9)
         for axis in (left, right):

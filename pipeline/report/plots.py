@@ -28,35 +28,35 @@ def write_recall(path: Path, metrics: dict[str, Any]) -> None:
         writer = csv.writer(stream)
         writer.writerow(["model", "direction", "k", "recall"])
         for model in COLOURS:
-            for way in DIRECTIONS:
-                for k in KS:
-                    writer.writerow([f"{model} {way.replace('_', ' ')}", way, k, metrics[model][way][f"recall@{k}"]])
+            for direction in DIRECTIONS:
+                title, figures = f"{model} {direction.replace('_', ' ')}", metrics[model][direction]
+                writer.writerows([title, direction, k, figures[f"recall@{k}"]] for k in KS)
 
 
 def recall_bars(metrics: dict[str, Any]) -> list[str]:
     """Recall@K of base and student, an SVG for each direction."""
-    return [_recall_bars(metrics, way) for way in DIRECTIONS]
+    return [_recall_bars(metrics, direction) for direction in DIRECTIONS]
 
 
-def _recall_bars(metrics: dict[str, Any], way: str) -> str:
+def _recall_bars(metrics: dict[str, Any], direction: str) -> str:
     with svg.style() as plt:
         figure, axis = plt.subplots(figsize=_SIZE)
         for offset, (model, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
-            values = [metrics[model][way][f"recall@{k}"] for k in KS]
+            values = [metrics[model][direction][f"recall@{k}"] for k in KS]
             bars = axis.bar([i + offset for i in range(len(KS))], values, 0.38, color=colour, label=model)
             axis.bar_label(bars, fmt="%.2f", fontsize=7, color=svg.GREY)
         axis.set_xticks(range(len(KS)), [f"R@{k}" for k in KS])
-        axis.set_title(f"recall, {way.replace('_', ' ')}", fontsize=9)
+        axis.set_title(f"recall, {direction.replace('_', ' ')}", fontsize=9)
         axis.legend(frameon=False, fontsize=7)
         return svg.text(figure)
 
 
 def recall_curves(ranks: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> list[str]:
     """Recall@K of both models over K, an SVG for each direction; `ranks` are of every query's best match."""
-    return [_recall_curves({model: of_model[way] for model, of_model in ranks.items()}, way) for way in DIRECTIONS]
+    return [_recall_curves({model: ranks[model][d] for model in COLOURS}, d) for d in DIRECTIONS]
 
 
-def _recall_curves(ranks: Mapping[str, NDArray[np.int64]], way: str) -> str:
+def _recall_curves(ranks: Mapping[str, NDArray[np.int64]], direction: str) -> str:
     with svg.style() as plt:
         figure, axis = plt.subplots(figsize=_SIZE)
         for model, colour in COLOURS.items():
@@ -64,7 +64,7 @@ def _recall_curves(ranks: Mapping[str, NDArray[np.int64]], way: str) -> str:
             axis.plot(range(1, MOST_K + 1), np.cumsum(counts) / len(ranks[model]), color=colour, label=model)
         axis.set_xlabel("K")
         axis.set_ylim(0, 1)
-        axis.set_title(f"recall@K, {way.replace('_', ' ')}", fontsize=9)
+        axis.set_title(f"recall@K, {direction.replace('_', ' ')}", fontsize=9)
         axis.legend(frameon=False, fontsize=7)
         return svg.text(figure)
 
@@ -81,8 +81,8 @@ def trade_off(interpolation: dict[str, list[float]], chosen: float) -> str:
         figure, axis = plt.subplots(figsize=_SIZE)
         axis.plot(kept, recall, marker=".", color=COLOURS["student"], zorder=1)
         axis.scatter(kept[:1], recall[:1], color=COLOURS["base"], zorder=2, label="base")
-        at = int(np.argmin(np.abs(np.array(alphas) - chosen)))
-        axis.scatter(kept[at], recall[at], marker="*", s=90, color="#f2994a", zorder=3, label="chosen")
+        position = int(np.argmin(np.abs(np.array(alphas) - chosen)))
+        axis.scatter(kept[position], recall[position], marker="*", s=90, color="#f2994a", zorder=3, label="chosen")
         axis.set_xlabel("zero-shot kept, the worse of seen and unseen")
         axis.set_ylabel("text to image recall@1")
         axis.set_title("trade-off on validation", fontsize=9)

@@ -18,7 +18,7 @@ _TITLES = {
 
 @dataclass
 class Row:
-    """One figure; `language` is None where the language model has none, `of` tells a part of the row before it."""
+    """One figure; `language` is None where that model has none, `is_part` whether it belongs to the row above."""
 
     title: str
     base: float
@@ -26,7 +26,7 @@ class Row:
     change: dict[str, float]
     end_point: float
     language: float | None
-    of: bool
+    is_part: bool
 
 
 def rows(metrics: dict[str, Any]) -> list[Row]:

@@ -73,8 +73,8 @@ def paired_interval(base: Floats, other: Floats, image: NDArray[np.int64], *, sa
     present = sizes > 0
     sums = np.stack([np.bincount(image, weights=run)[present] for run in difference], axis=1)
     sizes = sizes[present]
-    of_runs = np.random.default_rng([seed, 1]).multinomial(runs, [1 / runs] * runs, size=samples).astype(np.float64)
+    run_counts = np.random.default_rng([seed, 1]).multinomial(runs, [1 / runs] * runs, size=samples).astype(np.float64)
     drawn_sums = [(drawn @ sums, drawn @ sizes) for drawn in _drawn(len(sizes), samples, seed)]
-    of_images, weight = np.concatenate([s for s, _ in drawn_sums]), np.concatenate([w for _, w in drawn_sums])
-    means = (of_images * of_runs).sum(axis=1) / (runs * weight)
+    image_sums, weight = np.concatenate([s for s, _ in drawn_sums]), np.concatenate([w for _, w in drawn_sums])
+    means = (image_sums * run_counts).sum(axis=1) / (runs * weight)
     return interval(float(difference.mean()), means)

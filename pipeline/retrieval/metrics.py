@@ -44,12 +44,12 @@ class Positives:
     rows: Places
 
     @classmethod
-    def of_captions(cls, owner: Places) -> Positives:
+    def for_captions(cls, owner: Places) -> Positives:
         """Of captions that ask for their image, int64 [captions]."""
         return cls(np.arange(len(owner) + 1), owner)
 
     @classmethod
-    def of_images(cls, owner: Places, images: int) -> Positives:
+    def for_images(cls, owner: Places, images: int) -> Positives:
         """Of images that ask for their captions, given the image of each caption."""
         start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=images))])
         return cls(start, np.argsort(owner, kind="stable"))
@@ -93,8 +93,8 @@ def _at_least(rows: Floats, least_QR: Floats, counts: Places) -> Places:
     found_QR = np.zeros(least_QR.shape, dtype=np.int64)
     for place in range(min(_FEW, least_QR.shape[1])):
         has = np.flatnonzero(counts > place)
-        of_has = rows if len(has) == len(counts) else rows[has]
-        found_QR[has, place] = np.count_nonzero(of_has >= least_QR[has, place, None], axis=1)
+        having = rows if len(has) == len(counts) else rows[has]
+        found_QR[has, place] = np.count_nonzero(having >= least_QR[has, place, None], axis=1)
     for i in np.flatnonzero(counts > _FEW):  # a pass a query instead of one a limit
         limits = least_QR[i, : counts[i]][::-1]
         reached = np.bincount(np.searchsorted(limits, rows[i], side="right"), minlength=len(limits) + 1)
@@ -155,8 +155,8 @@ def _figures(queries: Floats, candidates: Floats, positives: Positives) -> dict[
     size = max(_LEAST, _CELLS // max(1, len(candidates)))
     for start in range(0, len(queries), size):
         part = positives.part(start, min(start + size, len(queries)))
-        own = slice(positives.start[start], positives.start[start] + len(part.rows))
-        ranks[own] = positive_ranks((asked[start : start + size] @ given.T).numpy(), part)
+        block = slice(positives.start[start], positives.start[start] + len(part.rows))
+        ranks[block] = positive_ranks((asked[start : start + size] @ given.T).numpy(), part)
     return per_query(ranks, positives)
 
 
@@ -183,8 +183,8 @@ def evaluate(images: Floats, captions: Floats, owner: Places) -> dict[str, dict[
         if not (finite := np.isfinite(rows).all(axis=1)).all():
             raise InputError(f"the embedding of {what} {int((~finite).argmax())} is not finite: the model has diverged")
     return {
-        "text_to_image": _figures(captions, images, Positives.of_captions(owner)),
-        "image_to_text": _figures(images, captions, Positives.of_images(owner, len(images))),
+        "text_to_image": _figures(captions, images, Positives.for_captions(owner)),
+        "image_to_text": _figures(images, captions, Positives.for_images(owner, len(images))),
     }
 
 
@@ -210,10 +210,10 @@ def folds(images: Floats, captions: Floats, owner: Places, size: int) -> dict[st
         raise ValueError(f"a fold of {size} images of {len(images)}")
     found: list[dict[str, dict[str, float]]] = []
     for start in range(0, len(images) - size + 1, size):
-        own = (owner >= start) & (owner < start + size)
-        figures = evaluate(images[start : start + size], captions[own], owner[own] - start)
-        found.append({way: summarise(values) for way, values in figures.items()})
+        inside = (owner >= start) & (owner < start + size)
+        figures = evaluate(images[start : start + size], captions[inside], owner[inside] - start)
+        found.append({direction: summarise(values) for direction, values in figures.items()})
     return {
-        way: {name: float(np.mean([fold[way][name] for fold in found])) for name in of_way}
-        for way, of_way in found[0].items()
+        direction: {name: float(np.mean([fold[direction][name] for fold in found])) for name in figures}
+        for direction, figures in found[0].items()
     }

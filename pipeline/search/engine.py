@@ -75,7 +75,7 @@ class Search:
         with self._lock:
             return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)
 
-    def told(self, hits: list[Hit]) -> list[dict[str, Any]]:
+    def described(self, hits: list[Hit]) -> list[dict[str, Any]]:
         """What was found, as JSON has it: rank from 1, key, similarity (cosine), the image's captions."""
         return [
             {"rank": i, "key": hit.key, "similarity": hit.similarity, "captions": self.captions[hit.key]}

@@ -75,7 +75,7 @@ class RetrievalIndex:
     recall: dict[str, float]
 
     @classmethod
-    def of(
+    def build(
         cls, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]], *, weights: str, manifest: str,
         kind: Kind | None = None,
     ) -> RetrievalIndex:  # fmt: skip
@@ -142,17 +142,16 @@ class RetrievalIndex:
             for index in {id(found): found for found in (self.exact[part], self.searched[part])}.values():
                 index.add_with_ids(np.ascontiguousarray(rows, dtype=np.float32), ids)
         self.keys, self.texts = self.keys + keys, self.texts + texts
-        self.__dict__.pop("_rows_of", None)
+        self.__dict__.pop("_sorted_ids", None)
         if self.kind.name != "exact":
             self._measure()
 
     @cached_property
-    def _rows_of(self) -> dict[str, tuple[Ids, Ids]]:
+    def _sorted_ids(self) -> dict[str, tuple[Ids, Ids]]:
         """Of both parts all ids in ascending order, and the row of each."""
         names = {"images": self.keys, "captions": _caption_names(self.keys, self.texts)}
         found = {}
-        for part, own in names.items():
-            ids = ids_of(own)
+        for part, ids in ((part, ids_of(names[part])) for part in PARTS):
             order = np.argsort(ids)
             found[part] = ids[order], order
         return found
@@ -160,7 +159,7 @@ class RetrievalIndex:
     def _search(self, part: str, query: Floats, top: int) -> list[tuple[int, float]]:
         """Row and similarity of what is found, the most similar first."""
         similarity, ids = vectors.search(self.searched[part], query[None], top)
-        known, rows = self._rows_of[part]
+        known, rows = self._sorted_ids[part]
         there = ids[0] >= 0
         places = np.searchsorted(known, ids[0][there])
         return [(int(rows[i]), float(s)) for i, s in zip(places, similarity[0][there], strict=True)]
@@ -219,7 +218,7 @@ def _rows(index: Any) -> NDArray[np.float32]:
 
 
 def _caption_names(keys: Sequence[str], texts: Sequence[Sequence[str]]) -> list[str]:
-    return [f"{key}#{i}" for key, own in zip(keys, texts, strict=True) for i in range(len(own))]
+    return [f"{key}#{i}" for key, captions in zip(keys, texts, strict=True) for i in range(len(captions))]
 
 
 def load(
@@ -245,7 +244,7 @@ def load(
         origin = {"weights": str(about["weights"]), "manifest": str(about["manifest"])}
         named = {name[: name.rindex("-")]: name for name in about["sha256"]}
         kinds = ("", f".{kind.name}") if kind.name != "exact" else ("",)
-        lacking = {"entries", *(f"{part}{own}" for part in PARTS for own in kinds)} - set(named)
+        lacking = {"entries", *(f"{part}{suffix}" for part in PARTS for suffix in kinds)} - set(named)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ContractError(f"{path} is of no index of this version ({error!r}); run: dvc repro -sf index") from error
     if lacking:

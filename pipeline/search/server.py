@@ -43,7 +43,7 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
     """A server on 127.0.0.1 that is not yet running.
 
     `GET /` is the page, `GET /search?q=<text>&top=<n>` and `POST /search?top=<n>` with an image's bytes give what
-    `Search.told` tells as JSON, with a header `Warning` if the end of the text was not read; `GET /image/<key>` gives
+    `Search.described` gives as JSON, with a header `Warning` if the text was cut off; `GET /image/<key>` gives
     an
     image's bytes. Errors are JSON, `{"error": ".."}`. A query that is not answered within `SECONDS` is an error, too;
     an image never waits for a query, nor a text for an image.
@@ -68,9 +68,9 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
             """Refuse what another site has a browser ask: images are for whoever sits at this machine."""
             if not super().parse_request():
                 return False
-            own = self.connection.getsockname()[1]
-            if stranger := _stranger(self.headers, own):
-                self._refuse(HTTPStatus.FORBIDDEN, f"asked as {stranger}; open http://127.0.0.1:{own}")
+            port = self.connection.getsockname()[1]
+            if stranger := _stranger(self.headers, port):
+                self._refuse(HTTPStatus.FORBIDDEN, f"asked as {stranger}; open http://127.0.0.1:{port}")
                 return False
             return self.command == "POST" or self._heard()
 
@@ -118,13 +118,13 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
             if asked.path != "/search":
                 self._refuse(HTTPStatus.NOT_FOUND, "images are sent to /search")
                 return
-            told = self.headers.get_all("Content-Length", ["0"])
-            length = _number(told[0])
-            if told == ["0"] or "Transfer-Encoding" in self.headers:
+            stated = self.headers.get_all("Content-Length", ["0"])
+            length = _number(stated[0])
+            if stated == ["0"] or "Transfer-Encoding" in self.headers:
                 self._refuse(HTTPStatus.LENGTH_REQUIRED, "expected an image, and its Content-Length")
                 return
-            if not length or len(told) > 1:
-                lengths = ", ".join(told)
+            if not length or len(stated) > 1:
+                lengths = ", ".join(stated)
                 self._refuse(HTTPStatus.BAD_REQUEST, f"Content-Length is {lengths!r:.100}; expected a number of bytes")
                 return
             if length > MOST_BYTES:
@@ -155,7 +155,7 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
                 self._refuse(HTTPStatus.GATEWAY_TIMEOUT, f"the query takes longer than {SECONDS:g} s; ask for less")
             else:
                 warning = {"Warning": f'199 - "{unread}"'} if unread else {}
-                self._send(json.dumps(search.told(hits)).encode(), "application/json", headers=warning)
+                self._send(json.dumps(search.described(hits)).encode(), "application/json", headers=warning)
 
         def _image(self, row: int) -> None:
             try:
@@ -201,18 +201,18 @@ def _stranger(headers: Message, port: int) -> str | None:
     A browser tells the page that asks in `Origin`, though not for an image or a link, and in `Sec-Fetch-Site`; old
     ones in `Referer` alone. `Host` is another one where a foreign name was bound to this machine.
     """
-    own = [name if port == 80 else f"{name}:{port}" for name in _NAMES]
+    names = [name if port == 80 else f"{name}:{port}" for name in _NAMES]
     hosts = headers.get_all("Host", [])
-    if len(hosts) != 1 or hosts[0].strip().lower() not in own:
+    if len(hosts) != 1 or hosts[0].strip().lower() not in names:
         return ", ".join(hosts) or "no host"
     for origin in headers.get_all("Origin", []):
-        if origin not in {f"http://{name}" for name in own}:
+        if origin not in {f"http://{name}" for name in names}:
             return origin or "no origin"
     for site in headers.get_all("Sec-Fetch-Site", []):
         if site.strip().lower() not in ("same-origin", "none"):
             return f"{site} page"
     for referer in headers.get_all("Referer", []):
-        if not any(f"{referer}/".startswith(f"http://{name}/") for name in own):
+        if not any(f"{referer}/".startswith(f"http://{name}/") for name in names):
             return referer
     return None
 

@@ -45,11 +45,11 @@ class CrossAttention(nn.Module):
     def _attend(self, x_RD: Tensor, x: Packing, y_SD: Tensor, y: Packing) -> Tensor:
         """MHA(x, y, y), zero where no y exists."""
         some_B = y.mask_BK.any(dim=1)
-        of_some_R = some_B[x.owner_R]
-        if not of_some_R.any():
+        attending_R = some_B[x.owner_R]
+        if not attending_R.any():
             return torch.zeros_like(x_RD)
-        if not of_some_R.all():
-            inside = Packing(of_some_R[None])
+        if not attending_R.all():
+            inside = Packing(attending_R[None])
             part_PD = inside.pack(x_RD[None])
             return inside.pad(self._attend(part_PD, Packing(x.mask_BK & some_B[:, None]), y_SD, y))[0]
         D, heads = x_RD.shape[1], self.attention.num_heads
@@ -98,7 +98,7 @@ class MetaTeacher(nn.Module):
         self.image_layers = nn.ModuleList(CrossAttention(dimension, heads, feed_forward) for _ in range(depth))
 
     @classmethod
-    def of(cls, dimension: int, parameters: Mapping[str, Any]) -> MetaTeacher:
+    def from_parameters(cls, dimension: int, parameters: Mapping[str, Any]) -> MetaTeacher:
         """The teacher that the section `teacher` of the parameters describes.
 
         Raises:

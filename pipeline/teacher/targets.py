@@ -25,9 +25,9 @@ def write(teacher: MetaTeacher, features: FeatureSet, path: Path, metadata: dict
     schema = embeddings("caption_index", dimension=features.dimension, name="z")
     with EmbeddingWriter(path, schema, metadata) as writer:
         for i, key in enumerate(features.manifest.keys):
-            own = slice(int(features.caption_start[i]), int(features.caption_start[i + 1]))
-            n = own.stop - own.start
-            writer.write([key] * (1 + n), range(-1, n), np.concatenate([alone[i : i + 1], pairs[own]]))
+            rows = slice(int(features.caption_start[i]), int(features.caption_start[i + 1]))
+            n = rows.stop - rows.start
+            writer.write([key] * (1 + n), range(-1, n), np.concatenate([alone[i : i + 1], pairs[rows]]))
     owner = np.repeat(np.arange(len(alone)), np.diff(features.caption_start))
     cosine = float((alone[owner] * pairs).sum(axis=1).mean())
     return {"images": len(alone), "pairs": len(pairs), "cosine_of_image_and_pair": cosine}

@@ -40,20 +40,20 @@ class Group:
 
     def part(self, count: int) -> slice:
         """Which of `count` rows are this process's; equal parts, so `count` must be a multiple of the size."""
-        own = count // self.size
-        return slice(self.rank * own, (self.rank + 1) * own)
+        share = count // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
 
     def padded(self, rows: Tensor) -> Tensor:
         """The rows, the last one repeated until all processes get equally many."""
         missing = -len(rows) % self.size
         return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
 
-    def gather(self, own: Tensor) -> Tensor:
+    def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, in order of their ranks; without gradient."""
         if self.size == 1:
-            return own.detach()
-        parts = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(parts, own.detach().contiguous())
+            return rows.detach()
+        parts = [torch.empty_like(rows) for _ in range(self.size)]
+        dist.all_gather(parts, rows.detach().contiguous())
         return torch.cat(parts)
 
     def average(self, parameters: list[nn.Parameter]) -> None:

@@ -48,10 +48,10 @@ def contrastive(
         labels = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(wide, labels) + F.cross_entropy(logits.T, labels)) / 2
     wanted = positives.float()
-    of_rows = wanted / wanted.sum(dim=1, keepdim=True)
-    of_columns = wanted / wanted.sum(dim=0, keepdim=True)
-    rows = -(of_rows * wide.log_softmax(dim=1)[:, : len(text)]).sum(dim=1).mean()
-    columns = -(of_columns * logits.log_softmax(dim=0)).sum(dim=0).mean()
+    row_shares = wanted / wanted.sum(dim=1, keepdim=True)
+    column_shares = wanted / wanted.sum(dim=0, keepdim=True)
+    rows = -(row_shares * wide.log_softmax(dim=1)[:, : len(text)]).sum(dim=1).mean()
+    columns = -(column_shares * logits.log_softmax(dim=0)).sum(dim=0).mean()
     return (rows + columns) / 2
 
 

@@ -32,7 +32,7 @@ def check_small(data: Path) -> Iterator[Finding]:
     Args:
         data: folder with a folder for every stage.
     """
-    of_runs = [path for path in data.glob(f"compare/*/*/{sums.NAME}") if not path.parent.is_symlink()]
-    for path in sorted([*data.glob(f"*/{sums.NAME}"), *of_runs]):
+    compared = [path for path in data.glob(f"compare/*/*/{sums.NAME}") if not path.parent.is_symlink()]
+    for path in sorted([*data.glob(f"*/{sums.NAME}"), *compared]):
         name = path.relative_to(data).as_posix()
         yield checked(name, "the small files it names", [path], partial(sums.check_all, path.parent, partly=True))

@@ -122,12 +122,12 @@ class Recomputation:
         parts = [encode.images(clip, [to_pixels(p) for p in b], compute) for b in batches(images, compute.batch)]
         return np.concatenate([part.numpy() for part in parts])
 
-    def _of_regions(self) -> tuple[Table, NDArray[np.int64]]:
+    def _region_starts(self) -> tuple[Table, NDArray[np.int64]]:
         table = self.artefacts.regions()
         return table, offsets(table.strings("key"), self.artefacts.manifest.keys, str(table.path))
 
     def _boxes(self) -> Compared:
-        table, start = self._of_regions()
+        table, start = self._region_starts()
         p = table.json("parameters")
         detector = weights.load(self.ws.path(catalog.DETECTOR), table.metadata["weights"])
         compared = Compared(collection="boxes")
@@ -140,18 +140,18 @@ class Recomputation:
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
                 boxes = large_enough(boxes, *self.images[row].size, p.get("min_side", 0))[: p["max_regions"]]
-                told, key = f"{self._key(row)} ({len(held)} boxes, {len(boxes)} anew)", self._image_key(row)
+                name, key = f"{self._key(row)} ({len(held)} boxes, {len(boxes)} anew)", self._image_key(row)
                 if [b.name for b in boxes] != held["class_name"].to_pylist():
-                    compared.add(told, 1.0, key)
+                    compared.add(name, 1.0, key)
                     continue
                 corners = np.array([b.corners for b in boxes]).reshape(-1, 4) - table.vectors("box")[part]
                 scores = np.array([b.score for b in boxes]) - held["score"].to_numpy()
                 distance = np.abs(np.concatenate([corners.ravel(), scores])).max(initial=0.0)
-                compared.add(told, float(distance), key)
+                compared.add(name, float(distance), key)
         return compared
 
     def _crops(self) -> Compared:
-        table, start = self._of_regions()
+        table, start = self._region_starts()
         p = table.json("parameters")
         boxes, compared = table.vectors("box"), Compared(collection="crops")
         for row, image in self.images.items():
@@ -184,21 +184,21 @@ class Recomputation:
                 found = {SpanKind.PHRASES: phrases_of(text, phrases, p["max_phrases"])}
                 found[SpanKind.TOKENS] = token_spans(text, p["tokens"])
                 for kind, spans in found.items():
-                    own = [r for r in held if r["caption_index"] == index and r["kind"] == kind]
-                    if [(s.start, s.end) for s in spans] != [(r["start"], r["end"]) for r in own]:
+                    same_kind = [r for r in held if r["caption_index"] == index and r["kind"] == kind]
+                    if [(s.start, s.end) for s in spans] != [(r["start"], r["end"]) for r in same_kind]:
                         raise ContractError(
                             f"{table.path}: the {kind} of caption {index} of {manifest.keys[row]} are others than "
                             f"those of {text!r}; run: dvc repro -sf spans"
                         )
-                    compared.names += [manifest.keys[row]] * len(own)
-                    compared.distances += [0.0] * len(own)
+                    compared.names += [manifest.keys[row]] * len(same_kind)
+                    compared.distances += [0.0] * len(same_kind)
         return compared
 
     def _whole_images(self) -> Compared:
         table = self.artefacts.embeddings(catalog.IMAGE_EMBEDDINGS)
         names, held = [self._key(row) for row in self.images], table.vectors()[self.rows]
-        own = [self._image_key(row) for row in self.images]
-        return Compared.vectors(self._embedded(table, list(self.images.values())), held, names, "pictures", own)
+        image_keys = [self._image_key(row) for row in self.images]
+        return Compared.vectors(self._embedded(table, list(self.images.values())), held, names, "pictures", image_keys)
 
     def _regions(self) -> Compared:
         table = self.artefacts.embeddings(catalog.REGION_EMBEDDINGS)
@@ -208,8 +208,8 @@ class Recomputation:
         data = [crops[int(i)].as_py() for i in rows]
         if not data:
             return Compared()
-        index, own = table.integers("region_index"), table.strings("key")
-        names = [f"{own[i]} region {index[i]}" for i in rows]
+        index, image_keys = table.integers("region_index"), table.strings("key")
+        names = [f"{image_keys[i]} region {index[i]}" for i in rows]
         anew = self._embedded(table, [images.decode(crop) for crop in data])
         return Compared.vectors(anew, table.vectors()[rows], names, "pictures", [keys.of(crop) for crop in data])
 
@@ -219,9 +219,10 @@ class Recomputation:
 
     def _named(self, table: Table, rows: NDArray[np.int64]) -> list[str]:
         """Rows of a caption's, by image, caption and, if it has one, span."""
-        own, index = table.strings("key"), table.integers("caption_index")
+        owner, index = table.strings("key"), table.integers("caption_index")
         spans = table.integers("span_index") if "span_index" in table.columns.schema.names else None
-        return [f"{own[i]} caption {index[i]}" + ("" if spans is None else f" span {spans[i]}") for i in rows.tolist()]
+        names = [f"{owner[i]} caption {index[i]}" for i in rows.tolist()]
+        return names if spans is None else [f"{name} span {spans[i]}" for name, i in zip(names, rows, strict=True)]
 
     def _captions(self) -> Compared:
         rows = self._drawn(len(self.captions))
@@ -232,9 +233,9 @@ class Recomputation:
         """The embeddings' table, sampled rows of it, those rows of the spans table, and their captions."""
         table = self.artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind])
         spans = self.artefacts.spans().columns
-        own = np.flatnonzero(np.array(spans["kind"].to_pylist()) == str(kind))
+        same_kind = np.flatnonzero(np.array(spans["kind"].to_pylist()) == str(kind))
         rows = self._drawn(len(table))
-        held = spans.take(own[rows]).to_pylist()
+        held = spans.take(same_kind[rows]).to_pylist()
         texts = dict(zip(self.artefacts.manifest.keys, self.artefacts.manifest.captions, strict=True))
         return table, rows, held, [texts[r["key"]][r["caption_index"]] for r in held]
 
@@ -250,8 +251,8 @@ class Recomputation:
         for part in batches(zip(held, captions, strict=True), compute.batch):
             _, tokens = encode.texts_with_tokens(self.artefacts.clip, [caption for _, caption in part], compute)
             anew += [tokens[i, 1 + r["span_index"]].numpy() for i, (r, _) in enumerate(part)]
-        own = keys.unpack(keys.of_texts(captions))
-        return Compared.vectors(np.stack(anew), table.vectors()[rows], self._named(table, rows), "tokens", own)
+        caption_keys = keys.unpack(keys.of_texts(captions))
+        return Compared.vectors(np.stack(anew), table.vectors()[rows], self._named(table, rows), "tokens", caption_keys)
 
     def _zeroshot_images(self) -> Compared:
         table = self.artefacts.embeddings(catalog.ZEROSHOT_IMAGES)
@@ -263,9 +264,9 @@ class Recomputation:
                 "run: dvc repro features"
             )
         data = [bytes_of(self.zeroshot / names[i]) for i in rows]
-        anew = self._embedded(table, [images.decode(own) for own in data])
-        own = [keys.of(image) for image in data]
-        return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", own)
+        anew = self._embedded(table, [images.decode(image_keys) for image_keys in data])
+        image_keys = [keys.of(image) for image in data]
+        return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", image_keys)
 
     def _zeroshot_prompts(self) -> Compared:
         table = self.artefacts.embeddings(catalog.ZEROSHOT_PROMPTS)
@@ -284,22 +285,22 @@ class Recomputation:
         rows = self._drawn(len(table))
         texts = [self.captions[row] for row in rows]
         anew = [model.embed(part, max(model.lengths(part)), p["batch"]) for part in batches(texts, p["batch"])]
-        vectors, own = F.normalize(torch.cat(anew), dim=-1).numpy(), keys.unpack(keys.of_texts(texts))
-        return Compared.vectors(vectors, table.vectors()[rows], self._named(table, rows), "language", own)
+        vectors, caption_keys = F.normalize(torch.cat(anew), dim=-1).numpy(), keys.unpack(keys.of_texts(texts))
+        return Compared.vectors(vectors, table.vectors()[rows], self._named(table, rows), "language", caption_keys)
 
     def _labels(self) -> Compared:
-        table, language, told = (
+        table, language, known = (
             self.ws.table(artifact, self.artefacts.manifest)
             for artifact in (catalog.CONCEPT_LABELS, catalog.LANGUAGE, catalog.CONCEPTS)
         )
         if not len(table):
             return Compared()
         p, rows = table.json("parameters"), self._drawn(len(table))
-        captions, centres = (of.astype(np.float32) for of in (language.vectors()[rows], told.vectors("centre")))
+        captions, centres = (one.astype(np.float32) for one in (language.vectors()[rows], known.vectors("centre")))
         anew = soft_labels(captions, centres, temperature=p["temperature"], top=p["top"])
-        concepts, shares = (of[rows] for of in self.ws.labels(self.artefacts.manifest))
+        concepts, shares = (one[rows] for one in self.ws.labels(self.artefacts.manifest))
         each = np.arange(len(rows))[:, None]
-        found, held = (np.zeros((len(rows), len(told)), dtype=np.float32) for _ in range(2))
+        found, held = (np.zeros((len(rows), len(known)), dtype=np.float32) for _ in range(2))
         found[each, anew.concepts], held[each, concepts] = anew.shares, shares
         return Compared(self._named(table, rows), np.abs(found - held).max(axis=1, initial=0.0).tolist())
 
@@ -307,7 +308,7 @@ class Recomputation:
         targets, manifest = self.artefacts.targets()
         p = targets.table.json("parameters")
         features = FeatureSet(manifest, self.ws, SpanKind(p["spans"]), p["inputs"])
-        teacher = MetaTeacher.of(features.dimension, p).filled(self.artefacts.teacher).to(self.device)
+        teacher = MetaTeacher.from_parameters(features.dimension, p).filled(self.artefacts.teacher).to(self.device)
         teacher.eval()
         rows = self._drawn(len(manifest))
         captions = features.random_captions(rows, self.rng)
@@ -318,5 +319,5 @@ class Recomputation:
         if not features.reads_images:
             return found
         alone = embed(teacher, features, rows, np.zeros_like(rows), with_text=False)
-        own = Compared.vectors(alone.numpy(), targets.images[rows], [f"{manifest.keys[row]} alone" for row in rows])
-        return Compared(found.names + own.names, found.distances + own.distances)
+        images = Compared.vectors(alone.numpy(), targets.images[rows], [f"{manifest.keys[row]} alone" for row in rows])
+        return Compared(found.names + images.names, found.distances + images.distances)

@@ -35,8 +35,8 @@ def check(lock: Path, root: Path, data: Path) -> Iterator[Finding]:
         return
     below = data.absolute()  # not resolved: an output may be a link into DVC's cache
     paths = {(root / path).absolute(): md5 for path, md5 in outs.items()}
-    own = {path.relative_to(below).as_posix(): md5 for path, md5 in paths.items() if below in path.parents}
-    for name, md5 in track(own.items(), "hash outputs", unit="outputs"):
+    outputs = {path.relative_to(below).as_posix(): md5 for path, md5 in paths.items() if below in path.parents}
+    for name, md5 in track(outputs.items(), "hash outputs", unit="outputs"):
         yield checked(name, "its md5 is the one in dvc.lock", [data / name], partial(_compare, data / name, md5))
 
 

@@ -242,8 +242,8 @@ def _span_embeddings(kind: SpanKind, artefacts: Artefacts) -> None:
         check_unit(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]))
         return
     spans = artefacts.spans().columns
-    own = spans.filter(np.array(spans["kind"].to_pylist()) == str(kind))
-    _same_rows(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]), own)
+    same_kind = spans.filter(np.array(spans["kind"].to_pylist()) == str(kind))
+    _same_rows(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]), same_kind)
 
 
 def _embedded(model: str, what: str, artefacts: Artefacts) -> None:

@@ -90,9 +90,9 @@ def ranks(embeddings: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
                 f"the embedding of {what} {int((~finite).int().argmax())} is not finite: the model has diverged"
             )
     similarity, labels = embeddings @ weights.T, torch.from_numpy(data.labels)
-    own = similarity.gather(1, labels[:, None])
-    before = _count(similarity > own + SAME)  # all these have places before any class that is equal to the own
-    equal = _count(similarity >= own - SAME) - before
+    right = similarity.gather(1, labels[:, None])
+    before = _count(similarity > right + SAME)  # all these have places before any class that is equal
+    equal = _count(similarity >= right - SAME) - before
     found = (before + 1).clamp(max=LAST + 1)
     unclear = ((equal > 1) & (before < LAST)).nonzero().flatten()
     found[unclear] = _places(similarity[unclear], labels[unclear])

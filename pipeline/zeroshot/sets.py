@@ -180,10 +180,10 @@ def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
     image_files: list[tars.Member] = []
     labels: list[int] = []
     for shard in track(shards, "read shards", unit="shards"):
-        for own, label in _samples(shard):
+        for member, label in _samples(shard):
             if not 0 <= label < len(names):
-                raise NoZeroshotData(f"{own}: class {label}; {folder / 'classnames.txt'} names {len(names)}")
-            image_files.append(own)
+                raise NoZeroshotData(f"{member}: class {label}; {folder / 'classnames.txt'} names {len(names)}")
+            image_files.append(member)
             labels.append(label)
     seen = np.ones(len(names), dtype=bool)
     return ZeroshotSet(names, seen, templates, image_files, np.array(labels, dtype=np.int64))
@@ -197,23 +197,23 @@ def _samples(shard: Path) -> list[tuple[tars.Member, int]]:
         members = list(tars.whole(shard))
     except tars.DamagedTar as error:
         raise NoZeroshotData(f"{shard} is no whole tar ({error}); download it again") from error
-    for own in members:
-        folder, _, base = own.name.rpartition("/")
+    for file in members:
+        folder, _, base = file.name.rpartition("/")
         name, _, extension = base.partition(".")
         key = f"{folder}/{name}".lstrip("/")
         if extension == "cls":
-            text = "a file of that size" if own.size > _LONGEST_NUMBER else own.read_bytes().decode("ascii", "replace")
-            text = text.strip()
+            small = file.size <= _LONGEST_NUMBER
+            text = file.read_bytes().decode("ascii", "replace").strip() if small else "a file of that size"
             if not (text.isascii() and text.isdecimal() and len(text) < 10):
-                raise NoZeroshotData(f"{own} is {text!r:.50}; expected a class's number")
+                raise NoZeroshotData(f"{file} is {text!r:.50}; expected a class's number")
             if key in classes:
                 raise NoZeroshotData(f"{shard}: {key} has two classes; expected samples of different names")
             classes[key] = int(text)
         elif extension.lower() in ("jpg", "jpeg", "png", "webp"):
             if key in image_files:
                 raise NoZeroshotData(f"{shard}: {key} has two images; expected samples of different names")
-            _check_size(own, own.size)
-            image_files[key] = own
+            _check_size(file, file.size)
+            image_files[key] = file
     if not image_files:
         raise NoZeroshotData(f"{shard} holds no images; expected an image and a cls of each sample")
     if odd := set(image_files) ^ set(classes):

@@ -41,7 +41,7 @@ def write_world(data, embeddings_of):
     student = tiny_clip()
     student.save(data / "student")
     every = encode.texts(student, [text for texts in SAMPLES.values() for text in texts], COMPUTE).numpy()
-    index = RetrievalIndex.of(
+    index = RetrievalIndex.build(
         embeddings_of(student), every, manifest.keys, manifest.captions, weights=student.weights,
         manifest=manifest.fingerprint,
     )  # fmt: skip

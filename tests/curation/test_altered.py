@@ -16,7 +16,7 @@ WHOLE = Placement(0, 0, (0.0, 0.0, 1.0, 1.0), False)
 
 
 def same(a, b, way=WHOLE):
-    return is_altered(views(a)[way.frame], views(b)[way.own], way)
+    return is_altered(views(a)[way.frame], views(b)[way.other_frame], way)
 
 
 def scene(seed):

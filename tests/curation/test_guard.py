@@ -6,8 +6,8 @@ from photographs import ALTERED, bordered, gain, photograph
 from PIL import Image, ImageOps
 
 from pipeline.curation.altered import is_altered, views
+from pipeline.curation.appearance import frames, inside_border
 from pipeline.curation.guard import Frames, Guard
-from pipeline.curation.looks import frames, inside_border
 from pipeline.images import decode, encode_jpeg
 
 
@@ -22,7 +22,7 @@ def found(originals, others):
         (other, original)
         for other, suspects in guard.suspects(asked).items()
         for original, ways in suspects.items()
-        if any(is_altered(views(originals[original])[w.frame], views(others[other])[w.own], w) for w in ways)
+        if any(is_altered(views(originals[original])[w.frame], views(others[other])[w.other_frame], w) for w in ways)
     }
 
 

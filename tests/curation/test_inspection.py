@@ -7,8 +7,8 @@ from tiny_corpora import encoded, picture, png, write
 from tiny_tiff import tiff
 
 from pipeline.artifacts.schema import Reason
+from pipeline.curation.appearance import frames, perceptual_hash, sketch
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
-from pipeline.curation.looks import frames, perceptual_hash, sketch
 from pipeline.sources import File
 
 LIMITS = ImageLimits(min_side=16, max_pixels=100_000, max_aspect=4)

@@ -71,13 +71,13 @@ def inputs(data, clip):
     return Inputs(Workspace(data), data / "home", base=clip, student=clip, compute=COMPUTE, train_text=True)
 
 
-def of_corpora(made, recipe="knowledge_clip"):
-    return made.of_corpora(RECIPES[recipe], decoded=True, parser=lambda: pytest.fail("no phrases are needed"))
+def corpus_pairs(made, recipe="knowledge_clip"):
+    return made.corpus_pairs(RECIPES[recipe], decoded=True, parser=lambda: pytest.fail("no phrases are needed"))
 
 
 def test_knowledge_is_that_of_the_training_captions(clip, data):
     made = inputs(data, clip)
-    found = of_corpora(made).knowledge
+    found = corpus_pairs(made).knowledge
     assert found.count == 3
     assert np.array_equal(found.language, LANGUAGE[:3])
     assert found.concepts.tolist() == CONCEPTS[:3]
@@ -89,7 +89,7 @@ def test_recipes_without_knowledge_need_no_table_of_it(clip, data):
     for path in (data / "concepts").iterdir():
         path.unlink()
     made = inputs(data, clip)
-    assert of_corpora(made, "contrastive").knowledge is None
+    assert corpus_pairs(made, "contrastive").knowledge is None
     assert "concepts" not in made.made_from
 
 
@@ -97,7 +97,7 @@ def test_recipes_without_knowledge_need_no_table_of_it(clip, data):
 def test_a_recipe_with_knowledge_names_the_table_that_is_missing(clip, data, name):
     (data / f"concepts/{name}.arrow").unlink()
     with pytest.raises(ContractError, match=rf"{name}\.arrow does not exist; .* dvc repro concepts$"):
-        of_corpora(inputs(data, clip))
+        corpus_pairs(inputs(data, clip))
 
 
 @pytest.mark.parametrize("name", ["labels", "concepts"])
@@ -105,17 +105,17 @@ def test_tables_of_two_clusterings_are_refused_together(clip, data, name):
     made = inputs(data, clip)
     write_concepts(data, made.training.fingerprint, **{name: "another clustering"})
     with pytest.raises(ContractError, match=rf"{name}\.arrow: fingerprint is 'another clustering', expected 'one"):
-        of_corpora(made)
+        corpus_pairs(made)
 
 
 def test_knowledge_of_another_manifest_is_refused(clip, data):
     write_concepts(data, "another manifest")
     with pytest.raises(ContractError, match=r"language\.arrow: manifest is 'another manifest', expected"):
-        of_corpora(inputs(data, clip))
+        corpus_pairs(inputs(data, clip))
 
 
 def test_tables_of_a_stage_that_is_switched_off_say_how_to_switch_it_on(clip, data):
     made = inputs(data, clip)
     write_empty(data / "concepts", {"manifest": made.training.fingerprint, "fingerprint": "none"})
     with pytest.raises(ContractError, match=r"concepts.arrow is empty: set concepts\.enabled to true"):
-        of_corpora(made)
+        corpus_pairs(made)

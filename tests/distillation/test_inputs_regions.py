@@ -62,14 +62,14 @@ def inputs(data, clip):
     return Inputs(Workspace(data), data / "home", base=clip, student=clip, compute=COMPUTE, train_text=False)
 
 
-def of_corpora(made, recipe, decoded=False):
-    return made.of_corpora(RECIPES[recipe], decoded=decoded, parser=lambda: pytest.fail("no phrases are needed"))
+def corpus_pairs(made, recipe, decoded=False):
+    return made.corpus_pairs(RECIPES[recipe], decoded=decoded, parser=lambda: pytest.fail("no phrases are needed"))
 
 
 @pytest.mark.parametrize("decoded", [False, True])
 def test_regions_are_those_of_the_tables(clip, data, decoded):
     made = inputs(data, clip)
-    regions = of_corpora(made, "preserving_regions", decoded).regions
+    regions = corpus_pairs(made, "preserving_regions", decoded).regions
     assert regions.start.tolist() == [0, 3, 4, 6]
     assert np.array_equal(regions.embeddings, VECTORS[:6])
     wanted = [clip.pixels()(crop(*one)) for one in (("mscoco-1", 1), ("mscoco-1", 2), ("mscoco-3", 1))]
@@ -89,7 +89,7 @@ def test_recipes_without_regions_need_no_table_of_them(clip, data, recipe):
     (data / "regions/regions.arrow").unlink()
     (data / "features/regions.arrow").unlink()
     made = inputs(data, clip)
-    assert of_corpora(made, recipe).regions is None
+    assert corpus_pairs(made, recipe).regions is None
     assert "regions" not in made.made_from
 
 
@@ -97,7 +97,7 @@ def test_recipes_without_regions_need_no_table_of_them(clip, data, recipe):
 def test_a_recipe_with_regions_names_the_table_that_is_missing(clip, data, name):
     (data / name).unlink()
     with pytest.raises(ContractError, match=rf"{name} does not exist; .* dvc repro {name.split('/')[0]}$"):
-        of_corpora(inputs(data, clip), "preserving_regions")
+        corpus_pairs(inputs(data, clip), "preserving_regions")
 
 
 def test_vectors_of_other_boxes_are_refused(clip, data):
@@ -106,11 +106,11 @@ def test_vectors_of_other_boxes_are_refused(clip, data):
     with pytest.raises(
         ContractError, match=r"features/regions\.arrow was not made from .*regions/regions\.arrow; run:"
     ):
-        of_corpora(made, "preserving_regions")
+        corpus_pairs(made, "preserving_regions")
 
 
 def test_vectors_of_other_weights_are_refused(clip, data):
     made = inputs(data, clip)
     write_features(data, {"manifest": made.training.fingerprint, "weights": "others"})
     with pytest.raises(ContractError, match=r"features/regions\.arrow: weights is 'others', expected"):
-        of_corpora(made, "preserving_regions")
+        corpus_pairs(made, "preserving_regions")

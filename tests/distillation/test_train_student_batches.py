@@ -8,7 +8,7 @@ from tiny_training import FIGURES, axes, complete, numbered, pairs, rows_of, run
 
 from pipeline.clip import encode
 from pipeline.distillation.pairs import Negatives
-from pipeline.distillation.train import of_others, train
+from pipeline.distillation.train import shuffled_targets, train
 from pipeline.recipes import RECIPES
 
 
@@ -103,7 +103,7 @@ def test_training_leaves_the_callers_targets_alone():
 
 def test_targets_of_others_are_along_one_circle():
     for count in (2, 3, 8):
-        found = rows_of(of_others(axes(range(count)), seed=3))
+        found = rows_of(shuffled_targets(axes(range(count)), seed=3))
         place, visited = 0, []
         for _ in range(count):
             visited.append(place)

@@ -47,20 +47,21 @@ def test_texts_are_embedded_and_rounded_to_float16():
 
 
 def test_captions_have_the_key_and_the_place_of_each(test):
-    of_base = unit_rows(6, 16).astype(np.float16)
-    found = captions(test, of_base, np.array([1, 2, 5]))
+    base_embeddings = unit_rows(6, 16).astype(np.float16)
+    found = captions(test, base_embeddings, np.array([1, 2, 5]))
     assert list(found.keys) == ["a-1", "a-2", "a-3"]
     assert found.index.tolist() == [1, 0, 2]
     assert list(found.strings) == ["one b", "two", "three c"]
-    assert np.array_equal(found.of_base, of_base[[1, 2, 5]])
+    assert np.array_equal(found.base_embeddings, base_embeddings[[1, 2, 5]])
 
 
 def test_frozen_texts_are_the_bases_and_trained_ones_the_models(tmp_path, test, frozen):
-    clip, of_base = tiny_clip(2), unit_rows(6, 16).astype(np.float16)
+    clip, base_embeddings = tiny_clip(2), unit_rows(6, 16).astype(np.float16)
     ws = Workspace(tmp_path)
-    tables(ws, clip, test, frozen).write("captions", captions(test, of_base, np.arange(6)))
+    tables(ws, clip, test, frozen).write("captions", captions(test, base_embeddings, np.arange(6)))
     found = ws.table(EMBEDDED["student", "captions"], test, weights=clip.weights, base="of base")
-    assert np.array_equal(found.of(test.keys), of_base if frozen else embeddings.texts(clip, test.texts, COMPUTE))
+    wanted = base_embeddings if frozen else embeddings.texts(clip, test.texts, COMPUTE)
+    assert np.array_equal(found.of(test.keys), wanted)
     assert found.strings("key") == ["a-1", "a-1", "a-2", "a-3", "a-3", "a-3"]
     assert found.integers("caption_index").tolist() == [0, 1, 0, 0, 1, 2]
 

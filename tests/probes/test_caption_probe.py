@@ -83,7 +83,7 @@ def test_words_keep_their_limits(training, test, count):
 
 def test_which_captions_have_a_word():
     training, test = ["a red cat", "the catfish", "A Dog", "dogs"], ["cat, dog!", "red"]
-    found = Words.of(training, test, 10)
+    found = Words.build(training, test, 10)
     assert found.names == ["cat", "dog", "red"]
     assert found.training.tolist() == [
         [True, False, True], [False, False, False], [False, True, False], [False, False, False],
@@ -96,7 +96,7 @@ def test_which_captions_have_a_word():
 def words():
     """Three words; a third of the training captions have none, so that none is too common."""
     training = np.concatenate([np.tile(COMBINATIONS, (4, 1)), np.zeros((16, 3), dtype=bool)])
-    return Words.of(captions(training), captions(COMBINATIONS), 10)
+    return Words.build(captions(training), captions(COMBINATIONS), 10)
 
 
 def test_words_that_are_linear_in_the_embeddings_are_read_without_an_error(words):
@@ -129,7 +129,7 @@ def test_parts_of_captions_average_to_the_mean_area_of_words(words):
 def test_words_that_embeddings_do_not_tell_are_read_by_chance():
     labels = np.random.default_rng(0).random((900, 3)) < 0.4
     texts = captions(labels)
-    words = Words.of(texts[:300], texts[300:], 10)
+    words = Words.build(texts[:300], texts[300:], 10)
     found, parts = words.read(unit_rows(300, 6, seed=1), unit_rows(600, 6, seed=2))
     assert found.mean() == pytest.approx(0.5, abs=0.04)
     assert parts["words"].mean() == pytest.approx(found.mean())
@@ -146,7 +146,7 @@ def test_areas_are_those_of_the_words_in_their_order(words):
 
 def test_captions_without_a_word_to_probe_are_refused_with_a_reason():
     with pytest.raises(InputError, match=r"no word stands in .* of 2 training captions"):
-        Words.of(["a dog", "the dog"], ["a cat"], 10)
+        Words.build(["a dog", "the dog"], ["a cat"], 10)
 
 
 # Near-misses
@@ -156,7 +156,7 @@ def of(pictures, near):
     """Near-misses of the captions of images, and what they read: (asking, wanted, others in any order)."""
     texts = [text for own in pictures for text in own]
     owner = np.repeat(np.arange(len(pictures)), [len(own) for own in pictures])
-    made = NearMisses.of(texts, owner, near)
+    made = NearMisses.build(texts, owner, near)
     rows = zip(made.queries, made.wanted, made.others, strict=True)
     return made, [(texts[q], texts[w], {texts[other] for other in others}) for q, w, others in rows]
 
@@ -210,7 +210,7 @@ def test_a_text_of_several_pictures_is_one_near_miss():
 def test_a_caption_that_differs_in_case_alone_is_no_miss():
     """Of "A dog" and "a dog" most models make the same, so that the one could never be told from the other."""
     texts = ["A red dog", "a dog runs", "a red DOG", "a cat", "a red cat"]
-    made = NearMisses.of(texts, np.array([0, 0, 1, 2, 3]), 2)
+    made = NearMisses.build(texts, np.array([0, 0, 1, 2, 3]), 2)
     assert made.queries.tolist() == [0, 1]
     assert 2 not in made.others
 
@@ -305,7 +305,7 @@ def test_the_order_of_other_pictures_and_of_their_captions_changes_nothing(order
 @pytest.fixture(scope="module")
 def misses():
     """Of 20 images with two captions each, five near-misses a caption."""
-    return NearMisses.of([f"w{i} x{i % 7} y{i % 3}" for i in range(40)], np.arange(40) // 2, 5)
+    return NearMisses.build([f"w{i} x{i % 7} y{i % 3}" for i in range(40)], np.arange(40) // 2, 5)
 
 
 def test_a_caption_is_found_that_is_nearer_than_all_its_near_misses_by_hand():

@@ -182,7 +182,7 @@ def test_every_picture_with_attributes_is_drawn_alone(asked):
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_test_captions_of_which_none_is_asked_for_have_no_figure_or_are_refused_with_a_reason(found, asked):
     """Every test image has one caption, as those of Conceptual Captions do."""
-    none = NearMisses.of([f"w{i}" for i in OWNER], np.arange(len(OWNER)), 2)
+    none = NearMisses.build([f"w{i}" for i in OWNER], np.arange(len(OWNER)), 2)
     other = type(asked)(asked.attributes, asked.words, none, np.arange(len(OWNER)), None)
     models = {name: probe(model(noise), other) for name, noise in (("base", 1.5), ("student", 0.8))}
     try:

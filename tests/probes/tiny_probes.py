@@ -54,7 +54,7 @@ def task(concepts=True):
         np.tile(np.float32([0.75, 0.25]), (len(first), 1)), of_test.astype(np.int64), 3,
     )  # fmt: skip
     return Task(
-        ATTRIBUTES, Words.of(captions(TRAINING), captions(TEST), 10), NearMisses.of(captions(TEST), OWNER, 2),
+        ATTRIBUTES, Words.build(captions(TRAINING), captions(TEST), 10), NearMisses.build(captions(TEST), OWNER, 2),
         OWNER, labels if concepts else None,
     )  # fmt: skip
 

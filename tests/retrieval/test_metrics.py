@@ -91,7 +91,7 @@ def test_ranks_of_ragged_queries_stand_one_query_after_the_other():
 
 def test_positives_of_both_ways():
     owner = np.array([1, 0, 1, 2])
-    captions, images = Positives.of_captions(owner), Positives.of_images(owner, 3)
+    captions, images = Positives.for_captions(owner), Positives.for_images(owner, 3)
     assert (captions.start.tolist(), captions.rows.tolist()) == ([0, 1, 2, 3, 4], [1, 0, 1, 2])
     assert (images.start.tolist(), images.rows.tolist()) == ([0, 1, 3, 4], [1, 0, 2, 3])
     assert images.counts.tolist() == [1, 2, 1]
@@ -197,7 +197,7 @@ def found_by_faiss(images, captions):
 
 def assert_recall_is_that_of_faiss(images, captions, owner):
     figures, found = evaluate(images, captions, owner), found_by_faiss(images, captions)
-    own = {"text_to_image": Positives.of_captions(owner), "image_to_text": Positives.of_images(owner, len(images))}
+    own = {"text_to_image": Positives.for_captions(owner), "image_to_text": Positives.for_images(owner, len(images))}
     for way in WAYS:
         fast = recalls(found[way], own[way])
         assert set(fast) == {f"recall@{k}" for k in KS}

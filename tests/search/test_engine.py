@@ -23,7 +23,7 @@ def indexed(clip, count=8, kind=None):
     rows = [encode.images(clip, [to_pixels(picture(seed))], COMPUTE).numpy()[0] for seed in range(count)]
     images = np.array(rows, np.float32).reshape(count, clip.dimension)
     captions = encode.texts(clip, [text for texts in TEXTS[:count] for text in texts], COMPUTE).numpy()
-    return RetrievalIndex.of(
+    return RetrievalIndex.build(
         images, captions, KEYS[:count], TEXTS[:count], weights=clip.weights, manifest="m", kind=kind
     )
 
@@ -67,7 +67,8 @@ def test_a_text_that_a_caption_says_is_found_by_its_own_vector(tmp_path):
     clip = tiny_clip()
     clip.save(tmp_path / "student")
     rows = encode.texts(clip, [texts[0] for texts in TEXTS], COMPUTE).numpy()
-    RetrievalIndex.of(rows, rows, KEYS, [t[:1] for t in TEXTS], weights=clip.weights, manifest="m").save(tmp_path / "i")
+    index = RetrievalIndex.build(rows, rows, KEYS, [t[:1] for t in TEXTS], weights=clip.weights, manifest="m")
+    index.save(tmp_path / "i")
     searching = Search(tmp_path / "student", tmp_path / "i")
     for key, texts in zip(KEYS, TEXTS, strict=True):
         assert searching.text(texts[0], 1)[0].key == key
@@ -97,7 +98,7 @@ def test_bytes_that_are_no_picture_are_refused(search, what):
 
 def test_what_is_told_is_json_in_order(search):
     hits = search.text("number 3", 4)
-    told = search.told(hits)
+    told = search.described(hits)
     assert json.loads(json.dumps(told)) == told
     assert [row["rank"] for row in told] == [1, 2, 3, 4]
     assert [row["key"] for row in told] == [hit.key for hit in hits]
@@ -105,7 +106,7 @@ def test_what_is_told_is_json_in_order(search):
     similarities = [row["similarity"] for row in told]
     assert similarities == sorted(similarities, reverse=True)
     assert set(told[0]) == {"rank", "key", "similarity", "captions"}
-    assert search.told([]) == []
+    assert search.described([]) == []
 
 
 def test_more_than_there_are_gives_all(search):

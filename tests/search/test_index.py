@@ -24,7 +24,7 @@ def padded(rows):
 def made(images=None, captions=None):
     images = unit_rows(3, 8, seed=1) if images is None else padded(images)
     captions = unit_rows(6, 8, seed=2) if captions is None else padded(captions)
-    return RetrievalIndex.of(images, captions, KEYS, TEXTS, weights="w" * 64, manifest="m" * 32)
+    return RetrievalIndex.build(images, captions, KEYS, TEXTS, weights="w" * 64, manifest="m" * 32)
 
 
 def test_a_saved_index_comes_back_the_same(tmp_path):
@@ -64,7 +64,7 @@ def test_captions_are_found_with_their_picture():
 def test_search_order_is_that_of_a_full_sort():
     images, query = unit_rows(200, 16, seed=3), unit_rows(1, 16, seed=4)[0]
     keys = [f"mscoco-{i}" for i in range(200)]
-    index = RetrievalIndex.of(images, images, keys, [["x"]] * 200, weights="w", manifest="m")
+    index = RetrievalIndex.build(images, images, keys, [["x"]] * 200, weights="w", manifest="m")
     wanted = np.argsort(-(images @ query))[:20]
     assert [hit.key for hit in index.search_images(query, 20)] == [keys[i] for i in wanted]
 
@@ -180,7 +180,7 @@ def test_vectors_of_another_length_are_refused(length):
 
 def test_two_pictures_of_one_key_are_refused():
     with pytest.raises(InputError, match="two images have one key"):
-        RetrievalIndex.of(unit_rows(2, 8), unit_rows(2, 8), ["a", "a"], [["x"], ["y"]], weights="w", manifest="m")
+        RetrievalIndex.build(unit_rows(2, 8), unit_rows(2, 8), ["a", "a"], [["x"], ["y"]], weights="w", manifest="m")
 
 
 @pytest.mark.parametrize(("images", "captions"), [(2, 6), (4, 6), (3, 5), (3, 7)])
@@ -191,11 +191,11 @@ def test_counts_that_do_not_fit_are_refused(images, captions):
 
 def test_texts_of_fewer_pictures_than_keys_are_refused():
     with pytest.raises(ValueError, match="vectors of 3 images"):
-        RetrievalIndex.of(unit_rows(3, 8), unit_rows(3, 8), KEYS, TEXTS[:2], weights="w", manifest="m")
+        RetrievalIndex.build(unit_rows(3, 8), unit_rows(3, 8), KEYS, TEXTS[:2], weights="w", manifest="m")
 
 
 def test_a_picture_without_captions_shifts_no_others():
-    index = RetrievalIndex.of(
+    index = RetrievalIndex.build(
         unit_rows(3, 8), np.eye(8)[:3], ["a", "b", "c"], [["a 0"], [], ["c 0", "c 1"]], weights="w", manifest="m"
     )
     found = [index.search_captions(np.eye(8, dtype=np.float32)[i], 1)[0] for i in range(3)]

@@ -39,7 +39,7 @@ def part(first, last):
 
 
 def of(first, last, kind=EXACT):
-    return RetrievalIndex.of(*part(first, last), weights="w" * 64, manifest="m", kind=kind)
+    return RetrievalIndex.build(*part(first, last), weights="w" * 64, manifest="m", kind=kind)
 
 
 def grown(kind=EXACT):
@@ -96,7 +96,7 @@ def test_old_hits_stay_where_nothing_new_is_nearer(kind):
     """New images lie opposite to all that is asked for: what was found before is found as before."""
     near = np.abs(IMAGES[:N]) / np.linalg.norm(IMAGES[:N], axis=1, keepdims=True)
     far = -np.abs(IMAGES[N:]) / np.linalg.norm(IMAGES[N:], axis=1, keepdims=True)
-    index = RetrievalIndex.of(near, near, KEYS[:N], [[key] for key in KEYS[:N]], weights="w", manifest="m", kind=kind)
+    index = RetrievalIndex.build(near, near, KEYS[:N], [[key] for key in KEYS[:N]], weights="w", manifest="m", kind=kind)
     before = found(index, near[:50])
     index.add(far, far, KEYS[N:], [[key] for key in KEYS[N:]])
     after = found(index, near[:50])

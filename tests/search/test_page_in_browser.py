@@ -27,7 +27,7 @@ def search(tmp_path_factory):
     to_pixels = clip.pixels()
     vectors = np.concatenate([encode.images(clip, [to_pixels(picture(i))], COMPUTE).numpy() for i in range(COUNT)])
     captions = encode.texts(clip, [text for texts in SAMPLES.values() for text in texts], COMPUTE).numpy()
-    index = RetrievalIndex.of(vectors, captions, KEYS, manifest.captions, weights=clip.weights, manifest="m")
+    index = RetrievalIndex.build(vectors, captions, KEYS, manifest.captions, weights=clip.weights, manifest="m")
     index.save(data / "faiss")
     return Search(data / "student", data / "faiss"), manifest
 
@@ -63,7 +63,7 @@ def captions_shown(seen):
 
 
 def wanted(search, hits):
-    return [f"{one['rank']}. {one['similarity']:.3f} {one['captions'][0]}" for one in search[0].told(hits)]
+    return [f"{one['rank']}. {one['similarity']:.3f} {one['captions'][0]}" for one in search[0].described(hits)]
 
 
 def ask(seen, query):

@@ -198,7 +198,7 @@ def test_a_high_temperature_pools_to_the_mean_and_a_low_one_to_the_most_typical(
 def test_heads_divide_the_dimension():
     parameters = {"heads": 3, "depth": 1, "feed_forward": 0, "pool_temperature": 1.0}
     with pytest.raises(InputError, match=r"teacher\.heads is 3, expected a divisor of 16"):
-        MetaTeacher.of(16, parameters)
+        MetaTeacher.from_parameters(16, parameters)
 
 
 def test_weights_of_another_teacher_are_refused():

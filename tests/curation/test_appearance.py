@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.curation.looks import perceptual_hash, sketch
+from pipeline.curation.appearance import perceptual_hash, sketch
 from pipeline.images import decode, encode_jpeg
 
 

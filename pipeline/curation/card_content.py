@@ -58,8 +58,8 @@ def gather(
         "leak_guard": {
             "sources": {source: _guard(ledger, source, path / source, rules) for source in sources},
             "held_out": [
-                {"folder": folder.as_posix(), "pictures": len(own), "not_seen": len(set(own).intersection(unseen))}
-                for folder, own in held_out.items()
+                {"folder": folder.as_posix(), "pictures": len(images), "not_seen": len({*images} & {*unseen})}
+                for folder, images in held_out.items()
             ],
             "copies": ledger.db.execute(
                 "SELECT key, detail FROM images WHERE reason = ? ORDER BY key LIMIT ?", (Reason.EVALUATION_COPY, LEAKS)
