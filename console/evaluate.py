@@ -24,8 +24,7 @@ def evaluate(
         str, typer.Option(help="student, base, an open_clip local directory, or NAME:PRETRAINED.")
     ] = "student",
     data: Annotated[
-        Path | None,
-        typer.Option(help="Curated shards, or a folder with Karpathy's dataset_{coco,flickr30k}.json."),
+        Path | None, typer.Option(help="Curated shards, or a folder with Karpathy's dataset_{coco,flickr30k}.json.")
     ] = None,
     zeroshot: Annotated[
         Path | None, typer.Option(help="Images by class: ImageFolder, WebDataset, or as zeroshot.path.")

@@ -37,7 +37,6 @@ def planned(p: Params, name: str, seed: int) -> Params:
     Args:
         p: the parameters of all others.
         name: a recipe's, with or without `TRAINABLE`.
-        seed: the student's.
 
     Raises:
         InputError: there is no such recipe, or it does not go with the other parameters.
@@ -75,9 +74,7 @@ def train(run_params: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
     A teacher that has read something else than `p`'s is trained, too, with p's seed.
 
     Args:
-        run_params: the run's parameters.
         p: those that the tables in `ws` were made with.
-        ws: the folder with a folder for every stage.
         out: where runs are kept.
 
     Returns:

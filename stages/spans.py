@@ -11,10 +11,7 @@ from stages.program import run
 
 
 @stage(
-    reads=[catalog.MANIFEST, catalog.BASE_CONFIG],
-    writes=[catalog.SPANS],
-    takes=["spans"],
-    less_memory="sources.quota",
+    reads=[catalog.MANIFEST, catalog.BASE_CONFIG], writes=[catalog.SPANS], takes=["spans"], less_memory="sources.quota"
 )
 def spans(params: Params, ws: Workspace) -> dict[str, Any]:
     """Find the phrases and BPE tokens of every kept caption, as character offsets.

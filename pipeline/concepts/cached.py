@@ -28,10 +28,8 @@ class CachedLanguage:
     """A frozen language model and the collection that holds its embeddings, unit float16 [d].
 
     Args:
-        model: the model.
         source: how it is read; where it is stands in no fingerprint, its weights' hash does.
         batch: rows of every forward.
-        root: the feature store's folder.
     """
 
     def __init__(self, model: LanguageModel, source: Source, batch: int, root: Path) -> None:

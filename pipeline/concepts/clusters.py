@@ -36,7 +36,6 @@ def cluster(embeddings: NDArray[np.float32], count: int, *, seed: int, iteration
         embeddings: unit float32 [n, d].
         count: K.
         seed: of the captions that it begins with.
-        iterations: of Lloyd's algorithm.
 
     Raises:
         InputError: K exceeds the captions, or the captions of a concept have no direction in common.

@@ -46,13 +46,6 @@ def write(
 
     Concepts are found among the distinct captions of the train split; captions of all splits are labelled.
 
-    Args:
-        language: the frozen language model.
-        manifest: all samples.
-        how: the clustering.
-        folder: where the tables go.
-        metadata: of all three.
-
     Returns:
         distinct captions, concepts, the sizes of the smallest and the largest.
     """

@@ -55,7 +55,6 @@ class Source:
         sha256: of the folder's model.safetensors; empty to take whatever is there.
         layer: of whose hidden states the embedding is made, for `transformers`: 0 is the input, -1 the last.
         pooling: `mean` of the tokens that are not padding, or the `last` of them, for `transformers`.
-        dtype: of the weights.
     """
 
     kind: Literal["sentence_transformers", "transformers"]
@@ -138,10 +137,6 @@ def _check_sizes(folder: Path) -> None:
 
 class LanguageModel:
     """A frozen language model: captions to embeddings of its own width, not normalised.
-
-    Args:
-        source: where it is, and how it is read.
-        device: torch device.
 
     Attributes:
         dimension: width of its embeddings.

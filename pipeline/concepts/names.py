@@ -30,7 +30,6 @@ def nearest(
         embeddings: unit float32 [n, d] of all captions.
         centre: unit float32 [d].
         members: rows of `embeddings`, int64 [k].
-        count: how many, at most.
     """
     similarity = embeddings[members] @ centre
     return members[np.argsort(-similarity, kind="stable")[:count]]
@@ -45,9 +44,7 @@ def distinctive_words(
     not occurrences. A word that is hardly commoner there than everywhere is none of them.
 
     Args:
-        captions: all captions.
         nearest: the concept of each, int64 [n].
-        concepts: how many there are.
         count: words a concept, at most.
 
     Returns:

@@ -41,10 +41,7 @@ def gather(
     """Everything that the card shows; small images of rejected images are written to `out`/examples.
 
     Args:
-        ledger: after everything is decided.
-        rules: by which it was.
         path: holds the corpora; their split files are hashed and counted.
-        out: folder of the card.
         held_out: by folder, guarded images that are no part of a corpus.
         unseen: those of them whose look is unknown.
     """

@@ -65,10 +65,6 @@ def curate(
 
     Args:
         path: holds a folder for every corpus of `rules.quota`.
-        out: of the stage.
-        rules: what is selected.
-        captions: which captions are kept.
-        samples_per_shard: at most.
         workers: processes that decode, compare and write.
         held_out: by folder, images of evaluations that are no part of a corpus; copies of them are not kept.
 

@@ -85,7 +85,6 @@ def collections(zeroshot_folder: Path, attributes_folder: Path | None) -> dict[P
     """The images of both, by folder; empty where there is no folder.
 
     Args:
-        zeroshot_folder: of zero-shot images.
         attributes_folder: of images with attributes; None where no probe reads them.
     """
     found = {zeroshot_folder: list(zeroshot(zeroshot_folder))}

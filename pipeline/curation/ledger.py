@@ -151,7 +151,6 @@ class Ledger:
         """Give every evaluation image its role, and every other its place in the pool.
 
         Args:
-            seed: of the draws.
             published: corpora whose published test images are the test split.
             fractions: share of a corpus that is drawn for the test split.
         """

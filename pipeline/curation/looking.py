@@ -47,8 +47,6 @@ def altered(
     """Which images are altered copies of guarded ones.
 
     Args:
-        processes: that look at suspects.
-        guard: of the others.
         images: frames by number.
         file: of a number, of a guarded image too.
 

@@ -25,13 +25,7 @@ class Fate(IntEnum):
 class SeenImages:
     """The images that could be read, numbered from 0 in the order in which they were decided on.
 
-    Args:
-        ledger: the account of the images of all corpora.
-        held_out: images that belong to no corpus.
-        radius: Hamming distance up to which perceptual hashes make two images candidates for the same image.
-
     Attributes:
-        lookalikes: finds the candidates.
         fates: of every image, a `Fate`.
         originals: of every image, the kept or evaluation image that it is a copy of, itself if it is none.
     """

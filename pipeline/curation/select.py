@@ -35,10 +35,8 @@ class Rules:
         quota: images for train and val together, by corpus. A copy stays in the corpus that is named first.
         test: by corpus, `karpathy` or a fraction: which images form the test split.
         validation: share of the chosen that goes to val.
-        images: sizes that are kept.
         radius: Hamming distance up to which perceptual hashes make two images candidates for the same image.
         merge: whether the captions of a copy that is not kept go to the image that is.
-        seed: of every draw.
     """
 
     quota: Mapping[str, int]
@@ -93,12 +91,7 @@ class _Selection:
     """One run of `select`: evaluation images, then quotas corpus by corpus, then splits."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        rules: Rules,
-        inspecting: Processes,
-        comparing: Processes,
-        held_out: Sequence[HeldOut],
+        self, ledger: Ledger, rules: Rules, inspecting: Processes, comparing: Processes, held_out: Sequence[HeldOut]
     ) -> None:
         self.ledger, self.rules, self.inspecting, self.comparing = ledger, rules, inspecting, comparing
         self.held_out = held_out

@@ -95,7 +95,6 @@ class Batch(TensorGroup):
     """B images and C captions of theirs; pixels and tokens are this process's part, all else is the whole batch's.
 
     Attributes:
-        names: of the images.
         pixels: [B / processes, ...] of the images.
         owner: int64 [C], each caption's image in the batch.
         positives: bool [B, C], whether a text is one of the image's captions, drawn with it or not.
@@ -103,10 +102,6 @@ class Batch(TensorGroup):
         noise: float32 [B, d'], N(0, 1/d'), the same in every process.
         base_image: the base's f_I, float32 [B, d'], or None.
         target: the teacher's z, float32 [B, d'] or [C, d'], or None.
-        texts: None where the text tower is frozen.
-        negatives: None where the recipe needs none.
-        regions: None where the recipe needs none.
-        knowledge: None where the recipe needs none.
     """
 
     names: list[str]
@@ -132,7 +127,6 @@ class Batch(TensorGroup):
 
         Args:
             embedded: [B, d], or with regions [2 B, d].
-            processes: how many there are.
 
         Returns:
             [B, d] of images, and [B, d] of a region of each or None, both in the order of the batch.

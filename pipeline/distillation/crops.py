@@ -15,13 +15,10 @@ class Crops:
     """The crops of a manifest's images, read like its images are.
 
     Args:
-        regions: the regions table of the same manifest.
         manifest: whose images; region 0 of each, which is the image itself, has no crop.
 
     Attributes:
         start: int64 [images + 1], where each image's regions begin, region 0 included.
-        fingerprint: of the table.
-        splits: of the manifest.
 
     Raises:
         ContractError: the table has no region 0 of an image.

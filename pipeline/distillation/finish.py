@@ -20,7 +20,6 @@ def finish(
     Args:
         end: holds the weights of the best epoch; afterwards the chosen point's.
         trained: the history, whose first row is of the starting point.
-        validate: gives the figures by which a point is chosen.
         ws: whose student becomes an open_clip local directory.
         base: where the way begins; None for a student with its own towers, which is taken as it is.
         keep: share of the base's zero-shot accuracy that the chosen point keeps.

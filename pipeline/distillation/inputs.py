@@ -44,13 +44,9 @@ class Inputs:
     """What a recipe asks for, and nothing else; every table is checked against the manifest and the base's weights.
 
     Args:
-        ws: the folder with a folder for every stage.
         home: where decoded images and the feature store are.
-        base: the base CLIP.
         student: the student's starting point, which says how images are decoded.
         compute: how frozen forwards run, where a recipe needs some that no table has (hard negatives, base pairs).
-        train_text: whether the text tower is trained.
-        threads: that decode images.
 
     Attributes:
         made_from: fingerprints of all that was read.
@@ -146,12 +142,7 @@ class Inputs:
         return Pairs(rows, [[c] for c in captions], self._frozen.embeddings_of(captions, "embed base captions"))
 
     def validator(self, zeroshot_path: Path, compute: Compute) -> Validator:
-        """Validation data: val of the corpora, val of the zero-shot set.
-
-        Args:
-            zeroshot_path: the zero-shot set.
-            compute: how the student's towers run.
-        """
+        """Validation data: val of the corpora, val of the zero-shot set."""
         shown = sets.read(zeroshot_path, Split.VAL)
         pairs = self._pairs(self.ws.manifest(Split.VAL))
         return Validator(

@@ -25,8 +25,6 @@ def retained(figures: Figures, start: Figures, errors: float = 0.0) -> float:
     """The smallest share of the start's zero-shot accuracies (seen, unseen) that is kept; 1 without zero-shot data.
 
     Args:
-        figures: of `Validator`.
-        start: the base's.
         errors: how many standard errors of the accuracies are taken off first.
     """
     accuracies = (name for name in start if "zeroshot" in name and name.endswith("_top1") and start[name] > 0)
@@ -52,9 +50,6 @@ def choose(
 
     Args:
         model: holds the student's weights; afterwards the chosen point's.
-        base: the base's weights.
-        validate: the model's validation figures.
-        start: the base's validation figures.
         keep: share of the base's zero-shot accuracy that the lower end of the 95 % interval has to keep. If it does so
             at no point, the point where it is highest.
 

@@ -85,7 +85,6 @@ def fold(model: nn.Module, matrix: Tensor, original: Mapping[str, Tensor]) -> No
     Since it starts from `original`, doing it again changes nothing.
 
     Args:
-        model: an open_clip model.
         matrix: W, float [d, d].
         original: state dict that holds the projection before any map; a copy, as `model.state_dict()` itself shares
             its memory with the model.

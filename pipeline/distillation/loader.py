@@ -21,7 +21,6 @@ def epoch_order(pairs: Pairs, batch: int, captions: int | None, seed: int, epoch
     """An epoch's batches: image rows [batch], and which of their captions, flat, ordered by image.
 
     Args:
-        pairs: whose images, each once.
         batch: images a batch; what is left over is in other epochs.
         captions: how many captions of each image are drawn, at most; None for all.
         seed: of the order, with `epoch`.
@@ -45,14 +44,11 @@ class Loader:
     """Batches of pairs, gathered by threads while the model computes.
 
     Attributes:
-        pairs: training data.
         tokenize: texts to token ids; None where the text tower is frozen.
         batch: images a batch, over all processes.
         captions: captions of an image in a batch, at most; None for all.
         seed: of order, captions and noise.
         per_image: whether targets are of images (or of pairs).
-        group: the processes that share a batch.
-        device: where batches go.
         threads: that gather, or decode.
     """
 

@@ -91,9 +91,6 @@ class Pairs:
         image_embeddings: the base's, unit float [n, d'], or None.
         targets: the teacher's z, unit float [n, d'] for images or [c, d'] for pairs, or None.
         names: of the images, for errors; their row numbers by default.
-        negatives: hard negatives of `distinct`, or None.
-        regions: regions of the images, or None.
-        knowledge: of the captions, or None.
 
     Raises:
         ValueError: counts do not fit, or an image has no caption.

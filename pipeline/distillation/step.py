@@ -29,14 +29,10 @@ class Step:
     """Adds the gradients of a batch to a student's parameters.
 
     Args:
-        student: on its device.
-        recipe: whose terms are minimised.
         weights: factor of every term.
         base_scale: 1/tau of the base.
-        group: the processes that share a batch.
         micro_batch: images of this process that go through a tower at once; 0 for all, without a second forward.
         compute: device and dtype of the towers' forwards (autocast unless float32).
-        compiled: whether the towers are compiled (torch.compile).
     """
 
     def __init__(
@@ -104,7 +100,6 @@ class Step:
         """The recipe's terms.
 
         Args:
-            batch: what was embedded.
             images: `batch.tower_images` of all processes, embedded.
             texts: the distinct texts of the batch, [T, d]; None where f_T is frozen.
         """

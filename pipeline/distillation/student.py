@@ -138,9 +138,6 @@ def start(init: str, base: Clip, seed: int, device: str = "cpu") -> Clip:
 
     Args:
         init: `base`, or an open_clip architecture name or .json file for a lightweight student with its own towers.
-        base: the base CLIP, left as it is.
-        seed: of fresh weights.
-        device: where it is put.
     """
     if init == BASE:
         found = Clip(copy.deepcopy(base.model), copy.deepcopy(base.config), base.tokenize)

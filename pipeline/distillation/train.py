@@ -46,7 +46,6 @@ class StudentTraining:
         max_grad_norm: gradients are scaled down to this length; 0 for never.
         micro_batch: images that go through a tower at once, for batches that do not fit; 0 for all.
         precision: of the towers' forwards: float32, bfloat16 or float16.
-        compiled: torch.compile the towers.
         layers: groups of the image tower that are trained, from the output; None for all.
         unfreeze: epochs after which one more group is trained; 0 for never.
         ema_decay: decay of the moving average of the weights, which is then the student; 0 for none.
@@ -144,15 +143,10 @@ def train(
     """Train `student` in place by a recipe; it is left with the weights of the epoch that retrieves best on validation.
 
     Args:
-        student: on `device`.
         pairs: training data, with the recipe's targets; a linear student has the base's embeddings as pixels.
         validate: gives the figures by which the best epoch is chosen.
-        training: how.
-        device: torch device.
         base_scale: 1/tau of the base.
         steps: steps an epoch; by default every image once.
-        group: the processes that train together.
-        checkpoint: file for resuming.
         fingerprint: of all inputs.
         log: is given the history after every epoch.
 

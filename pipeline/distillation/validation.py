@@ -24,13 +24,9 @@ class Validator:
     """Retrieval and zero-shot of a CLIP on validation data.
 
     Attributes:
-        pairs: of validation, with pixels.
-        classes: the zero-shot set of validation.
         class_pixels: its images, uint8 [n, 3, side, side].
-        class_vectors: the base's embeddings of them, float32 [n, d].
+        class_embeddings: the base's embeddings of them, float32 [n, d].
         class_weights: the base's, float32 [classes, d]: those of a student whose text tower is frozen.
-        train_text: whether the text tower has to be run.
-        compute: where and how.
     """
 
     pairs: Pairs

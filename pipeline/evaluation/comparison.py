@@ -58,11 +58,8 @@ def difference(base: PerQuery, other: PerQuery, owner: NDArray[np.int64], *, sam
     """What `other` has more, of every figure of `summary` but ranks: `value`, and `low` to `high`, as of `interval`.
 
     Args:
-        base: of one model.
-        other: of another one, on the same data.
         owner: int64 [captions], the image of each caption.
         samples: bootstrap samples; each draws images, the same for all figures of both directions.
-        seed: of the bootstrap.
     """
     found: dict[str, Any] = {}
     value, sums = 0.0, np.zeros(samples)
@@ -83,8 +80,6 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
         base: embeddings of the test data.
         student: of the same data, rows in the same order.
         owner: int64 [captions], the image of each caption.
-        samples: bootstrap samples.
-        seed: of the bootstrap.
     """
     models = {"base": base, "student": student}
     found = {name: evaluate(model.images, model.captions, owner) for name, model in models.items()}
@@ -126,9 +121,6 @@ def add_zeroshot(
     Args:
         metrics: of `compare`. A share of nothing is not added.
         embedded: for each model its embeddings of the images, [n, d], and its class weights, [classes, d].
-        classes: the zero-shot set.
-        samples: bootstrap samples, of images.
-        seed: of the bootstrap.
     """
     found = {name: accuracy.hits(embeddings, weights, classes) for name, (embeddings, weights) in embedded.items()}
     for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):

@@ -31,9 +31,7 @@ class RetrievalData:
     """Images and their captions.
 
     Attributes:
-        keys: of the images.
         texts: the captions of each, one or more.
-        images: every image's file, in this order.
     """
 
     keys: list[str]

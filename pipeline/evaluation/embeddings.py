@@ -39,12 +39,7 @@ def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Embeddings:
 
 @dataclass(frozen=True)
 class Images:
-    """Images to embed.
-
-    Attributes:
-        keys: what each is found by.
-        files: of each.
-    """
+    """Images to embed."""
 
     keys: Sequence[str]
     files: Sequence[ImageFile]
@@ -55,8 +50,6 @@ class Texts:
     """Texts to embed.
 
     Attributes:
-        keys: what each is found by.
-        strings: the texts.
         base_embeddings: the base's embeddings of them, which are those of every model whose text tower is the base's.
         index: of captions, which of their image's each is.
     """
@@ -77,10 +70,7 @@ class ModelTables:
     """The tables of one model's embeddings.
 
     Args:
-        ws: the folder with a folder for every stage.
         model: one of `catalog.MEASURED`.
-        clip: the model itself.
-        compute: where and how it runs.
         base: hash of the base's weights.
         frozen_text: whether its text tower is the base's.
         manifest: fingerprint of the manifest, of tables that are bound to it.

@@ -37,8 +37,6 @@ def load(name: str, ws: Workspace, device: str) -> Clip:
     Args:
         name: `student` or `base` of the pipeline, an open_clip local directory, or `<architecture>:<pretrained>`, a tag
             (open_clip downloads it) or a weights file.
-        ws: the folder with a folder for every stage.
-        device: where it runs.
 
     Raises:
         InputError: there is none of that name, or no such device.
@@ -60,11 +58,7 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
     """Figures both ways of every model, and of the difference.
 
     Args:
-        models: one or two.
         path: as `datasets.read` takes it.
-        split: val or test.
-        compute: where and how models run.
-        samples: of the bootstrap.
 
     Returns:
         by model what `comparison.summary` has and, of COCO's 5,000 images, `text_to_image_1k` and
@@ -97,11 +91,7 @@ def classification(models: Models, path: Path, split: Split, compute: Compute, *
     """Zero-shot accuracy of every model.
 
     Args:
-        models: one or two.
         path: as `sets.find` takes it.
-        split: val or test.
-        compute: where and how models run.
-        samples: of the bootstrap.
 
     Returns:
         by model `top1`, `top5`, `mean_per_class`, `classes`; beside another one `retained`, the share of its top1, and

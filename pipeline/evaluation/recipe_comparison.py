@@ -50,10 +50,7 @@ class TestData:
     """Test images, captions and zero-shot images, decoded once for all students, and the base's figures on them.
 
     Args:
-        ws: the folder with a folder for every stage.
         home: where decoded images are kept.
-        zeroshot_path: the zero-shot set.
-        compute: how towers run.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -77,7 +74,6 @@ class TestData:
         """A student, from its open_clip local directory.
 
         Args:
-            folder: the directory.
             train_text: whether its text tower is its own.
 
         Raises:
@@ -128,10 +124,7 @@ def compare(
 
     Args:
         runs: for each recipe its runs, one a seed.
-        test: what they were measured on.
         against: the recipe that every other one is compared with.
-        samples: bootstrap samples.
-        seed: of the bootstrap.
 
     Returns:
         for each recipe: for each direction recall@1 `mean` and `spread` (standard deviation over seeds), the

@@ -27,7 +27,6 @@ class Contents:
     """The images and prompts of the zero-shot set at `path`, of val and test.
 
     Attributes:
-        images: where they are.
         names: their places below `path`.
         prompts: each once.
         keys: of the images, uint64 [n, 2].

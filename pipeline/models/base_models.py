@@ -38,9 +38,7 @@ def clip(
     """The base CLIP, and its training history if it was trained here.
 
     Args:
-        source: where it comes from.
         path: shards of images with one caption each, for one that is trained here.
-        seed: of its training.
 
     Raises:
         WrongWeights: it cannot be read, or is one of which no student is trained here.
@@ -72,12 +70,8 @@ def detector(
     """Write the detector's weights file to `out`.
 
     Args:
-        source: where it comes from.
         path: shards of images with boxes, for one that is trained here.
-        out: the file.
         image_size: pixels of the input it is trained for.
-        seed: of its training.
-        device: torch device of its training.
 
     Raises:
         WrongWeights: a given file is missing or has another hash.

@@ -50,11 +50,7 @@ def pretrain(
         config: open_clip configuration (`model_cfg`, `preprocess_cfg`).
         pixels: uint8 [n, 3, side, side].
         captions: one an image.
-        epochs: passes over the images.
-        batch: pairs a step.
         lr: highest learning rate of AdamW, reached after 100 steps, then cosine to zero.
-        weight_decay: of AdamW.
-        seed: of weights, order and shifts.
 
     Returns:
         the model, and `epoch` and mean `loss` of every epoch.

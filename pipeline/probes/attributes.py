@@ -32,9 +32,7 @@ class AttributeSet:
     """Images and their attributes.
 
     Attributes:
-        names: of the attributes.
         groups: of each the group that its name begins with, such as "has_color" of "has_color::red"; else empty.
-        paths: of the images.
         labels: bool [images, attributes].
         training: bool [images], whether an image is for training.
     """

@@ -47,7 +47,6 @@ class Words:
     """The word probe.
 
     Attributes:
-        names: the probed words.
         training: which of them the captions that train the probe have, bool [n, words].
         test: which of them the test captions have, bool [c, words].
     """

@@ -19,7 +19,6 @@ def read(
 
     Args:
         embeddings: unit float32 [images, d], of training and test images.
-        data: the same images.
 
     Returns:
         the area under the ROC curve of every attribute of `measurable`, and for every group, and for all, each test

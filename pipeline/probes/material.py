@@ -29,13 +29,9 @@ class Material:
     The base's embeddings are those of the stage `features`, a student's those of `embed`.
 
     Args:
-        ws: the folder with a folder for every stage.
         most: training captions, at most; drawn where there are more.
-        seed: of the draw.
 
     Attributes:
-        training: texts of the drawn training captions.
-        test: texts of the test captions.
         owner: the image of every test caption, int64 [c].
 
     Raises:

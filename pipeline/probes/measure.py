@@ -42,7 +42,6 @@ class Labels:
         training: of the captions that train the text probes, int32 [n, m].
         shares: of these, float32 [n, m].
         captions: the first one of every test caption, int64 [c].
-        count: K.
     """
 
     training: NDArray[np.int32]
@@ -56,8 +55,6 @@ class Task:
     """What is asked of the embeddings.
 
     Attributes:
-        attributes: images with attributes.
-        words: of captions.
         near_misses: among test captions; no figure comes of them if no test image has two captions.
         owner: the image of every test caption, int64 [c].
         labels: concepts, or None where there are none.
@@ -107,9 +104,6 @@ def compare(found: Mapping[str, Found], task: Task, *, samples: int, seed: int) 
 
     Args:
         found: of each model; `base` is one of them, `language` the language model.
-        task: what was asked.
-        samples: bootstrap samples.
-        seed: of the bootstrap.
 
     Returns:
         by model, probe and figure a fraction; under `difference` by model, probe and figure `value`, `low` and `high`,

@@ -76,9 +76,6 @@ class Embedded:
         noise: N(0, 1/d') reference points, one an image, [B, d'].
         base_image: the base CLIP's f_I of the same images, [B, d']; absent for the base's own pairs.
         target: the teacher's z, [B, d'] of images or [C, d'] of pairs; absent where the recipe needs none.
-        negatives: hard negatives; absent where the recipe needs none.
-        regions: a region of every image; absent where the recipe needs none.
-        knowledge: of the captions; absent where the recipe needs none.
     """
 
     image: Tensor

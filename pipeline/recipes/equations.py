@@ -177,10 +177,7 @@ def knowledge(b: Embedded) -> Terms:
     known = given(b.knowledge)
     image = soft_cross_entropy(known.image_concepts[b.owner], known.concepts, known.shares)
     text = soft_cross_entropy(known.text_concepts, known.concepts, known.shares)
-    return {
-        LANGUAGE: squared_distance(known.text_in_language, known.language),
-        CONCEPTS: 0.5 * (image + text),
-    }
+    return {LANGUAGE: squared_distance(known.text_in_language, known.language), CONCEPTS: 0.5 * (image + text)}
 
 
 @recipe(

@@ -53,7 +53,6 @@ class Recipe(Needs):
     """A recipe and what it needs.
 
     Attributes:
-        name: the value of `student.recipe`.
         about: what it minimises, in one line of Markdown.
         terms: the equation, whose docstring begins with its formula; None for a closed form.
         reference: a link to where it was published, in Markdown, or nothing.
@@ -97,10 +96,7 @@ def recipe(name: str, about: str, needs: Needs | None = None, reference: str = "
     """Declare the equation below as a recipe.
 
     Args:
-        name: the value of `student.recipe`.
-        about: what it minimises, in one line.
         needs: what it needs; by default nothing beside images, captions and the base's embeddings.
-        reference: a link to where it was published.
     """
 
     def declare(equation: Equation) -> Equation:
@@ -114,9 +110,6 @@ def variant(name: str, original: str, about: str, **changed: Any) -> None:
     """Declare a recipe that has another one's equation and differs from it in what it needs.
 
     Args:
-        name: the value of `student.recipe`.
-        original: the other recipe's name.
-        about: what it is for, in one line.
         **changed: attributes of `Recipe` that differ.
     """
     register(replace(RECIPES[original], name=name, about=about, **{"reference": "", **changed}))

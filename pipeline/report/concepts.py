@@ -30,8 +30,6 @@ class Concept:
     Attributes:
         number: its place in concepts.arrow.
         size: distinct training captions that it is the nearest concept of.
-        words: that set it apart.
-        captions: the training captions nearest to its centre.
         keys: test images with the captions nearest to its centre.
         tested: test captions that it is the nearest concept of.
         base: share of these whose image the base puts into it; None without any.
@@ -49,13 +47,7 @@ class Concept:
 
 
 def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
-    """Write the page.
-
-    Args:
-        path: the HTML file.
-        ws: the folder of the stages: their concepts and probes are read.
-        manifest: of the test split.
-    """
+    """Write the page."""
     table, language = ws.table(CONCEPTS, manifest), ws.language(manifest)
     nearest = ws.labels(manifest)[0][:, 0]
     owner = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]

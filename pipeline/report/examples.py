@@ -29,7 +29,6 @@ class Example:
     """A test caption and the key of its image.
 
     Attributes:
-        caption: the query.
         key: of the right image.
         ranks: of the right image, by model.
         found: what each model finds first, the most similar first.
@@ -54,10 +53,7 @@ def choose(
     At most one caption an image in each list, so that one image does not fill it.
 
     Args:
-        result: base against student.
         models: embeddings of the test split of `base` and `student`.
-        manifest: of the test split.
-        count: examples of each list.
     """
     captions = [(manifest.keys[i], text) for i, text in zip(manifest.owner, manifest.texts, strict=True)]
     before, after = (result.ranks[model]["text_to_image"] for model in ("base", "student"))

@@ -26,13 +26,6 @@ class Summaries:
 
     Attributes:
         card: what the data card's template needs.
-        trained: the student's summary.
-        detected: the regions'.
-        probed: the probes'.
-        attributes: rows of the probes' table.
-        pretraining: columns of the base's history.
-        teacher: of the teacher's.
-        student: of the student's.
         interpolation: figures of points between base and student.
     """
 
@@ -78,13 +71,8 @@ def write(
     """Write the report page.
 
     Args:
-        path: the HTML file.
-        result: base against student.
         models: embeddings of the test split of `base` and `student`.
-        manifest: of the test split.
         regions: boxes of the test images.
-        ws: the folder of the stages, for their summaries and histories.
-        params: shown with the results.
     """
     chosen = examples.choose(result, models, manifest, params.evaluate.examples)
     keys = set().union(*(example.keys for group in chosen.values() for example in group))

@@ -19,7 +19,7 @@ def plot(rows: Sequence[Mapping[str, Any]], base: float, paths: Mapping[str, Seq
     Args:
         rows: of `pipeline.evaluation.recipe_comparison.compare`.
         base: the base's text-to-image recall@1.
-        ways: for each recipe (share of zero-shot retained, text-to-image recall@1) at every point of interpolation.
+        paths: for each recipe (share of zero-shot retained, text-to-image recall@1) at every point of interpolation.
     """
     with svg.style() as plt:
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))

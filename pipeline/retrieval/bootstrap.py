@@ -25,8 +25,6 @@ def drawn_means(
     Args:
         figures: by name float64 [queries].
         image: int64 [queries], the image of each.
-        samples: bootstrap samples.
-        seed: of the draws.
     """
     sizes = np.bincount(image).astype(np.float64)
     present = sizes > 0
@@ -61,8 +59,6 @@ def paired_interval(base: Floats, other: Floats, image: NDArray[np.int64], *, sa
         base: float64 [queries], or [runs, queries].
         other: likewise, the same queries.
         image: int64 [queries], the image of each.
-        samples: bootstrap samples.
-        seed: of the draws.
     """
     difference = np.atleast_2d(other - base)
     runs = len(difference)

@@ -111,7 +111,6 @@ def per_query(ranks: Places, positives: Positives) -> dict[str, NDArray[np.float
 
     Args:
         ranks: int64 [positives], of every query best first.
-        positives: whose they are.
     """
     first, counts = positives.start[:-1], positives.counts
     best = ranks[first].astype(np.float64)
@@ -137,7 +136,6 @@ def recalls(found: Places, positives: Positives) -> dict[str, NDArray[np.float64
 
     Args:
         found: int64 [queries, at least max(KS)], candidates, best first, -1 where there is none.
-        positives: of the queries.
     """
     query = np.repeat(np.arange(len(found)), positives.counts)
     hit = np.zeros(found.shape, dtype=bool)

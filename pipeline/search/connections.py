@@ -42,7 +42,6 @@ class Server(ThreadingHTTPServer):
 
     Args:
         port: 0 for any that is free.
-        handler: of a request.
         turns: where it has its work done.
     """
 

@@ -21,7 +21,6 @@ class Search:
         student: an open_clip local directory.
         folder: an index that it has made.
         manifest: fingerprint of the manifest whose images it finds; None to trust the index.
-        device: where it runs.
 
     Raises:
         WrongWeights: there is no such student.

@@ -55,11 +55,8 @@ class RetrievalIndex:
     """Images and captions under one model.
 
     Attributes:
-        keys: of the images.
-        texts: the captions of every image.
         weights: hash of the model that made the embeddings.
         manifest: fingerprint of the manifest; empty where images are of none.
-        kind: how it is searched.
         exact: FAISS indexes of `images` and `captions` as they are.
         searched: those that are searched; the exact ones unless `kind` says otherwise.
         recall: of an approximate one, the share of the exact 10 nearest that it finds.

@@ -50,7 +50,6 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
 
     Args:
         search: what answers; asked for texts by one thread at a time, and for images by another.
-        manifest: of the images.
         port: 0 for any that is free.
     """
     rows = {key: i for i, key in enumerate(manifest.keys)}

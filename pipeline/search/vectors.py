@@ -47,7 +47,6 @@ def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
     Args:
         vectors: unit [n, d]; lists and codes are learnt from them.
         ids: int64 [n], distinct.
-        kind: how it is searched.
 
     Raises:
         InputError: fewer vectors than lists or codes need, or a dimension that codes do not divide.

@@ -53,9 +53,6 @@ class FeatureSet:
     """Cached features of some splits, by manifest row.
 
     Args:
-        manifest: which samples, in which order.
-        ws: with the features stage's tables.
-        spans: which kind of span the teacher reads.
         inputs: what it reads: `regions` and spans; `image`, the whole image and spans; or `text`, spans only.
 
     Raises:

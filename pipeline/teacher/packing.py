@@ -46,7 +46,6 @@ class Packing:
         mask_BK: bool, true where there is a row.
 
     Attributes:
-        mask_BK: the same.
         owner_R: int64, the sample of every packed row, 0..B-1, ascending.
     """
 

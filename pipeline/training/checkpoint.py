@@ -22,7 +22,6 @@ def write(path: Path, fingerprint: str, state: Mapping[str, Any]) -> None:
     """Write a training's state, whole or not at all.
 
     Args:
-        path: the file.
         fingerprint: of everything that the training depends on.
         state: tensors, numbers and texts, in any nesting of dictionaries and lists.
     """

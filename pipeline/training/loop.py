@@ -73,9 +73,6 @@ class Loop(Generic[B]):
         module: what is trained; its state_dict is the result.
         batches: epoch (from 1) and steps to leave out, to its batches.
         backward: adds a batch's gradients to `.grad`, with its loss multiplied by the scaler; returns its terms.
-        validate: figures of a module on validation data.
-        better: whether the first figures are better than the second.
-        steps: steps of an epoch.
         name_batch: says which samples a batch holds, for an error.
         begin: called before an epoch, before the first also; returns what the optimizer trains in it.
         max_grad_norm: gradients are scaled down to this Euclidean length; 0 for never.

@@ -18,7 +18,6 @@ def check(home: Path, threads: int) -> Iterator[Finding]:
 
     Args:
         home: the folder with `runs` and `pixels`.
-        threads: that hash.
     """
     kinds = (("runs/*/*.pt", checkpoint.check), ("pixels/*.npy", partial(pixels.check, threads=threads)))
     found = [(path, run) for pattern, run in kinds for path in sorted(home.glob(pattern))]
@@ -27,11 +26,7 @@ def check(home: Path, threads: int) -> Iterator[Finding]:
 
 
 def check_small(data: Path) -> Iterator[Finding]:
-    """Compare JSON and CSV files with what their stages, and the runs of `dclip compare`, said of them.
-
-    Args:
-        data: folder with a folder for every stage.
-    """
+    """Compare JSON and CSV files with what their stages, and the runs of `dclip compare`, said of them."""
     compared = [path for path in data.glob(f"compare/*/*/{sums.NAME}") if not path.parent.is_symlink()]
     for path in sorted([*data.glob(f"*/{sums.NAME}"), *compared]):
         name = path.relative_to(data).as_posix()

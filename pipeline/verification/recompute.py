@@ -50,10 +50,7 @@ class Recomputation:
     """Computes sampled rows anew with what their tables say they were computed with.
 
     Args:
-        artefacts: the tables.
         sample: rows of every table (images, for regions).
-        seed: of the sample.
-        zeroshot: the zero-shot set's folder.
     """
 
     def __init__(self, artefacts: Artefacts, *, sample: int, seed: int, zeroshot: Path) -> None:

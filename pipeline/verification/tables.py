@@ -28,10 +28,6 @@ class Artefacts:
 
     What is not here is not compared with: a member may have fetched tables without the models that made them.
 
-    Args:
-        ws: the folder with a folder for every stage.
-        device: where models are put.
-
     Raises:
         InputError: there is no manifest, or it is damaged.
     """

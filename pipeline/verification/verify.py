@@ -30,14 +30,9 @@ def verify(
     Checkpoints and decoded images are read, too: all that are there, whichever parameters they belong to.
 
     Args:
-        ws: the folder with a folder for every stage.
-        zeroshot: the zero-shot set's folder.
         store: the feature store's folder; checkpoints and decoded images are beside it.
         lock: dvc.lock; without one no recorded hashes are compared.
         sample: rows of every table that are computed anew (for regions: images).
-        seed: of the sample.
-        device: where models run.
-        threads: that hash checkpoints and decoded images.
 
     Yields:
         a finding for everything that was checked, with its fault if it has one.

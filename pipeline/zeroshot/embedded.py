@@ -22,10 +22,7 @@ def read(
     """The embeddings of one split of the zero-shot set at `path`.
 
     Args:
-        ws: the folder with a folder for every stage.
         tables: of images, by their names below `path`, and of prompts.
-        path: of the zero-shot set.
-        classes: one split of it.
         **origin: metadata that must stand in the tables, such as `weights`.
 
     Returns:

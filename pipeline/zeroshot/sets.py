@@ -55,7 +55,6 @@ class ZeroshotSet:
     """Classes and images of one split.
 
     Attributes:
-        names: class names.
         seen: bool [classes], whether the corpora show the class.
         templates: prompts with one `{}`.
         paths: images, ordered by class and name, or as a WebDataset has them.
