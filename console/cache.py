@@ -41,21 +41,14 @@ def stats() -> None:
 
     held = inventory.collections(store())
     table = RichTable(title=escape(f"feature store {store()}"), title_justify="left")
-    for heading, justify in (("collection", "left"), ("rows", "right"), ("segments", "right"), ("size", "right"),
-                             ("last used", "left"), ("computed with", "left")):  # fmt: skip
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for heading in ("collection", "rows", "segments", "size", "last used", "computed with"):
+        table.add_column(heading, justify="right" if heading in ("rows", "segments", "size") else "left")
     for h in held:
         used = datetime.fromtimestamp(h.used, UTC).strftime("%Y-%m-%d %H:%M")
         made = ", ".join(f"{k} {str(v)[:12]}" for k, v in h.made_with.items() if isinstance(v, str | int | float))
-        damaged = f" ({len(h.damaged)} damaged)" if h.damaged else ""
-        table.add_row(
-            h.folder.name[: len(h.name) + inventory.SHOWN],
-            f"{h.rows:,}",
-            f"{len(h.segments)}{damaged}",
-            _size(h.bytes),
-            used,
-            escape(made),
-        )
+        segments = f"{len(h.segments)}" + (f" ({len(h.damaged)} damaged)" if h.damaged else "")
+        name = h.folder.name[: len(h.name) + inventory.SHOWN]
+        table.add_row(name, f"{h.rows:,}", segments, _size(h.bytes), used, escape(made))
     Console(width=None if Console().is_terminal else 160).print(table)
     print(f"{_size(sum(h.bytes for h in held))} in {len(held)} collections")
 
@@ -147,11 +140,11 @@ def gc(
     """
     from pipeline.store import inventory
 
-    found = inventory.garbage(
-        inventory.collections(store()), now=time.time(),
-        older_than=None if older_than is None else older_than * inventory.DAY,
-        max_bytes=None if max_size is None else max_size * 1e9, keep=_used(data) if unused else None,
-    ) + inventory.beside(store())  # fmt: skip
+    collections, keep = inventory.collections(store()), _used(data) if unused else None
+    seconds = None if older_than is None else older_than * inventory.DAY
+    most = None if max_size is None else max_size * 1e9
+    found = inventory.garbage(collections, now=time.time(), older_than=seconds, max_bytes=most, keep=keep)
+    found += inventory.beside(store())
     for item in found:
         print(f"{os.path.relpath(item.path, store())}  {_size(item.bytes)}  {item.why}")
     total = _size(sum(item.bytes for item in found))

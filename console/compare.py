@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from console.figures import interval
 from pipeline.artifacts import figures
 from pipeline.artifacts.catalog import INTERPOLATION
 from pipeline.artifacts.workspace import Workspace
@@ -98,13 +99,9 @@ def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) ->
     for heading in (*headings, "zero-shot kept", "unseen"):
         table.add_column(heading, no_wrap=heading == "recipe")
     for row in sorted(rows, key=lambda row: -retrieval(row["validation"])):
-        recall, lead = row["text_to_image"], row["text_to_image"]["lead"]
-        shares = (row["retained"].get(part) for part in comparison.PARTS)
-        kept = [f"{share['mean']:.3f} ± {share['spread']:.3f}" if share else "" for share in shares]
-        table.add_row(
-            row["recipe"] + (" *" if row["front"] else ""), f"{retrieval(row['validation']):.3f}",
-            f"{recall['mean']:.3f} ± {recall['spread']:.3f}",
-            f"{row['image_to_text']['mean']:.3f} ± {row['image_to_text']['spread']:.3f}",
-            f"{lead['value']:+.3f} ({lead['low']:+.3f} to {lead['high']:+.3f})", *kept,
-        )  # fmt: skip
+        figures = [row["text_to_image"], row["image_to_text"], *map(row["retained"].get, comparison.PARTS)]
+        to_image, to_text, *kept = (f"{f['mean']:.3f} ± {f['spread']:.3f}" if f else "" for f in figures)
+        name, lead = row["recipe"] + (" *" if row["front"] else ""), row["text_to_image"]["lead"]
+        leads_by = f"{lead['value']:+.3f} ({interval(lead)})"
+        table.add_row(name, f"{retrieval(row['validation']):.3f}", to_image, to_text, leads_by, *kept)
     return table

@@ -62,13 +62,8 @@ def _results(metrics: dict[str, Any], recipe: str) -> RichTable:
     base, student, changes = (metrics[part] for part in ("base", "student", "difference"))
     for direction in ("text_to_image", "image_to_text"):
         for name, change in in_order(changes[direction]):
-            row = (
-                formatted(name, base[direction][name]),
-                formatted(name, student[direction][name]),
-                f"{change['value']:+.3f}",
-                interval(change),
-            )
-            table.add_row(f"{direction} {name}".replace("_", " "), *row)
+            values = (formatted(name, model[direction][name]) for model in (base, student))
+            table.add_row(f"{direction} {name}".replace("_", " "), *values, f"{change['value']:+.3f}", interval(change))
         for name in ("median_rank", "mean_rank"):
             ranks = base[direction][name], student[direction][name]
             shown = (formatted(name, rank) for rank in ranks)
@@ -102,21 +97,17 @@ def verify(
 
     p = load(params)
     threads(p)
-    found = check(
-        Workspace(data), Path(p.zeroshot.path), store(), params.parent / "dvc.lock", sample=sample, seed=seed,
-        device=p.compute.device, threads=p.compute.workers,
-    )  # fmt: skip
+    places = Workspace(data), Path(p.zeroshot.path), store(), params.parent / "dvc.lock"
+    found = check(*places, sample=sample, seed=seed, device=p.compute.device, threads=p.compute.workers)
     table = RichTable()
     for heading in ("artefact", "checked", "rows anew", "largest deviation", "verdict"):
         table.add_column(heading, overflow="fold")
     faults = absent = 0
     for finding in found:
         faults, absent = faults + bool(finding.fault), absent + finding.absent
-        table.add_row(
-            finding.artefact, finding.checked, str(finding.recomputed or ""),
-            "" if finding.deviation is None else f"{finding.deviation:.2g}",
-            escape(finding.fault) or ("not here" if finding.absent else "right"),
-        )  # fmt: skip
+        deviation = "" if finding.deviation is None else f"{finding.deviation:.2g}"
+        verdict = escape(finding.fault) or ("not here" if finding.absent else "right")
+        table.add_row(finding.artefact, finding.checked, str(finding.recomputed or ""), deviation, verdict)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if faults:
         raise InputError(f"{faults} of {table.row_count} checks found a fault; the table says which and what to do")

@@ -28,8 +28,8 @@ def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
     p, out = params.concepts, ws.folder("concepts")
     manifest = ws.manifest()
     if not p.enabled:
-        tables.write_empty(out, provenance(
-            "concepts", code="", manifest=manifest.fingerprint, model="none", inputs={}, parameters={}))  # fmt: skip
+        nothing: dict[str, Any] = {"code": "", "model": "none", "inputs": {}, "parameters": {}}
+        tables.write_empty(out, provenance("concepts", manifest=manifest.fingerprint, **nothing))
         return {"enabled": False}
     from pipeline.concepts import labelling
     from pipeline.concepts.cached import CachedLanguage
@@ -38,15 +38,18 @@ def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
     threads(params)
     source = Source(**p.model.model_dump())
     language = CachedLanguage(LanguageModel(source, params.compute.device), source, p.batch, store())
-    metadata = provenance(
-        "concepts", code=f"{CODE}, {labelling.CODE}", manifest=manifest.fingerprint, model=source.name,
-        inputs={"weights": language.model.weights}, dimension=language.model.dimension, normalised=True,
-        parameters=p.model_dump(exclude={"enabled"}) | {"seed": params.seed}, device=params.compute.device,
-        collections=[language.rows.folder.name],
-    )  # fmt: skip
+    parameters = p.model_dump(exclude={"enabled"}) | {"seed": params.seed}
+    made_by: dict[str, Any] = {"code": f"{CODE}, {labelling.CODE}", "model": source.name, "parameters": parameters}
+    made_from: dict[str, Any] = {
+        "inputs": {"weights": language.model.weights},
+        "collections": [language.rows.folder.name],
+    }
+    dimension = language.model.dimension
+    shown: dict[str, Any] = {"dimension": dimension, "normalised": True, "device": params.compute.device}
+    metadata = provenance("concepts", manifest=manifest.fingerprint, **made_by, **made_from, **shown)
     how = labelling.Clustering(None if p.count == "auto" else p.count, p.temperature, p.top, p.iterations, params.seed)
-    return {"enabled": True, "dimension": language.model.dimension,
-            **labelling.write(language, manifest, how, out, metadata)}  # fmt: skip
+    counts = labelling.write(language, manifest, how, out, metadata)
+    return {"enabled": True, "dimension": dimension, **counts}
 
 
 if __name__ == "__main__":

@@ -106,10 +106,8 @@ def stage(
     """Declare a stage; see `Stage`."""
 
     def declared(work: Work) -> Stage:
-        found = Stage(
-            work, tuple(reads), tuple(writes), tuple(takes), less_memory, tuple(unwatched), tuple(folders),
-            in_processes, for_each,
-        )  # fmt: skip
+        names = tuple(takes), less_memory, tuple(unwatched), tuple(folders)
+        found = Stage(work, tuple(reads), tuple(writes), *names, in_processes, for_each)
         elsewhere = [artifact.path for artifact in found.writes if artifact.stage != found.name]
         assert not elsewhere, f"stage {found.name} declares that it writes {elsewhere}"
         return found

@@ -35,16 +35,12 @@ def models(params: Params, ws: Workspace) -> dict[str, Any]:
     clip, history = base_models.clip(params.models.clip, source, seed=params.seed)
     clip.save(ws.path(catalog.BASE_CLIP))
     detector = ws.path(catalog.DETECTOR)
-    base_models.detector(
-        params.models.detector, source, detector, image_size=params.regions.image_size, seed=params.seed,
-        device=params.compute.device,
-    )  # fmt: skip
+    how: dict[str, Any] = {"image_size": params.regions.image_size, "device": params.compute.device}
+    base_models.detector(params.models.detector, source, detector, seed=params.seed, **how)
     write_history(ws.path(catalog.PRETRAINING), history)
-    return {
-        "clip": {"weights": clip.weights, "dimension": clip.dimension, "image_size": clip.image_size,
-                 **({"last_loss": history[-1]["loss"]} if history else {})},
-        "detector": {"sha256": files.sha256(detector)},
-    }  # fmt: skip
+    about = {"weights": clip.weights, "dimension": clip.dimension, "image_size": clip.image_size}
+    loss = {"last_loss": history[-1]["loss"]} if history else {}
+    return {"clip": about | loss, "detector": {"sha256": files.sha256(detector)}}
 
 
 if __name__ == "__main__":

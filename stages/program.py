@@ -115,12 +115,9 @@ def perform(stage: Stage, params: Params, ws: Workspace) -> dict[str, Any]:
 
 def _start_processes(module: str, count: int) -> None:
     """Become torchrun, which runs a stage's program with these arguments in `count` processes of this machine."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count),
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1", "-m", module,
-        *sys.argv[1:],
-    ]  # fmt: skip
-    os.execv(sys.executable, command)  # noqa: S606  our own program; whoever kills this process kills torchrun
+    here = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count), *here]
+    os.execv(sys.executable, [*torchrun, "-m", module, *sys.argv[1:]])  # noqa: S606  our own program; whoever kills this process kills torchrun
 
 
 def run(stage: Stage) -> None:

@@ -34,17 +34,21 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     sha256 = ws.summary("models")["detector"]["sha256"]
     manifest = ws.manifest()
     p = params.regions
-    detector = CachedDetector(
-        weights.load(ws.path(catalog.DETECTOR), sha256), sha256,
-        Detection(p.confidence, p.iou, p.image_size, p.batch),
-        Cropping(p.max_regions, p.min_side, p.margin, p.crop_side, p.crop_quality), params.compute.device, store(),
-        params.compute.workers,
-    )  # fmt: skip
-    metadata = provenance(
-        "regions", code=f"{CODE}, {images.CODE}", manifest=manifest.fingerprint, model="ultralytics", weights=sha256,
-        inputs={"weights": sha256}, parameters=p.model_dump(), device=params.compute.device,
-        collections=detector.folders,
-    )  # fmt: skip
+    model, device = weights.load(ws.path(catalog.DETECTOR), sha256), params.compute.device
+    detection = Detection(p.confidence, p.iou, p.image_size, p.batch)
+    cropping = Cropping(p.max_regions, p.min_side, p.margin, p.crop_side, p.crop_quality)
+    detector = CachedDetector(model, sha256, detection, cropping, device, store(), params.compute.workers)
+    made_from: dict[str, Any] = {
+        "manifest": manifest.fingerprint,
+        "model": "ultralytics",
+        "inputs": {"weights": sha256},
+    }
+    made_by: dict[str, Any] = {
+        "code": f"{CODE}, {images.CODE}",
+        "parameters": p.model_dump(),
+        "collections": detector.folders,
+    }
+    metadata = provenance("regions", **made_from, **made_by, weights=sha256, device=device)
     return library.write(detector, manifest, ws.folder("regions"), metadata)
 
 

@@ -25,11 +25,14 @@ def spans(params: Params, ws: Workspace) -> dict[str, Any]:
     manifest = ws.manifest()
     parser = load_parser(params.spans.parser)
     most, tokens = params.spans.max_phrases, bpe.context_length(ws.path(catalog.BASE_CONFIG)) - 2
-    metadata = provenance(
-        "spans", code=table.CODE, manifest=manifest.fingerprint, model=parser.name, inputs={},
-        parser=params.spans.parser,
-        parameters={"model": parser.name, "max_phrases": most, "tokens": tokens},
-    )  # fmt: skip
+    parameters = {"model": parser.name, "max_phrases": most, "tokens": tokens}
+    made_by: dict[str, Any] = {
+        "code": table.CODE,
+        "model": parser.name,
+        "parser": params.spans.parser,
+        "parameters": parameters,
+    }
+    metadata = provenance("spans", manifest=manifest.fingerprint, inputs={}, **made_by)
     return table.write(parser, manifest, ws.path(catalog.SPANS), metadata, cap=most, tokens=tokens)
 
 

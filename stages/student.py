@@ -87,9 +87,9 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     recipe, train_text = RECIPES[p.recipe], p.text == "trainable"
     base = towers.load(ws.path(catalog.BASE_CLIP), device)
     clip = start(p.init, base, seed, device)
-    frozen = Compute(device, params.compute.dtype, params.compute.batch)
     workers = params.compute.workers
-    inputs = Inputs(ws, home(), base=base, student=clip, compute=frozen, train_text=train_text, threads=workers)
+    frozen = Compute(device, params.compute.dtype, params.compute.batch, workers)
+    inputs = Inputs(ws, home(), base=base, student=clip, compute=frozen, train_text=train_text)
     if recipe.data == "base":
         pairs = group.in_turn(lambda: inputs.base_training_pairs(Path(params.models.path)))
     else:

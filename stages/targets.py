@@ -41,11 +41,15 @@ def targets(params: Params, ws: Workspace) -> dict[str, Any]:
     state = read(ws.path(catalog.TEACHER), "run: dvc repro -sf teacher")
     model = MetaTeacher.from_parameters(features.dimension, p.model_dump()).filled(state).to(params.compute.device)
     weights = weights_hash(state)
-    metadata = provenance(
-        "targets", code="targets 2", manifest=manifest.fingerprint, model="dclip meta-teacher", weights=weights,
-        features=features.fingerprint, dimension=features.dimension, normalised=True,
-        inputs={"weights": weights, "features": features.fingerprint}, parameters=p.model_dump(),
-    )  # fmt: skip
+    inputs = {"weights": weights, "features": features.fingerprint}
+    made_by: dict[str, Any] = {
+        "code": "targets 2",
+        "model": "dclip meta-teacher",
+        "inputs": inputs,
+        "parameters": p.model_dump(),
+    }
+    shown = {**inputs, "dimension": features.dimension, "normalised": True}
+    metadata = provenance("targets", manifest=manifest.fingerprint, **made_by, **shown)
     counts = library.write(model, features, ws.path(catalog.TARGETS), metadata)
     ws.targets(manifest, weights=weights)
     return {**counts, "weights": weights}

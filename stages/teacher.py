@@ -45,13 +45,9 @@ def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
         device=params.compute.device,
         threads=params.compute.threads,
     )
-    trained = train(
-        model, training, validation,
-        TeacherTraining(
-            epochs=p.epochs, batch=p.batch, lr=p.lr, temperature=p.temperature, caption_dropout=p.caption_dropout,
-            seed=seed),
-        checkpoint=home() / "runs" / fingerprint / "teacher.pt", fingerprint=fingerprint,
-    )  # fmt: skip
+    checkpoint = home() / "runs" / fingerprint / "teacher.pt"
+    how = TeacherTraining(p.epochs, p.batch, p.lr, p.temperature, p.caption_dropout, seed)
+    trained = train(model, training, validation, how, checkpoint=checkpoint, fingerprint=fingerprint)
     ws.folder("teacher").mkdir(parents=True, exist_ok=True)
     write(ws.path(catalog.TEACHER), model.state_dict())
     write_history(ws.path(catalog.TEACHER_HISTORY), trained.history)

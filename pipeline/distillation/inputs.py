@@ -56,10 +56,8 @@ class Inputs:
     """
 
     def __init__(
-        self, ws: Workspace, home: Path, *, base: Clip, student: Clip, compute: Compute, train_text: bool,
-        threads: int = 1,
-    ) -> None:  # fmt: skip
-        self.threads = threads
+        self, ws: Workspace, home: Path, *, base: Clip, student: Clip, compute: Compute, train_text: bool
+    ) -> None:
         self.ws, self.home, self.base, self.student = ws, home, base, student
         self.compute, self.train_text, self.weights = compute, train_text, base.weights
         frozen = (CAPTION_EMBEDDINGS, IMAGE_EMBEDDINGS, *ZEROSHOT_EMBEDDINGS)
@@ -133,7 +131,7 @@ class Inputs:
     def _pixels(self, source: pixels.Source, decoded: bool) -> ImageRows:
         if decoded:
             return pixels.Decoded(self.student, source)
-        return pixels.cached(self.student, source, self.home / "pixels", self.threads)
+        return pixels.cached(self.student, source, self.home / "pixels", self.compute.workers)
 
     def base_training_pairs(self, path: Path) -> Pairs:
         """The base's own training pairs, for the control that goes on with them."""
@@ -145,11 +143,9 @@ class Inputs:
         """Validation data: val of the corpora, val of the zero-shot set."""
         shown = sets.read(zeroshot_path, Split.VAL)
         pairs = self._pairs(self.ws.manifest(Split.VAL))
-        return Validator(
-            pairs, shown, classifier.pixels(self.student, shown, self.threads),
-            *embedded.read(self.ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, shown, weights=self.weights),
-            self.train_text, compute,
-        )  # fmt: skip
+        pixels = classifier.pixels(self.student, shown, self.compute.workers)
+        known = embedded.read(self.ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, shown, weights=self.weights)
+        return Validator(pairs, shown, pixels, *known, self.train_text, compute)
 
     def _pairs(self, manifest: Manifest, *, decoded: bool = False, linear: bool = False) -> Pairs:
         images = self.ws.images(manifest, weights=self.weights)

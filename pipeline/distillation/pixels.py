@@ -47,20 +47,16 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     or another tower never reads it. All of it is read and compared with its seal; a damaged one is set aside, named
     on the screen and made again.
     """
-    name = files.fingerprint(
-        manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
-        preprocess=clip.config["preprocess_cfg"], code=[images.CODE, towers.CODE],
-    )  # fmt: skip
+    tower = {"side": clip.image_size, "preprocess": clip.config["preprocess_cfg"], "code": [images.CODE, towers.CODE]}
+    name = files.fingerprint(manifest=source.fingerprint, splits=source.splits, **tower)
     path = folder / f"{name}.npy"
     if not _is_whole(path, threads):
         to_pixels = clip.pixels()
         shape = (len(source), 3, clip.image_size, clip.image_size)
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            decoded = ahead(
-                lambda given: to_pixels(images.decode(given[1])), source.images("decode"), threads=threads,
-                depth=4 * threads,
-            )  # fmt: skip
+            encoded = (data for _, data in source.images("decode"))
+            decoded = ahead(lambda data: to_pixels(images.decode(data)), encoded, threads=threads, depth=4 * threads)
             for i, row in enumerate(decoded):
                 pixels[i] = row
             pixels.flush()

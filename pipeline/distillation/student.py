@@ -66,16 +66,22 @@ class Student(nn.Module):
     """
 
     def __init__(
-        self, clip: Clip, *, target_dimension: int, train_text: bool, temperature: float | str, linear: bool = False,
-        language_dimension: int | None = None, concepts: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        clip: Clip,
+        *,
+        target_dimension: int,
+        train_text: bool,
+        temperature: float | str,
+        linear: bool = False,
+        language_dimension: int | None = None,
+        concepts: int | None = None,
+    ) -> None:
         super().__init__()
         self.clip = clip
         self.train_text = train_text
-        same = clip.dimension == target_dimension
-        self.image_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
-        self.text_to_target = nn.Identity() if same else nn.Linear(clip.dimension, target_dimension, bias=False)
-        d = clip.dimension
+        d, same = clip.dimension, clip.dimension == target_dimension
+        self.image_to_target = nn.Identity() if same else nn.Linear(d, target_dimension, bias=False)
+        self.text_to_target = nn.Identity() if same else nn.Linear(d, target_dimension, bias=False)
         self.to_language = None if language_dimension is None else nn.Linear(d, language_dimension, bias=False)
         self.to_concepts = None if concepts is None else nn.Linear(d, concepts)
         model: Any = clip.model
@@ -86,7 +92,7 @@ class Student(nn.Module):
             text = name.split(".")[0] in TEXT_PARTS
             wanted = (train_text if text else not linear) and name not in ("logit_scale", "logit_bias")
             parameter.requires_grad &= wanted  # a fixed sin-cos position stays fixed
-        self.towers: Towers | LinearTower = LinearTower(clip.dimension) if linear else Towers(clip)
+        self.towers: Towers | LinearTower = LinearTower(d) if linear else Towers(clip)
         self._unmapped = {k: v.clone() for k, v in model.state_dict().items()} if linear else {}
         self.eval()
 

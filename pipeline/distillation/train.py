@@ -13,7 +13,6 @@ from torch import nn
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.distillation.batches import Batch
 from pipeline.distillation.interpolation import retrieval
 from pipeline.distillation.layers import image_groups, trained, unfreeze
 from pipeline.distillation.linear import procrustes
@@ -27,6 +26,9 @@ from pipeline.recipes import RECIPES
 from pipeline.training.distributed import Group
 from pipeline.training.loop import Figures, Loop, Trained
 from pipeline.training.schedule import warmup_cosine
+
+_LIMITS = ("epochs", "seed", "max_grad_norm", "patience", "ema_decay", "interval")
+"""What of a student's training the loop is told by the same names."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +163,12 @@ def train(
     if recipe.shuffled:
         pairs = replace(pairs, targets=shuffled_targets(pairs.targets, training.seed))
     optimizer = torch.optim.AdamW(student.parameter_groups(training.weight_decay), lr=training.lr, fused=True)
-    step = Step(
-        student, recipe, training.weights, base_scale=base_scale, group=group, micro_batch=training.micro_batch,
-        compute=Compute(device, training.precision, training.batch), compiled=training.compiled,
-    )  # fmt: skip
-    load = Loader(
-        pairs, student.clip.tokenize if student.train_text else None, batch=training.batch, captions=training.captions,
-        seed=training.seed, per_image=recipe.target != "pair", group=group, device=device, threads=training.threads,
-    )  # fmt: skip
+    forwards = Compute(device, training.precision, training.batch)
+    shared: dict[str, Any] = {"micro_batch": training.micro_batch, "compiled": training.compiled, "compute": forwards}
+    step = Step(student, recipe, training.weights, base_scale=base_scale, group=group, **shared)
+    drawn = {name: getattr(training, name) for name in ("batch", "captions", "seed", "threads")}
+    tokenize = student.clip.tokenize if student.train_text else None
+    load = Loader(pairs, tokenize, per_image=recipe.target != "pair", group=group, device=device, **drawn)
     total = steps * training.epochs
     model: Any = student.clip.model
     if training.layers is not None:
@@ -191,17 +191,12 @@ def train(
         assert isinstance(module, Student)
         return validate(module.finished())
 
-    def name(batch: Batch) -> str:
-        return ", ".join(batch.names)
-
-    loop = Loop(
-        what="student", module=student, optimizer=optimizer,
-        schedule=warmup_cosine(optimizer, warmup=max(1, round(total * training.warmup)), steps=total),
-        epochs=training.epochs, seed=training.seed, steps=steps,
-        batches=lambda epoch, done: load(epoch, steps, done), backward=step, validate=figures,
-        better=lambda new, old: retrieval(new) > retrieval(old), name_batch=name, begin=begin,
-        max_grad_norm=training.max_grad_norm, patience=training.patience, ema_decay=training.ema_decay,
-        scaler=torch.amp.GradScaler(torch.device(device).type, enabled=training.precision == "float16"),
-        group=group, checkpoint=checkpoint, interval=training.interval, fingerprint=fingerprint, log=log,
-    )  # fmt: skip
-    return loop.run()
+    schedule = warmup_cosine(optimizer, warmup=max(1, round(total * training.warmup)), steps=total)
+    calls: dict[str, Any] = {"backward": step, "validate": figures, "begin": begin, "log": log}
+    calls["batches"] = lambda epoch, done: load(epoch, steps, done)
+    calls["better"] = lambda new, old: retrieval(new) > retrieval(old)
+    calls["name_batch"] = lambda batch: ", ".join(batch.names)
+    limits = {name: getattr(training, name) for name in _LIMITS}
+    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=training.precision == "float16")
+    resumed: dict[str, Any] = {"checkpoint": checkpoint, "fingerprint": fingerprint, "scaler": scaler, "group": group}
+    return Loop("student", student, optimizer, schedule, steps=steps, **calls, **limits, **resumed).run()

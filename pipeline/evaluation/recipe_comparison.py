@@ -149,8 +149,8 @@ def compare(
         rows.append(row)
     points = [_point(row) for row in rows]
     for row, point in zip(rows, points, strict=True):
-        row["front"] = not any(other != point and all(o >= p for o, p in zip(other, point, strict=True))
-                               for other in points)  # fmt: skip
+        beaten = (other != point and all(o >= p for o, p in zip(other, point, strict=True)) for other in points)
+        row["front"] = not any(beaten)
     return rows
 
 
@@ -166,7 +166,5 @@ def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {
-        "mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        "values": list(values),
-    }  # fmt: skip
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "spread": spread, "values": list(values)}

@@ -49,10 +49,8 @@ def clip(
         case ClipFromDirectory():
             return _suited(towers.load(Path(source.path))), []
     pixels, captions = base_pairs(path, towers.create(SAMPLE_CLIP))
-    return pretrain(
-        SAMPLE_CLIP, pixels, captions, epochs=source.epochs, batch=source.batch, lr=source.lr,
-        weight_decay=source.weight_decay, seed=seed,
-    )  # fmt: skip
+    how = source.model_dump(include={"epochs", "batch", "lr", "weight_decay"})
+    return pretrain(SAMPLE_CLIP, pixels, captions, **how, seed=seed)
 
 
 def _suited(clip: Clip) -> Clip:
@@ -86,8 +84,6 @@ def detector(
     chosen = [scene for _, scene in zip(range(source.images), scenes, strict=False)]
     if not chosen:
         raise WrongWeights(f"{path} holds no image with two boxes or more to train a detector on")
-    trained = train.train(
-        chosen, width=source.width, image_size=image_size, epochs=source.epochs, batch=source.batch, lr=source.lr,
-        seed=seed, device=device,
-    )  # fmt: skip
+    how = source.model_dump(include={"width", "epochs", "batch", "lr"})
+    trained = train.train(chosen, **how, image_size=image_size, seed=seed, device=device)
     weights.save(trained.model, out)

@@ -63,12 +63,9 @@ def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
     for concept in found[SHOWN:]:
         concept.keys = []
     shown = {key for concept in found for key in concept.keys}
-    html = render(
-        "concepts.html.j2",
-        concepts=found, thumbnails=thumbnails(manifest, shown), probed=ws.summary("probe"),
-        captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
-    )  # fmt: skip
-    files.write_text(path, html)
+    captions = dict(zip(manifest.keys, manifest.captions, strict=True))
+    values = {"concepts": found, "thumbnails": thumbnails(manifest, shown), "probed": ws.summary("probe")}
+    files.write_text(path, render("concepts.html.j2", captions=captions, **values))
 
 
 def nearest_images(

@@ -13,20 +13,29 @@ from pipeline.pages.html import render
 from pipeline.report import svg
 
 MEANINGS = {
-    "missing_image": "no file was found", "empty_file": "the file has no bytes",
+    "missing_image": "no file was found",
+    "empty_file": "the file has no bytes",
     "not_an_image": "the file is something else",
     "unreadable_image": "truncated, damaged, or of a kind that is not read",
     "oversized_image": "more bytes or pixels than are decoded",
-    "costly_image": "built so that it takes too long to decode", "small_image": "too small",
-    "extreme_shape": "too long and thin", "animated_image": "several frames",
-    "duplicate_image": "the same bytes, or id, as another", "near_duplicate": "the same image as another",
+    "costly_image": "built so that it takes too long to decode",
+    "small_image": "too small",
+    "extreme_shape": "too long and thin",
+    "animated_image": "several frames",
+    "duplicate_image": "the same bytes, or id, as another",
+    "near_duplicate": "the same image as another",
     "evaluation_image": "in a published val or test split",
-    "evaluation_copy": "the same image as an evaluation image", "over_quota": "the quota was full",
-    "no_caption": "no caption is left", "empty_caption": "nothing but white space",
-    "no_words": "only addresses, digits and punctuation", "short_caption": "too few words",
-    "long_caption": "too many words, or one without end", "duplicate_caption": "the image has it already",
-    "not_utf8": "cannot be decoded", "malformed_row": "cannot be parsed, or belongs to no image",
-}  # fmt: skip
+    "evaluation_copy": "the same image as an evaluation image",
+    "over_quota": "the quota was full",
+    "no_caption": "no caption is left",
+    "empty_caption": "nothing but white space",
+    "no_words": "only addresses, digits and punctuation",
+    "short_caption": "too few words",
+    "long_caption": "too many words, or one without end",
+    "duplicate_caption": "the image has it already",
+    "not_utf8": "cannot be decoded",
+    "malformed_row": "cannot be parsed, or belongs to no image",
+}
 """Of every reason, in a few words."""
 
 
@@ -63,10 +72,8 @@ def _values(card: dict[str, Any]) -> dict[str, Any]:
         kind: sorted({r for counts in by_source.values() for r in counts} - {"read", "kept"})
         for kind, by_source in card["counts"].items()
     }
-    return {
-        "card": card, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split],
-        "cut": _cut(card["captions_cut"], card["context"]),
-    }  # fmt: skip
+    shown = {"card": card, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split]}
+    return shown | {"cut": _cut(card["captions_cut"], card["context"])}
 
 
 def _cut(counts: dict[str, int], context: int) -> str:

@@ -92,9 +92,11 @@ def boxes(regions: Table, keys: set[str], order: list[str]) -> dict[str, list[di
             part = regions.columns.slice(int(start[i]), int(start[i + 1] - start[i])).select(
                 ["region_index", "box", "score", "class_name"]
             )
-            found[key] = [
-                {"left": 100 * r["box"][0], "top": 100 * r["box"][1], "width": 100 * (r["box"][2] - r["box"][0]),
-                 "height": 100 * (r["box"][3] - r["box"][1]), "label": f"{r['class_name']} {r['score']:.2f}"}
-                for r in part.to_pylist() if r["region_index"] > 0
-            ]  # fmt: skip
+            found[key] = [_placed(region) for region in part.to_pylist() if region["region_index"] > 0]
     return found
+
+
+def _placed(region: dict[str, Any]) -> dict[str, Any]:
+    left, top, right, bottom = region["box"]
+    sides = {"left": 100 * left, "top": 100 * top, "width": 100 * (right - left), "height": 100 * (bottom - top)}
+    return sides | {"label": f"{region['class_name']} {region['score']:.2f}"}

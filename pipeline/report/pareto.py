@@ -29,11 +29,11 @@ def plot(rows: Sequence[Mapping[str, Any]], base: float, paths: Mapping[str, Seq
             colour, recall = colours[row["recipe"]], row["text_to_image"]
             for seed, value in enumerate(recall["values"]):
                 left.scatter([_kept(row, seed)], [value], s=6, color=colour, alpha=0.6)
-            left.errorbar(
-                [_kept(row)], [recall["mean"]], fmt="o", color=colour, capsize=2, linewidth=0.8, label=row["recipe"],
-                yerr=[[max(0.0, recall["difference"]["value"] - recall["difference"]["low"])],
-                      [max(0.0, recall["difference"]["high"] - recall["difference"]["value"])]],
-            )  # fmt: skip
+            change = recall["difference"]
+            below, above = change["value"] - change["low"], change["high"] - change["value"]
+            style = {"fmt": "o", "color": colour, "capsize": 2, "linewidth": 0.8, "label": row["recipe"]}
+            reach = [[max(0.0, below)], [max(0.0, above)]]
+            left.errorbar([_kept(row)], [recall["mean"]], yerr=reach, **style)
         front = sorted((_kept(row), row["text_to_image"]["mean"]) for row in rows if row["front"])
         left.plot(*zip(*front, strict=True), color=svg.GREY, linewidth=0.8, linestyle=":", zorder=0)
         left.set_title("test: chosen points, 95 % intervals of the difference to the base", fontsize=9)
@@ -43,6 +43,6 @@ def plot(rows: Sequence[Mapping[str, Any]], base: float, paths: Mapping[str, Seq
         for axis in (left, right):
             axis.set_xlabel("zero-shot retained, the worse of seen and unseen classes")
             axis.set_ylabel("text to image recall@1")
-        figure.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=7, loc="center left",
-                      bbox_to_anchor=(0.92, 0.5))  # fmt: skip
+        beside = {"loc": "center left", "bbox_to_anchor": (0.92, 0.5)}
+        figure.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=7, **beside)
         return svg.text(figure)

@@ -37,11 +37,9 @@ def rows(metrics: dict[str, Any]) -> list[Row]:
     for kind, figures in metrics["base"].items():
         for name, value in figures.items():
             title = _TITLES.get((kind, name))
-            found.append(
-                Row(
-                    title or name.replace("_", " "), value, metrics["student"][kind][name],
-                    metrics["difference"]["student"][kind][name], metrics["end_point"][kind][name],
-                    metrics.get("language", {}).get(kind, {}).get(name), title is None,
-                )
-            )  # fmt: skip
+            models = (metrics["student"], metrics["difference"]["student"], metrics["end_point"])
+            student, change, end_point = (model[kind][name] for model in models)
+            language = metrics.get("language", {}).get(kind, {}).get(name)
+            shown = title or name.replace("_", " ")
+            found.append(Row(shown, value, student, change, end_point, language, is_part=title is None))
     return found

@@ -14,11 +14,9 @@ import matplotlib.pyplot as plt
 
 GREY = "#667085"
 PALETTE = ("#2f6fde", "#f2994a", "#27ae60", "#9b51e0", "#eb5757", "#56ccf2")
-_STYLE = {
-    "svg.hashsalt": "dclip", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False,
-    "axes.spines.right": False, "text.color": GREY, "axes.labelcolor": GREY, "xtick.color": GREY,
-    "ytick.color": GREY, "axes.edgecolor": "#98a2b3", "axes.titlecolor": GREY,
-}  # fmt: skip
+_STYLE: dict[str, Any] = {"svg.hashsalt": "dclip", "svg.fonttype": "none", "font.size": 9, "axes.edgecolor": "#98a2b3"}
+_STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
+_STYLE |= dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), GREY)
 
 
 @contextmanager

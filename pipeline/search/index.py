@@ -20,7 +20,7 @@ from pipeline.artifacts.tables import ContractError
 from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.search import vectors
-from pipeline.search.vectors import Floats, Ids, Kind
+from pipeline.search.vectors import FLAT, Floats, Ids, Kind
 
 ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])
 
@@ -73,22 +73,22 @@ class RetrievalIndex:
 
     @classmethod
     def build(
-        cls, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]], *, weights: str, manifest: str,
-        kind: Kind | None = None,
-    ) -> RetrievalIndex:  # fmt: skip
+        cls, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]], kind: Kind = FLAT, **origin: str
+    ) -> RetrievalIndex:
         """Index unit embeddings of images [n, d] and of their captions [c, d], both in the order of `keys`.
+
+        `origin` is `weights` and `manifest`, as the attributes.
 
         Raises:
             InputError: two images of one key, or embeddings that do not suit the kind.
             ValueError: counts do not fit.
         """
-        kind = kind or Kind()
-        made = cls(keys, texts, weights, manifest, kind, {}, {}, {})
+        made = cls(keys, texts, kind=kind, exact={}, searched={}, recall={}, **origin)
         made._check(images, captions, keys, texts)
         if len(set(keys)) < len(keys):
             raise InputError("two images have one key")
         given = {"images": (images, ids_of(keys)), "captions": (captions, ids_of(_caption_names(keys, texts)))}
-        made.exact = {part: vectors.build(rows, ids, Kind()) for part, (rows, ids) in given.items()}
+        made.exact = {part: vectors.build(rows, ids, FLAT) for part, (rows, ids) in given.items()}
         made.searched = dict(made.exact)
         if kind.name != "exact":
             made.searched = {part: vectors.build(rows, ids, kind) for part, (rows, ids) in given.items()}
@@ -196,13 +196,8 @@ class RetrievalIndex:
         with files.whole(folder / _ENTRIES_FILE) as temporary:
             pq.write_table(pa.table({"key": self.keys, "captions": self.texts}, schema=ENTRIES), temporary)
         keep(folder / _ENTRIES_FILE)
-        files.write_json(
-            folder / DESCRIPTION,
-            {
-                "weights": self.weights, "manifest": self.manifest, "kind": asdict(self.kind), "recall": self.recall,
-                "sha256": hashes,
-            },
-        )  # fmt: skip
+        about = {"weights": self.weights, "manifest": self.manifest, "kind": asdict(self.kind), "recall": self.recall}
+        files.write_json(folder / DESCRIPTION, about | {"sha256": hashes})
         for pattern in ("*.faiss", "entries*.parquet"):
             for path in folder.glob(pattern):
                 if path.name not in hashes:
@@ -238,7 +233,7 @@ def load(
     about = files.read_json(path)
     try:
         kind, recall = Kind(**about["kind"]), dict(about["recall"])
-        origin = {"weights": str(about["weights"]), "manifest": str(about["manifest"])}
+        origin: dict[str, Any] = {name: str(about[name]) for name in ("weights", "manifest")}
         named = {name[: name.rindex("-")]: name for name in about["sha256"]}
         kinds = ("", f".{kind.name}") if kind.name != "exact" else ("",)
         lacking = {"entries", *(f"{part}{suffix}" for part in PARTS for suffix in kinds)} - set(named)
@@ -262,5 +257,5 @@ def load(
         searched = {part: faiss.read_index(str(folder / named[f"{part}.{kind.name}"])) for part in PARTS}
     if gpus:
         searched = {part: vectors.on_gpus(index) for part, index in searched.items()}
-    return RetrievalIndex(entries["key"], entries["captions"], **origin, kind=kind, exact=exact, searched=searched,
-                          recall=recall)  # fmt: skip
+    parts: dict[str, Any] = {"exact": exact, "searched": searched, "recall": recall}
+    return RetrievalIndex(entries["key"], entries["captions"], kind=kind, **origin, **parts)

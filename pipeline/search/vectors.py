@@ -41,6 +41,10 @@ class Kind:
     pq_m: int = 32
 
 
+FLAT = Kind()
+"""How exact indexes are searched."""
+
+
 def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
     """An inner-product index of some vectors.
 
@@ -64,11 +68,9 @@ def build(vectors: Floats, ids: Ids, kind: Kind) -> Any:
         raise InputError(f"index.pq_m is {kind.pq_m}, which does not divide the dimension, {d}")
     if kind.name == "pq" and n < 2**_CODES:
         raise InputError(f"{n} vectors are too few to learn codes from; expected {2**_CODES}, or index.name: exact")
-    how = {
-        "exact": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{kind.hnsw_m},Flat",
-        "pq": f"IVF{lists},PQ{kind.pq_m}x{_CODES}",
-    }[kind.name]  # fmt: skip
-    index: Any = faiss.index_factory(d, f"IDMap2,{how}", faiss.METRIC_INNER_PRODUCT)
+    how = {"exact": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{kind.hnsw_m},Flat"}
+    how["pq"] = f"IVF{lists},PQ{kind.pq_m}x{_CODES}"
+    index: Any = faiss.index_factory(d, f"IDMap2,{how[kind.name]}", faiss.METRIC_INNER_PRODUCT)
     inner: Any = faiss.downcast_index(index.index)
     if kind.name in ("ivf", "pq"):
         inner.cp.min_points_per_centroid, inner.cp.max_points_per_centroid = 1, 100

@@ -148,6 +148,12 @@ class Loop(Generic[B]):
     def _result(self) -> nn.Module:
         return self.module if self._averaged is None else self._averaged.module
 
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """All that has a state_dict, by the names that it has in a checkpoint."""
+        models = {"module": self.module, "averaged": self._averaged}
+        return {**models, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+
     def _stopped(self) -> bool:
         since = self.history[-1]["epoch"] - (self.best["epoch"] if self.best else 0)
         return bool(self.patience and since >= self.patience)
@@ -220,14 +226,11 @@ class Loop(Generic[B]):
         self._saved = time.monotonic()
         if self.checkpoint is None or not self.group.first:
             return
-        state = {
-            "epoch": epoch, "done": done,
-            "sums": self._sums, "history": self.history, "best": self.best, "module": self.module.state_dict(),
-            "averaged": None if self._averaged is None else self._averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(), "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        }  # fmt: skip
+        state = {"epoch": epoch, "done": done, "sums": self._sums, "history": self.history, "best": self.best}
+        state |= {name: None if part is None else part.state_dict() for name, part in self._parts.items()}
+        state |= {"rng": torch.get_rng_state(), "cuda_rng": None}
+        if torch.cuda.is_available():
+            state["cuda_rng"] = torch.cuda.get_rng_state()
         checkpoint.write(self.checkpoint, self.fingerprint, state)
 
     def _resume(self) -> tuple[int, int]:
@@ -247,12 +250,9 @@ class Loop(Generic[B]):
         return epoch, done
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        if self._averaged is not None:
-            self._averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        for name, part in self._parts.items():
+            if part is not None:
+                part.load_state_dict(state[name])
         self.history, self.best, self._sums = state["history"], state["best"], state["sums"]
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and torch.cuda.is_available():

@@ -13,6 +13,7 @@ from pipeline.artifacts.catalog import maker
 from pipeline.artifacts.tables import Table
 from pipeline.store import inventory
 
+Floats = NDArray[np.floating]
 _NAMED = 5
 """Rows that are named, at most, and rows of the store that are taken out one by one; of more, all are."""
 
@@ -35,9 +36,8 @@ class Compared:
 
     @classmethod
     def vectors(
-        cls, anew: NDArray[np.float32], held: NDArray[np.float16], names: Sequence[str],
-        collection: str = "", keys: Sequence[bytes] = (),
-    ) -> Compared:  # fmt: skip
+        cls, anew: Floats, held: Floats, names: Sequence[str], collection: str = "", keys: Sequence[bytes] = ()
+    ) -> Compared:
         """Unit embeddings, by their Euclidean distances."""
         distances = np.linalg.norm(anew - held.astype(np.float32), axis=1)
         return cls(list(names), distances.tolist(), collection, list(keys))
@@ -58,8 +58,8 @@ class Compared:
 
         A stage that is run again reads the rows that the feature store holds; so these are taken out of it first.
         """
-        wrong = [i for i in np.argsort(-np.array(self.distances), kind="stable").tolist()
-                 if not self.distances[i] <= tolerance]  # fmt: skip
+        farthest_first = np.argsort(-np.array(self.distances), kind="stable").tolist()
+        wrong = [i for i in farthest_first if not self.distances[i] <= tolerance]
         if not wrong:
             return ""
         named = "; ".join(self.names[i] for i in wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")

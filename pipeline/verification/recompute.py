@@ -129,10 +129,8 @@ class Recomputation:
         detector = weights.load(self.ws.path(catalog.DETECTOR), table.metadata["weights"])
         compared = Compared(collection="boxes")
         for rows in batches(self.images, p["batch"]):
-            found = detect(
-                detector, [self.images[row] for row in rows], confidence=p["confidence"], iou=p["iou"],
-                image_size=p["image_size"], batch=p["batch"], device=self.device,
-            )  # fmt: skip
+            how = {name: p[name] for name in ("confidence", "iou", "image_size", "batch")}
+            found = detect(detector, [self.images[row] for row in rows], **how, device=self.device)
             for row, boxes in zip(rows, found, strict=True):
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)

@@ -12,13 +12,13 @@ from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.search.engine import Search
 from pipeline.search.index import RetrievalIndex
-from pipeline.search.vectors import Kind
+from pipeline.search.vectors import FLAT, Kind
 
 KEYS = [f"mscoco-{i}" for i in range(8)]
 TEXTS = [[f"an image of number {i}", f"{i} <again>"] for i in range(8)]
 
 
-def indexed(clip, count=8, kind=None):
+def indexed(clip, count=8, kind=FLAT):
     to_pixels = clip.pixels()
     rows = [encode.images(clip, [to_pixels(picture(seed))], COMPUTE).numpy()[0] for seed in range(count)]
     images = np.array(rows, np.float32).reshape(count, clip.dimension)

@@ -96,7 +96,8 @@ def test_old_hits_stay_where_nothing_new_is_nearer(kind):
     """New images lie opposite to all that is asked for: what was found before is found as before."""
     near = np.abs(IMAGES[:N]) / np.linalg.norm(IMAGES[:N], axis=1, keepdims=True)
     far = -np.abs(IMAGES[N:]) / np.linalg.norm(IMAGES[N:], axis=1, keepdims=True)
-    index = RetrievalIndex.build(near, near, KEYS[:N], [[key] for key in KEYS[:N]], weights="w", manifest="m", kind=kind)
+    texts = [[key] for key in KEYS[:N]]
+    index = RetrievalIndex.build(near, near, KEYS[:N], texts, weights="w", manifest="m", kind=kind)
     before = found(index, near[:50])
     index.add(far, far, KEYS[N:], [[key] for key in KEYS[N:]])
     after = found(index, near[:50])
