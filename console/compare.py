@@ -1,7 +1,5 @@
 """`dclip compare`: recipes and seeds side by side on the same data, in one table and on one map."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Any

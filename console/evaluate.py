@@ -1,7 +1,5 @@
 """`dclip evaluate`: any model on any data, by the same measures as the pipeline's own."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """`dclip graph`: dvc.yaml, as it follows from what the stages declare."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

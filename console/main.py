@@ -1,7 +1,5 @@
 """The console program `dclip`: show the results, search the index, check and share the results, choose a profile."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Students trained side by side on the same data, each in a folder of its own: what `dclip compare` compares."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import sys

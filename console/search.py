@@ -1,7 +1,5 @@
 """`dclip search` and `dclip serve`: images by text or by image, on the command line or in a browser."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

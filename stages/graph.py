@@ -1,7 +1,5 @@
 """dvc.yaml, as it follows from what the stages declare; `dclip graph --write` writes it, a test holds it current."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 

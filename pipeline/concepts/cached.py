@@ -1,7 +1,5 @@
 """The frozen language model behind the feature store: a caption that was embedded once is never embedded again."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Concepts: spherical K-means over the language model's embeddings of captions, and every caption's share in each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import faiss

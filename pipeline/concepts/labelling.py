@@ -1,7 +1,5 @@
 """Find concepts among captions, label every caption with them, and write the stage's three tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

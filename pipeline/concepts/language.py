@@ -1,7 +1,5 @@
 """Frozen language models that embed captions: sentence-transformers, or any encoder or decoder of transformers."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

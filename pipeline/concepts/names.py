@@ -1,7 +1,5 @@
 """What a person needs to name a concept: the captions nearest to its centre, and the words that set it apart."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

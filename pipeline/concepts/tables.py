@@ -1,7 +1,5 @@
 """The tables of the concepts stage: the language model's embeddings, every caption's soft labels, and the concepts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ laid over the other by the affine transform that fits best (Evangelidis and Psar
 difference of colour that stays anywhere decides.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import cv2

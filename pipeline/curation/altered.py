@@ -7,8 +7,6 @@ does not, was something laid upon one of them, as a watermark is, or is it a thi
 elsewhere, which makes another image?
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

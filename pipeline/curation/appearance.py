@@ -3,8 +3,6 @@
 And frames, for the leak guard: the image in grey, small, once whole and once without its border.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

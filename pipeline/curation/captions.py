@@ -1,7 +1,5 @@
 """What is asked of a caption before it may be kept."""
 
-from __future__ import annotations
-
 import re
 import string
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a data card says of a curation: counts, leak guard, duplicates, lengths and sizes, licences, examples."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence

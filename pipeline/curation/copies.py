@@ -1,7 +1,5 @@
 """Which earlier image an image is a copy of: candidates are compared, many side by side, in a fixed order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pipeline.curation.alignment import same_image

@@ -1,7 +1,5 @@
 """The whole of curation, from source folders to shards, manifest and rejected table."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import logging

@@ -9,8 +9,6 @@ guarded frame, so that the other's is looked up as it is. What the index finds i
 by what is fine in both once they are aligned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product

@@ -4,8 +4,6 @@ Nothing is read here but where they lie; every layout that `pipeline.zeroshot.se
 know is known here too, without what their classes are called (which needs open_clip, and seconds).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath

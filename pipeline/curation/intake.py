@@ -1,7 +1,5 @@
 """From a corpus's rows to the ledger: captions cleaned and joined to their images, repeated and lost rows refused."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable

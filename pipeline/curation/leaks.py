@@ -1,7 +1,5 @@
 """Copies of evaluation images among those that may train: altered ones, copies of copies, and those found late."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from pipeline.curation.guard import Guard

@@ -3,8 +3,6 @@
 Rows lie in an SQLite file beside the output while curation runs, so that memory stays flat however many there are.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sqlite3

@@ -1,7 +1,5 @@
 """Which of the images seen so far may show the same image: exact Hamming radius search, then a sketch in colour."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import faiss

@@ -1,7 +1,5 @@
 """Inspections of images and the close look at suspects, several side by side, with results in order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice

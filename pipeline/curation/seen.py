@@ -1,7 +1,5 @@
 """Every image that was seen so far: what became of it, which one it is a copy of, and which others show the same."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Sequence
 from enum import IntEnum

@@ -1,7 +1,5 @@
 """Which images are kept, and in which split: leak guard, duplicates, quotas, seeded splits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice

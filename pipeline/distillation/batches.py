@@ -1,7 +1,5 @@
 """A batch of a student's training: tensors in groups, each of which is there whole or not at all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """The crops of the regions table, for recipes that look at regions with the student itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

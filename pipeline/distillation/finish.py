@@ -1,7 +1,5 @@
 """What a training leaves: its weights, and the point on the way from the base to them that becomes the student."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from pipeline.artifacts import catalog

@@ -1,7 +1,5 @@
 """Everything that a student trains on and is validated by, read from the folders of the stages before it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property

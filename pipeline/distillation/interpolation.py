@@ -3,8 +3,6 @@
 theta(a) = (1 - a) theta_base + a theta_student. Free at inference; `a` is chosen on validation data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn

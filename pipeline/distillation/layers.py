@@ -1,7 +1,5 @@
 """The image tower's layers from input to output, to train only the last of them."""
 
-from __future__ import annotations
-
 from itertools import accumulate, chain
 from typing import Any
 

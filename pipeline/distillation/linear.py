@@ -4,8 +4,6 @@ A map f -> W f of the embedding needs no layer of its own: every tower supported
 into that layer's weights, and the model that is saved has the architecture it came with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The batches of an epoch in a fixed order, gathered by threads: the same for the same seed, from any step on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property

@@ -5,8 +5,6 @@ What would still be true is not made: whole phrases exchanged around "and" or "n
 star above a star" turned round. Opposites come in pairs, so that most words of negatives are words of captions too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise

@@ -1,7 +1,5 @@
 """Words of captions that have an opposite: attributes by kind, and relations."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """What a student trains on: images with captions, and everything frozen that a recipe may ask for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

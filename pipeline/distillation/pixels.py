@@ -1,7 +1,5 @@
 """Images at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path

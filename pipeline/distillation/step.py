@@ -6,8 +6,6 @@ gradients are those of the whole batch at once, in the memory of one piece; the 
 gather each other's embeddings, so that a batch's negatives are all of it, wherever they were embedded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """The student: an open_clip model, its temperature, and maps of its embeddings that only training needs."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What epochs and interpolation points are chosen by: retrieval and zero-shot on validation data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Test images with captions to measure retrieval on: curated shards, or Karpathy's splits of COCO and Flickr30k."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 They are computed and rounded as the base's cached ones are, so that two models differ by their weights alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

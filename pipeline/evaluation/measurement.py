@@ -1,7 +1,5 @@
 """Any CLIP model on any retrieval or zero-shot data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Several students on the same test data: mean, spread over seeds, intervals, and which of them nothing beats."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The base's own zero-shot: embeddings of the images and prompts of the zero-shot set, which no student changes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

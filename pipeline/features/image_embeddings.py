@@ -1,7 +1,5 @@
 """Embeddings of every image and of every region's crop."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

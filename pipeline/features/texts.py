@@ -1,7 +1,5 @@
 """Embeddings of every caption, and of its spans: phrases as texts of their own, tokens in their caption's context."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

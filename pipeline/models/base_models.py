@@ -1,7 +1,5 @@
 """The two frozen models that everything starts from, by where they come from: trained here, fetched, or given."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

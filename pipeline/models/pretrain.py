@@ -4,8 +4,6 @@ Plain CLIP (Radford et al. 2021) with two changes that a small world asks for: c
 batch are positives of each other; and an equal caption is encoded once a batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small images inside the report's pages."""
 
-from __future__ import annotations
-
 import base64
 
 from PIL import Image

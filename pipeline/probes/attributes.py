@@ -9,8 +9,6 @@ class), `JPEGImages/<class>/*.jpg`, `trainclasses.txt` and `testclasses.txt`. It
 the two parts share no class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whether a CLIP model puts images and captions into the concepts that the language model puts the captions into."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

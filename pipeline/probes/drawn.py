@@ -1,7 +1,5 @@
 """Which training captions the text probes learn from."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

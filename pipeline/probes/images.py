@@ -1,7 +1,5 @@
 """Attribute probe: which attributes of an image a linear probe reads from its embedding."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

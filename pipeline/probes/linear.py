@@ -1,7 +1,5 @@
 """The linear probe, and how well it tells what has a label from what has not."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata

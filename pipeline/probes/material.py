@@ -1,7 +1,5 @@
 """What is probed: captions of the train and test splits under every model, images, concept labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path

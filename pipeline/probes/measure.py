@@ -1,7 +1,5 @@
 """All probes of several models side by side, and what students have more than the base."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The report's page of concepts: how large each is, what it is of, and whether images fall where captions do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

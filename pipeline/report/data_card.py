@@ -1,7 +1,5 @@
 """The data card: what trains, what does not and why, where it is from, and how it may be used; Markdown and HTML."""
 
-from __future__ import annotations
-
 import base64
 from typing import Any
 

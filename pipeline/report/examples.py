@@ -1,7 +1,5 @@
 """Test captions worth looking at: what base and student find for them, image by image."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

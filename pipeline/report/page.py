@@ -1,7 +1,5 @@
 """The report: one HTML file with its images and plots inside, that opens from disk and asks no host for anything."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Recipes on one map: retrieval gained against zero-shot kept, as SVG."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Curves as SVG for the page, and as CSV for `dvc plots`."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The report's table of probes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures as SVG text: the same bytes every time, readable on a light and on a dark page."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager

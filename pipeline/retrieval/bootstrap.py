@@ -1,7 +1,5 @@
 """Bootstrap intervals over images, paired by query, for the difference between two models."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import numpy as np

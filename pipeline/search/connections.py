@@ -4,8 +4,6 @@ A connection carries one request. Its thread is the operating system's to stop, 
 not come in time is shut for reading: the thread that waits for it goes on, and says why it ends.
 """
 
-from __future__ import annotations
-
 import socket
 import sys
 import time

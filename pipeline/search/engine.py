@@ -1,7 +1,5 @@
 """Search by a text or an image: the student and its index, loaded once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from threading import Lock
 from typing import Any

@@ -1,7 +1,5 @@
 """What a search has found, as a page that stands alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline.artifacts.manifest import Manifest

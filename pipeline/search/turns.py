@@ -3,8 +3,6 @@
 A thread cannot be stopped from outside: what takes too long goes on, but nobody waits for it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Full, Queue

@@ -1,7 +1,5 @@
 """FAISS indexes of unit vectors under ids of their own: exact or approximate, added to without a rebuild."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal

@@ -9,8 +9,6 @@ B samples have up to K rows of width D each; R rows exist in the whole batch. `P
 and gradients between them the other way.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

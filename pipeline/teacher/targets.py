@@ -1,7 +1,5 @@
 """The teacher's embeddings as a table: z of every image alone (caption_index -1) and with each of its captions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Train the meta-teacher on cached features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checkpoints: the state of a training in a file that is whole, as it was written, or not used."""
 
-from __future__ import annotations
-
 import logging
 import pickle
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ All processes draw the same batch from the same seed, so only embeddings and gra
 method does nothing.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

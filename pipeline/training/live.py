@@ -1,7 +1,5 @@
 """A training's figures by epoch, as DVCLive writes them for `dvc exp show`, `dvc metrics show` and `dvc plots`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

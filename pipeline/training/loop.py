@@ -1,7 +1,5 @@
 """The training loop that teacher and student share: epochs, best epoch, early stop, averaged weights, exact resume."""
 
-from __future__ import annotations
-
 import copy
 import math
 import time

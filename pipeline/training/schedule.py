@@ -1,7 +1,5 @@
 """Learning-rate schedule: linear warm-up, then cosine to zero."""
 
-from __future__ import annotations
-
 import math
 
 from torch.optim import Optimizer

@@ -1,7 +1,5 @@
 """What is kept between runs, and what stages say of their small files: every byte read again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A random sample of rows computed anew from their source, and how far the tables are from that."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path

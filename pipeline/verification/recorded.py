@@ -1,7 +1,5 @@
 """The hashes that DVC recorded when a stage had run, against the files as they are now."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Tables against the manifest and against what they say they were made from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 

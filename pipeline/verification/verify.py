@@ -1,7 +1,5 @@
 """All checks, one after the other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Zero-shot classification by embeddings alone: prompts and the class weights that they make, places and accuracy."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from functools import cache

@@ -1,7 +1,5 @@
 """Zero-shot images and classes under a CLIP model."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

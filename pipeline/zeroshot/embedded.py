@@ -1,7 +1,5 @@
 """A model's embeddings of the zero-shot set, read from the tables of a stage."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
