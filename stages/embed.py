@@ -10,31 +10,16 @@ from pipeline.params import Params
 from stages.declaration import stage
 from stages.program import run, threads
 
+_BASE = (catalog.BASE_CLIP, catalog.CAPTION_EMBEDDINGS, catalog.ZEROSHOT_PROMPTS)
+_STUDENT = (catalog.STUDENT_CONFIG, catalog.STUDENT_WEIGHTS, catalog.END_POINT)
+_COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "threads", "batch")]
+_PROBED = ("probe.enabled", "probe.attributes", "probe.captions")
+
 
 @stage(
-    reads=[
-        catalog.MANIFEST,
-        catalog.SHARDS[Split.TEST],
-        catalog.BASE_CLIP,
-        catalog.CAPTION_EMBEDDINGS,
-        catalog.ZEROSHOT_PROMPTS,
-        catalog.STUDENT_CONFIG,
-        catalog.STUDENT_WEIGHTS,
-        catalog.END_POINT,
-    ],
+    reads=[catalog.MANIFEST, catalog.SHARDS[Split.TEST], *_BASE, *_STUDENT],
     writes=catalog.EMBEDDED.values(),
-    takes=[
-        "seed",
-        "compute.device",
-        "compute.dtype",
-        "compute.threads",
-        "compute.batch",
-        "student.text",
-        "zeroshot",
-        "probe.enabled",
-        "probe.attributes",
-        "probe.captions",
-    ],
+    takes=["seed", *_COMPUTE, "student.text", "zeroshot", *_PROBED],
     unwatched=["compute.workers"],
     folders=["zeroshot.path", "probe.attributes"],
     less_memory="compute.batch or compute.workers",

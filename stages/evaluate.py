@@ -10,44 +10,18 @@ from pipeline.params import Params
 from stages.declaration import stage
 from stages.program import run, threads
 
+_DATA = (catalog.MANIFEST, catalog.DATA_CARD, catalog.SHARDS[Split.TEST], catalog.PRETRAINING, catalog.TEST_BOXES)
+_BASE = (catalog.IMAGE_EMBEDDINGS, catalog.CAPTION_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS)
+_TRAINED = (catalog.TEACHER_HISTORY, catalog.STUDENT_HISTORY, catalog.INTERPOLATION, catalog.summary("student"))
+_STUDENT = (catalog.EMBEDDED["student", "images"], catalog.EMBEDDED["student", "captions"], *catalog.STUDENT_CLASSES)
+_PROBED = (catalog.summary("probe"), catalog.PROBED_ATTRIBUTES, catalog.PROBED_CONCEPTS)
+_SHOWN = ("concepts.enabled", "student.recipe", "student.weights")
+
 
 @stage(
-    reads=[
-        catalog.MANIFEST,
-        catalog.DATA_CARD,
-        catalog.SHARDS[Split.TEST],
-        catalog.PRETRAINING,
-        catalog.TEST_BOXES,
-        catalog.summary("regions"),
-        catalog.IMAGE_EMBEDDINGS,
-        catalog.CAPTION_EMBEDDINGS,
-        catalog.ZEROSHOT_IMAGES,
-        catalog.ZEROSHOT_PROMPTS,
-        catalog.TEACHER_HISTORY,
-        catalog.STUDENT_HISTORY,
-        catalog.INTERPOLATION,
-        catalog.summary("student"),
-        catalog.EMBEDDED["student", "images"],
-        catalog.EMBEDDED["student", "captions"],
-        *catalog.STUDENT_CLASSES,
-        catalog.LANGUAGE,
-        catalog.CONCEPT_LABELS,
-        catalog.CONCEPTS,
-        catalog.summary("probe"),
-        catalog.PROBED_ATTRIBUTES,
-        catalog.PROBED_CONCEPTS,
-    ],
+    reads=[*_DATA, catalog.summary("regions"), *_BASE, *_TRAINED, *_STUDENT, *catalog.CONCEPT_TABLES, *_PROBED],
     writes=[catalog.REPORT, catalog.RECALL],
-    takes=[
-        "seed",
-        "compute.device",
-        "compute.threads",
-        "evaluate",
-        "zeroshot",
-        "concepts.enabled",
-        "student.recipe",
-        "student.weights",
-    ],
+    takes=["seed", "compute.device", "compute.threads", "evaluate", "zeroshot", *_SHOWN],
     folders=["zeroshot.path"],
     less_memory="evaluate.bootstrap",
 )

@@ -11,17 +11,12 @@ from pipeline.params import Params
 from stages.declaration import stage
 from stages.program import run, store, threads
 
+_TABLES = (catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS, catalog.CAPTION_EMBEDDINGS)
+
 
 @stage(
     reads=[catalog.MANIFEST, *catalog.SHARDS.values(), catalog.BASE_CLIP, catalog.REGIONS, catalog.SPANS],
-    writes=[
-        catalog.IMAGE_EMBEDDINGS,
-        catalog.REGION_EMBEDDINGS,
-        catalog.CAPTION_EMBEDDINGS,
-        *catalog.SPAN_EMBEDDINGS.values(),
-        catalog.ZEROSHOT_IMAGES,
-        catalog.ZEROSHOT_PROMPTS,
-    ],
+    writes=[*_TABLES, *catalog.SPAN_EMBEDDINGS.values(), *catalog.ZEROSHOT_EMBEDDINGS],
     takes=["compute.device", "compute.dtype", "compute.batch", "compute.threads", "features", "zeroshot"],
     unwatched=["compute.workers"],
     folders=["zeroshot.path"],
@@ -51,17 +46,10 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     made_by = {"weights": clip.weights}
-    common: dict[str, Any] = {
-        "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}",
-        "model": f"data/{catalog.BASE_CLIP.path}",
-        "weights": clip.weights,
-        "dimension": model.dimension,
-        "normalised": True,
-        "dtype": compute.dtype,
-        "device": compute.device,
-        "parameters": made_with,
-        "collections": [collection.folder.name for collection in used],
-    }
+    code, name = f"{encode.CODE}, {towers.CODE}, {images.CODE}", f"data/{catalog.BASE_CLIP.path}"
+    common: dict[str, Any] = {"code": code, "model": name, "weights": clip.weights, "parameters": made_with}
+    common |= {"dimension": model.dimension, "normalised": True, "dtype": compute.dtype, "device": compute.device}
+    common["collections"] = [collection.folder.name for collection in used]
     made_from = {table.metadata["kind"]: table.metadata["fingerprint"] for table in (regions, spans)}
     metadata = provenance("features", manifest=manifest.fingerprint, inputs={**made_from, **made_by}, **common)
     metadata["features"] = metadata["fingerprint"]

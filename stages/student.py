@@ -16,44 +16,16 @@ _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
 """Parameters that change nothing in the training itself."""
 
 
+_DATA = (catalog.MANIFEST, catalog.SHARDS[Split.TRAIN], catalog.SHARDS[Split.VAL], catalog.BASE_CLIP, catalog.REGIONS)
+_EMBEDDINGS = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS)
+_MODELS = (catalog.STUDENT_CONFIG, catalog.STUDENT_WEIGHTS, catalog.END_POINT)
+_COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "threads", "processes", "batch")]
+
+
 @stage(
-    reads=[
-        catalog.MANIFEST,
-        catalog.SHARDS[Split.TRAIN],
-        catalog.SHARDS[Split.VAL],
-        catalog.BASE_CLIP,
-        catalog.REGIONS,
-        catalog.CAPTION_EMBEDDINGS,
-        catalog.IMAGE_EMBEDDINGS,
-        catalog.REGION_EMBEDDINGS,
-        catalog.ZEROSHOT_IMAGES,
-        catalog.ZEROSHOT_PROMPTS,
-        catalog.TARGETS,
-        catalog.LANGUAGE,
-        catalog.CONCEPT_LABELS,
-        catalog.CONCEPTS,
-    ],
-    writes=[
-        catalog.STUDENT_CONFIG,
-        catalog.STUDENT_WEIGHTS,
-        catalog.END_POINT,
-        catalog.STUDENT_HISTORY,
-        catalog.LIVE_METRICS,
-        catalog.INTERPOLATION,
-        catalog.LIVE_PLOTS,
-    ],
-    takes=[
-        "seed",
-        "compute.device",
-        "compute.dtype",
-        "compute.threads",
-        "compute.processes",
-        "models.path",
-        "spans.parser",
-        "compute.batch",
-        "student",
-        "zeroshot",
-    ],
+    reads=[*_DATA, *_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS, catalog.TARGETS, *catalog.CONCEPT_TABLES],
+    writes=[*_MODELS, catalog.STUDENT_HISTORY, catalog.LIVE_METRICS, catalog.INTERPOLATION, catalog.LIVE_PLOTS],
+    takes=["seed", *_COMPUTE, "models.path", "spans.parser", "student", "zeroshot"],
     unwatched=["compute.workers"],
     folders=["zeroshot.path"],
     less_memory="student.micro_batch (0 is all of student.batch) or student.batch",
@@ -98,42 +70,20 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     trained_as = Compute(device, p.precision, params.compute.batch)
     validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else _left_to_the_first
     torch.manual_seed(seed)
-    trained = Student(
-        clip,
-        target_dimension=base.dimension,
-        train_text=train_text,
-        temperature=p.temperature,
-        linear=recipe.linear,
-        **pairs.heads,
-    ).to(device)
-    fingerprint = files.fingerprint(
-        code=student.code(),
-        weights=inputs.weights,
-        manifest=inputs.training.fingerprint,
-        architecture=clip.config,
-        made_from=inputs.made_from,
-        seed=seed,
-        params=p.model_dump(exclude=_TRAINED_ALIKE),
-        device=params.compute.device,
-        processes=group.size,
-        threads=params.compute.threads,
-        batch=params.compute.batch,
-    )
+    how: dict[str, Any] = {"train_text": train_text, "temperature": p.temperature, "linear": recipe.linear}
+    how |= pairs.heads
+    trained = Student(clip, target_dimension=base.dimension, **how).to(device)
+    made_from = {"manifest": inputs.training.fingerprint, "weights": inputs.weights, "made_from": inputs.made_from}
+    chosen_by = {"params": p.model_dump(exclude=_TRAINED_ALIKE), "seed": seed, "architecture": clip.config}
+    machine = {name: getattr(params.compute, name) for name in ("device", "threads", "batch")}
+    fingerprint = files.fingerprint(code=student.code(), processes=group.size, **made_from, **chosen_by, **machine)
     steps, one_thread = len(inputs.training) // p.batch, p.pixels == "cached" and device == "cpu"
     training = StudentTraining.from_parameters(p, seed=seed, threads=1 if one_thread else workers)
-    result = train(
-        trained,
-        pairs,
-        validate,
-        training,
-        device=device,
-        base_scale=base.scale,
-        steps=steps,
-        group=group,
-        checkpoint=home() / "runs" / fingerprint / "student.pt",
-        fingerprint=fingerprint,
-        log=logger(ws.path(catalog.LIVE_METRICS).parent) if group.first else lambda history: None,
-    )
+    resumed = {"checkpoint": home() / "runs" / fingerprint / "student.pt", "fingerprint": fingerprint}
+    run_as: dict[str, Any] = {"device": device, "base_scale": base.scale, "steps": steps, "group": group, **resumed}
+    if group.first:
+        run_as["log"] = logger(ws.path(catalog.LIVE_METRICS).parent)
+    result = train(trained, pairs, validate, training, **run_as)
     if not group.first:
         return {}
     towards = base if p.init == BASE else None

@@ -19,14 +19,8 @@ CODE = "language 1"
 """Raised whenever the same caption and model give another embedding."""
 
 WEIGHTS = "model.safetensors"
-_TOKENIZERS = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
+_SENTENCE_PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", *_SENTENCE_PIECES)
 _SAYING = {".safetensors", ".bin", ".json", ".txt", ".model"}
 _AS_IT_IS: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 """Nothing in a model's folder is run, nobody is asked whether it may be, and nothing is fetched for it."""

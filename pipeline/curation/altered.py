@@ -155,16 +155,9 @@ def _lay_over(guarded: Pixels, other: Pixels, placement: Placement) -> tuple[Pix
 
 def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
     """The transform from the other's pixels to the guarded image's that fits best, or `start` if it leads astray."""
+    until, everywhere = (_EPSILON | _COUNT, steps, 1e-4), np.ones((SIDE, SIDE), np.uint8)
     try:
-        _, found = cv2.findTransformECC(
-            other,
-            guarded,
-            start.copy(),
-            cv2.MOTION_AFFINE,
-            (_EPSILON | _COUNT, steps, 1e-4),
-            np.ones((SIDE, SIDE), np.uint8),
-            5,
-        )
+        _, found = cv2.findTransformECC(other, guarded, start.copy(), cv2.MOTION_AFFINE, until, everywhere, 5)
     except cv2.error:  # nothing brings them together
         return start
     transform = np.asarray(found, np.float32)

@@ -66,14 +66,10 @@ def select(ledger: Ledger, rules: Rules, workers: int, held_out: Sequence[HeldOu
     for source, mode in rules.test.items():
         if mode == PUBLISHED and source in rules.quota and not ledger.has(source, "test"):
             split_file = CORPORA[source].split_file
+            why = f"{split_file} is missing or names none of them. Add it, or" if split_file else "none are published:"
             raise SourceError(
-                f"curate.test asks for the published test images of {source}, but "
-                + (
-                    f"{split_file} is missing or names none of them. Add it, or"
-                    if split_file
-                    else "none are published:"
-                )
-                + " give a fraction such as 0.1 (docs/your-data.md)"
+                f"curate.test asks for the published test images of {source}, but {why} give a fraction such as 0.1 "
+                "(docs/your-data.md)"
             )
     ledger.assign(
         rules.seed,

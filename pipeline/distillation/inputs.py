@@ -8,15 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.artifacts.catalog import (
-    CAPTION_EMBEDDINGS,
-    CONCEPTS,
-    IMAGE_EMBEDDINGS,
-    LANGUAGE,
-    REGION_EMBEDDINGS,
-    REGIONS,
-    ZEROSHOT_EMBEDDINGS,
-)
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.tables import ContractError
@@ -58,7 +50,7 @@ class Inputs:
     ) -> None:
         self.ws, self.home, self.base, self.student = ws, home, base, student
         self.compute, self.train_text, self.weights = compute, train_text, base.weights
-        frozen = (CAPTION_EMBEDDINGS, IMAGE_EMBEDDINGS, *ZEROSHOT_EMBEDDINGS)
+        frozen = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS)
         self.made_from: dict[str, Any] = {
             table.path: ws.table(table, weights=self.weights).metadata["fingerprint"] for table in frozen
         }
@@ -109,8 +101,8 @@ class Inputs:
         return targets
 
     def _regions(self, decoded: bool) -> Regions:
-        table = self.ws.table(REGIONS, self.training)
-        features = self.ws.table(REGION_EMBEDDINGS, self.training, weights=self.weights)
+        table = self.ws.table(catalog.REGIONS, self.training)
+        features = self.ws.table(catalog.REGION_EMBEDDINGS, self.training, weights=self.weights)
         if features.json("inputs").get("regions") != table.metadata["fingerprint"]:
             raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
         crops = Crops(table, self.training)
@@ -118,9 +110,9 @@ class Inputs:
         return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)
 
     def _knowledge(self) -> Knowledge:
-        language = self.ws.table(LANGUAGE, self.training)
+        language = self.ws.table(catalog.LANGUAGE, self.training)
         fingerprint = self.made_from["concepts"] = language.metadata["fingerprint"]
-        concepts = self.ws.table(CONCEPTS, self.training, fingerprint=fingerprint)
+        concepts = self.ws.table(catalog.CONCEPTS, self.training, fingerprint=fingerprint)
         if len(concepts) == 0:
             raise ContractError(f"{concepts.path} is empty: set concepts.enabled to true and run: dvc repro concepts")
         labels = self.ws.labels(self.training, fingerprint=fingerprint)
@@ -142,7 +134,7 @@ class Inputs:
         shown = sets.read(zeroshot_path, Split.VAL)
         pairs = self._pairs(self.ws.manifest(Split.VAL))
         pixels = classifier.pixels(self.student, shown, self.compute.workers)
-        known = embedded.read(self.ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, shown, weights=self.weights)
+        known = embedded.read(self.ws, catalog.ZEROSHOT_EMBEDDINGS, zeroshot_path, shown, weights=self.weights)
         return Validator(pairs, shown, pixels, *known, self.train_text, compute)
 
     def _pairs(self, manifest: Manifest, *, decoded: bool = False, linear: bool = False) -> Pairs:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,21 +133,11 @@ def train(
     blind = training.caption_dropout == 0 and features.reads_images
     optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr, fused=True)
     total = training.epochs * steps
-    loop = Loop(
-        what="teacher",
-        module=teacher,
-        optimizer=optimizer,
-        schedule=warmup_cosine(optimizer, warmup=max(1, total // 20), steps=total),
-        epochs=training.epochs,
-        seed=training.seed,
-        steps=steps,
-        batches=batches,
-        backward=differentiate(losses),
-        validate=validate,
-        better=lambda new, old: blind or score(new) > score(old),
-        checkpoint=checkpoint,
-        fingerprint=fingerprint,
-    )
-    trained = loop.run()
+    schedule = warmup_cosine(optimizer, warmup=max(1, total // 20), steps=total)
+    calls: dict[str, Any] = {"batches": batches, "backward": differentiate(losses), "validate": validate}
+    calls["better"] = lambda new, old: blind or score(new) > score(old)
+    limits: dict[str, Any] = {"epochs": training.epochs, "seed": training.seed, "steps": steps}
+    resumed: dict[str, Any] = {"checkpoint": checkpoint, "fingerprint": fingerprint}
+    trained = Loop("teacher", teacher, optimizer, schedule, **calls, **limits, **resumed).run()
     teacher.eval()
     return trained
