@@ -33,11 +33,11 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     In batches of one fixed shape; float16, unit length. Every embedding is kept in the feature store as it is made: a
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
-    from pipeline import images
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
     from pipeline.features import classes, image_embeddings, texts
+    from pipeline.images import decoding
 
     threads(params)
     p, compute = params.features, params.compute
@@ -52,7 +52,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     common: dict[str, Any] = {
-        "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}",
+        "code": f"{encode.CODE}, {towers.CODE}, {decoding.CODE}",
         "model": f"data/{catalog.BASE_CLIP.path}",
         "weights": clip.weights,
         "dimension": model.dimension,

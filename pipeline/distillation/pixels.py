@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 from pipeline.disk import files, sealed
 from pipeline.errors import Damaged
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     """
     name = files.fingerprint(
         manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
-        preprocess=clip.config["preprocess_cfg"], code=[images.CODE, towers.CODE],
+        preprocess=clip.config["preprocess_cfg"], code=[decoding.CODE, towers.CODE],
     )  # fmt: skip
     path = folder / f"{name}.npy"
     if not _is_whole(path, threads):
@@ -58,7 +58,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             decoded = ahead(
-                lambda given: to_pixels(images.decode(given[1])), source.images("decode"), threads=threads,
+                lambda given: to_pixels(decoding.decode(given[1])), source.images("decode"), threads=threads,
                 depth=4 * threads,
             )  # fmt: skip
             for i, row in enumerate(decoded):
@@ -111,4 +111,4 @@ class Decoded:
         """uint8 [len(rows), 3, side, side]."""
         if len(rows) == 0:
             return np.empty((0, 3, self._side, self._side), dtype=np.uint8)
-        return np.stack([self._to_pixels(images.decode(self._source.image(int(row)))) for row in rows])
+        return np.stack([self._to_pixels(decoding.decode(self._source.image(int(row)))) for row in rows])

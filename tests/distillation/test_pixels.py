@@ -8,7 +8,6 @@ from PIL import Image
 from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
-from pipeline import images
 from pipeline.artifacts import shards
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
@@ -77,7 +76,7 @@ def test_another_manifest_or_split_or_preprocessing_is_another_file(clip, manife
     assert not np.array_equal(rows, cached(clip, manifest, folder))
 
 
-@pytest.mark.parametrize("module", [images, towers])
+@pytest.mark.parametrize("module", [decoding, towers])
 def test_another_code_is_another_file(clip, manifest, tmp_path, monkeypatch, module):
     cached(clip, manifest, tmp_path / "cache")
     monkeypatch.setattr(module, "CODE", "raised")
