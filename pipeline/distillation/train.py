@@ -145,7 +145,7 @@ def train(
 
     Args:
         student: on `device`.
-        pairs: training data with the targets that the recipe asks for; of a linear one pixels are embeddings of the base.
+        pairs: training data with what the recipe asks for; a linear one has the base's embeddings for pixels.
         validate: gives the figures by which the best epoch is chosen.
         training: how.
         device: torch device.

@@ -15,6 +15,7 @@ from pipeline.artifacts.tables import ContractError
 from pipeline.clip import towers
 from pipeline.distillation.pixels import Decoded, cached, check
 from pipeline.errors import Damaged
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 
 SAMPLES = {Split.TRAIN: {"mscoco-1": ["a"], "mscoco-2": ["b"]}, Split.VAL: {"mscoco-3": ["c"]}}

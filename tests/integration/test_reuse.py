@@ -15,6 +15,7 @@ from pipeline.artifacts.schema import REGIONS
 from pipeline.artifacts.tables import Table
 from pipeline.clip import towers
 from pipeline.disk import sums
+from pipeline.images import decoding
 from pipeline.store.inventory import collections
 
 pytestmark = pytest.mark.faults
