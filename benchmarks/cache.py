@@ -32,8 +32,8 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import Table, VectorWriter
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter, Table
 from pipeline.machine.progress import track
 from pipeline.store.collection import SEGMENT_BYTES, Collection
 
@@ -112,7 +112,7 @@ def _make(folder, rows, dimension, batch):
     turns = [_add(folder, rows, dimension, batch, turn) for turn in range(max(1, min(7, 300_000 // rows)))]
     _, values = _arrays(folder)
     path = folder / "table.arrow"
-    with VectorWriter(path, vectors("caption_index", dimension=dimension), {}) as writer:
+    with EmbeddingWriter(path, embeddings("caption_index", dimension=dimension), {}) as writer:
         for part in _parts(rows, 8192):
             numbers = range(part.start, part.stop)
             writer.write([f"mscoco-{i:012d}" for i in numbers], [i % 5 for i in numbers], values[part])

@@ -36,7 +36,7 @@ from pipeline.machine.progress import track
 
 WIDTH, HEIGHT = 640, 480
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-"""As most of COCO: colours at full resolution, 160 kB a picture."""
+"""As most of COCO: colours at full resolution, 160 kB an image."""
 CHUNK = 32
 Work = Callable[[Path, Path, int], None]
 WORDS = ("a", "man", "two", "dogs", "on", "the", "street", "red", "holding", "near", "table", "young", "woman", "large")
@@ -63,7 +63,7 @@ _CANVASES: list[Any] = []
 
 
 def _draw(task: tuple[Path, range]) -> int:
-    """Blends of crops of two canvases, so that no two pictures are alike; returns the bytes written."""
+    """Blends of crops of two canvases, so that no two images are alike; returns the bytes written."""
     folder, numbers = task
     if not _CANVASES:
         cv2.setNumThreads(0)

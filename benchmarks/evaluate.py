@@ -46,7 +46,7 @@ def _clip_benchmark(images: torch.Tensor, captions: torch.Tensor, owner: NDArray
 
 
 def main(
-    images: Annotated[int, typer.Option(help="Pictures.")] = 5_000,
+    images: Annotated[int, typer.Option(help="Images.")] = 5_000,
     captions: Annotated[int, typer.Option(help="Captions.")] = 25_010,
     dimension: Annotated[int, typer.Option()] = 512,
     samples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 2_000,
@@ -79,7 +79,7 @@ def main(
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    print(f"{images:,} pictures, {captions:,} captions, d = {dimension}, {threads} threads, median of {turns} turns")
+    print(f"{images:,} images, {captions:,} captions, d = {dimension}, {threads} threads, median of {turns} turns")
     for name, own in seconds.items():
         print(f"  {name}: {median(own):.2f} s")
     for name, floor, limit in (("figures", "floor", 1.5), ("two models and bootstrap", "floor of two models", 2.0)):

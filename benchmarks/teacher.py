@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import MANIFEST, SpanKind, Split, vectors
-from pipeline.artifacts.tables import VectorWriter, write_parquet
+from pipeline.artifacts.schema import MANIFEST, SpanKind, Split, embeddings
+from pipeline.artifacts.tables import EmbeddingWriter, write_parquet
 from pipeline.machine.progress import track
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
@@ -85,7 +85,7 @@ def _rate():
 
 
 def _manifest(folder, images):
-    """Images without pictures: the teacher reads only keys and captions."""
+    """Images without images: the teacher reads only keys and captions."""
     blank = {field.name: "" if str(field.type) == "string" else 0 for field in MANIFEST}
     rows = [
         blank | {
@@ -109,10 +109,10 @@ def _features(folder, manifest, d):
     rng = np.random.default_rng(0)
     metadata = {"manifest": manifest.fingerprint, "weights": "random", "features": "random"}
     with (
-        VectorWriter(folder / "captions.arrow", vectors("caption_index", dimension=d), metadata) as captions,
-        VectorWriter(folder / "regions.arrow", vectors("region_index", dimension=d), metadata) as regions,
-        VectorWriter(
-            folder / "spans" / "phrases.arrow", vectors("caption_index", "span_index", dimension=d), metadata
+        EmbeddingWriter(folder / "captions.arrow", embeddings("caption_index", dimension=d), metadata) as captions,
+        EmbeddingWriter(folder / "regions.arrow", embeddings("region_index", dimension=d), metadata) as regions,
+        EmbeddingWriter(
+            folder / "spans" / "phrases.arrow", embeddings("caption_index", "span_index", dimension=d), metadata
         ) as spans,
     ):
         for key in track(manifest.keys, "features", unit="images"):

@@ -2,13 +2,13 @@
 
     python -m benchmarks.train --device cpu --threads 2
 
-trains a CLIP with random weights (ViT-B/32) on random pictures whose frozen embeddings are cached, and prints
+trains a CLIP with random weights (ViT-B/32) on random images whose frozen embeddings are cached, and prints
 
 - step: pixels from the memory map, captions and targets from cached tables, the recipe, clipping, AdamW, over the bare
   step: forward of the image tower, its backward and AdamW on float tensors that lie in memory; the same for a recipe
-  that looks at a region of every picture, too, over the bare step of twice as many pictures;
+  that looks at a region of every image, too, over the bare step of twice as many images;
 - online: the same step with what the published code computes again in each: CLIP on every crop and caption, and the
-  teacher; CLIP forwards alone (6 regions an image, the whole picture being one), and with JPEG decoding, detection
+  teacher; CLIP forwards alone (6 regions an image, the whole image being one), and with JPEG decoding, detection
   (YOLO) and cropping on one thread, too; what is computed once for the cache is not in it;
 - samples a second as the batch, the threads that decode and the model grow, from cached pixels and decoded ones;
 - memory: what a first step takes at its peak, gradients and AdamW's state included, with and without gradient caching,
@@ -33,7 +33,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
@@ -41,6 +40,7 @@ from pipeline.distillation.loader import Loader
 from pipeline.distillation.pairs import Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
+from pipeline.images import decoding
 from pipeline.recipes import RECIPES
 from pipeline.teacher.model import MetaTeacher
 from pipeline.training.distributed import Group
@@ -74,7 +74,7 @@ class Pictures:
         return self.count
 
     def __getitem__(self, rows):
-        return np.stack([self.to_pixels(images.decode(self.files[i % len(self.files)])) for i in rows])
+        return np.stack([self.to_pixels(decoding.decode(self.files[i % len(self.files)])) for i in rows])
 
 
 class Trainer:
@@ -158,10 +158,10 @@ class Online:
         self.teacher = MetaTeacher(self.clip.dimension, heads=8).to(device)
         side = self.clip.image_size
         self.crops = torch.randint(0, 256, (batch * REGIONS, 3, side, side), dtype=torch.uint8, device=device)
-        self.tokens = self.clip.tokenize([f"a picture of thing {i} beside thing {i + 1}" for i in range(batch)]).to(
+        self.tokens = self.clip.tokenize([f"an image of thing {i} beside thing {i + 1}" for i in range(batch)]).to(
             device
         )
-        self.pictures = Pictures(self.clip, batch)
+        self.images = Pictures(self.clip, batch)
 
     def forwards(self):
         """CLIP on every crop and caption, and the teacher."""
@@ -176,7 +176,7 @@ class Online:
     def pixels(self):
         """JPEG decoding, detection, cropping and resizing."""
         to_pixels = self.clip.pixels()
-        decoded = [images.decode(self.pictures.files[i % len(self.pictures.files)]) for i in range(self.batch)]
+        decoded = [decoding.decode(self.images.files[i % len(self.images.files)]) for i in range(self.batch)]
         detect(
             self.detector, decoded, confidence=0.25, iou=0.5, image_size=640, batch=self.batch,
             device=self.device,
@@ -266,11 +266,11 @@ def main():
         found = _turns(pair, options.rounds, device)
         step = _ratio(found, "step", "bare step")
         twice = {
-            "bare step of twice the pictures": Bare(options.model, 2 * options.batch, device),
+            "bare step of twice the images": Bare(options.model, 2 * options.batch, device),
             "step with regions": Trainer(options.model, options.batch, device, folder, recipe=WITH_REGIONS),
         }
         found |= _turns(twice, max(3, options.rounds // 2), device)
-        with_regions = _ratio(found, "step with regions", "bare step of twice the pictures")
+        with_regions = _ratio(found, "step with regions", "bare step of twice the images")
         del twice
         parts = {
             "step": pair["step"],
@@ -284,7 +284,7 @@ def main():
         forwards = 1 + _ratio(found, "online CLIP and teacher", "step")
         everything = forwards + _ratio(found, "online decoding, detection, cropping", "step")
         targets.append((step <= STEP, f"step / bare step at most {STEP}: {step:.3f}"))
-        targets.append((with_regions <= STEP, f"with regions / bare step of twice the pictures: {with_regions:.3f}"))
+        targets.append((with_regions <= STEP, f"with regions / bare step of twice the images: {with_regions:.3f}"))
         targets.append(
             (forwards >= ONLINE, f"with CLIP and the teacher online, at least {ONLINE} times: {forwards:.2f}")
         )

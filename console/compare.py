@@ -73,7 +73,7 @@ def compare(
     files.write_json(out / "comparison.json", {"against": against, "base": base, "top1": test.base.top1, "rows": rows})
     files.write_text(out / "map.svg", pareto.plot(rows, base["text_to_image"], {n: w for n, w in ways.items() if w}))
     Console(width=None if sys.stdout.isatty() else 150).print(results(rows, base, against))
-    print("±: standard deviation over seeds; in brackets 95 % intervals over pictures and seeds; *: on the front")
+    print("±: standard deviation over seeds; in brackets 95 % intervals over images and seeds; *: on the front")
     print(f"{out / 'comparison.json'}, {out / 'map.svg'}")
 
 

@@ -28,14 +28,14 @@ def evaluate(
         typer.Option(help="Curated shards, or a folder with Karpathy's dataset_{coco,flickr30k}.json."),
     ] = None,
     zeroshot: Annotated[
-        Path | None, typer.Option(help="Pictures by class: ImageFolder, WebDataset, or as zeroshot.path.")
+        Path | None, typer.Option(help="Images by class: ImageFolder, WebDataset, or as zeroshot.path.")
     ] = None,
     against: Annotated[str | None, typer.Option(help="Another model, for differences and what is retained.")] = None,
     split: Annotated[str, typer.Option(help="val or test.")] = "test",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures or captions of a forward.")] = 64,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode pictures.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Images or captions of a forward.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 2,
     samples: Annotated[int, typer.Option(min=1, help="Of the bootstrap.")] = 2000,
     out: Annotated[Path | None, typer.Option(help="Also write all figures to this JSON file.")] = None,
     stages: Annotated[Path, typer.Option(help="Folder of the stages, with student and base.")] = Path("data"),
@@ -84,7 +84,7 @@ def _show(found: dict[str, Any]) -> None:
     names = found["models"]
     both = "against" in names
     measured = found.get("retrieval", {})
-    title = f"{measured['pictures']:,} pictures, {measured['captions']:,} captions" if measured else None
+    title = f"{measured['images']:,} images, {measured['captions']:,} captions" if measured else None
     table = RichTable(title=title, title_justify="left")
     for heading in ("", *map(escape, names.values()), *(("difference", "95 % interval") if both else ())):
         table.add_column(heading, justify="left" if not heading else "right", overflow="fold")

@@ -1,4 +1,4 @@
-"""`dclip search` and `dclip serve`: pictures by text or by picture, on the command line or in a browser."""
+"""`dclip search` and `dclip serve`: images by text or by image, on the command line or in a browser."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every s
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(help="What the picture should show.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to ask with, instead of a text.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 5,
-    html: Annotated[Path | None, typer.Option(help="Also write the pictures as a page to this file.")] = None,
+    query: Annotated[str | None, typer.Argument(help="What the image should show.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image to ask with, instead of a text.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many images.")] = 5,
+    html: Annotated[Path | None, typer.Option(help="Also write the images as a page to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     data: DataOption = Path("data"),
 ) -> None:
-    """Show the test pictures that fit a text or a picture best, e.g. dclip search "a small red star on sand"."""
+    """Show the test images that fit a text or an image best, e.g. dclip search "a small red star on sand"."""
     from pipeline.artifacts import catalog
     from pipeline.artifacts.schema import Split
     from pipeline.artifacts.workspace import Workspace
-    from pipeline.clip.pictures import bytes_of
+    from pipeline.clip.image_files import bytes_of
     from pipeline.search import page
     from pipeline.search.engine import Search
 
     if query is not None and image is not None:
         raise InputError("a text and --image were given; expected one of them")
     if query is None and image is None:
-        raise InputError("expected a text, or --image with a picture")
+        raise InputError("expected a text, or --image with an image")
     if query is not None and not query.strip():
-        raise InputError("the query is empty; say what the picture should show")
+        raise InputError("the query is empty; say what the image should show")
     if html:
         check_writable("--html", html)
     ws = Workspace(data)
@@ -48,8 +48,8 @@ def search(
     searching = Search(ws.student, ws.path(catalog.INDEX), manifest.fingerprint if manifest else None)
     if image is not None:
         if not image.is_file():
-            raise InputError(f"{image} is {'a folder' if image.is_dir() else 'not there'}; expected a picture's file")
-        hits, asked = searching.picture(bytes_of(image), top), image.name
+            raise InputError(f"{image} is {'a folder' if image.is_dir() else 'not there'}; expected an image's file")
+        hits, asked = searching.image(bytes_of(image), top), image.name
     else:
         assert query is not None
         hits, asked = searching.text(query, top), query
@@ -67,14 +67,14 @@ def search(
         table.add_row(str(hit["rank"]), f"{hit['similarity']:.3f}", hit["key"], escape(hit["captions"][0]))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if html:
-        print(f"pictures: {html}")
+        print(f"images: {html}")
 
 
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 for any that is free.")] = 8765,
     data: DataOption = Path("data"),
 ) -> None:
-    """Open a page on this machine that searches the test pictures by text or by picture, until Ctrl-C."""
+    """Open a page on this machine that searches the test images by text or by image, until Ctrl-C."""
     from pipeline.artifacts import catalog
     from pipeline.artifacts.schema import Split
     from pipeline.artifacts.workspace import Workspace

@@ -19,8 +19,8 @@ from stages.program import run, store, threads
 def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed every distinct caption with a language model and find concepts by spherical K-means.
 
-    language.arrow has a vector of every caption, labels.arrow its soft labels, concepts.arrow the concepts with the
-    words and captions that tell them. Vectors are kept in the feature store as they are made. With
+    language.arrow has an embedding of every caption, labels.arrow its soft labels, concepts.arrow the concepts with the
+    words and captions that tell them. Embeddings are kept in the feature store as they are made. With
     `concepts.enabled: false` the tables are empty, and no language model is opened.
     """
     from pipeline.concepts import tables

@@ -21,8 +21,8 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     """Curate the corpora into WebDataset shards, a manifest, a table of everything rejected, and a data card.
 
     Reads every corpus named in sources.quota below sources.path. Published val and test images never train, and
-    neither do copies of them, altered ones included, nor copies of the pictures in zeroshot.path or of the test
-    pictures in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
+    neither do copies of them, altered ones included, nor copies of the images in zeroshot.path or of the test
+    images in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
     manifest.parquet, rejected.parquet and card/; kept + rejected = read, always.
     """
     from pipeline.curation import curate as library

@@ -63,7 +63,7 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
     classes = sets.read(zeroshot_path, Split.TEST)
     prompts = list(dict.fromkeys(accuracy.prompts(classes)))
     measured: dict[str, Images | Texts] = {
-        "images": Images(test.keys, test.pictures),
+        "images": Images(test.keys, test.image_files),
         "captions": captions(test, ws.captions(test, weights=base), np.arange(len(test.texts))),
         "class_images": Images(names_below(zeroshot_path, classes.paths), classes.paths),
         "class_prompts": Texts(prompts, prompts, ws.table(catalog.ZEROSHOT_PROMPTS, weights=base).at(prompts)),

@@ -30,14 +30,14 @@ from stages.program import run, store, threads
 def features(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed images, crops, captions, spans and the zero-shot set with the frozen base CLIP.
 
-    In batches of one fixed shape; float16 unit vectors. Every embedding is kept in the feature store as it is made: a
+    In batches of one fixed shape; float16, unit length. Every embedding is kept in the feature store as it is made: a
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
-    from pipeline import images
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
-    from pipeline.features import classes, pictures, texts
+    from pipeline.features import classes, image_embeddings, texts
+    from pipeline.images import decoding
 
     threads(params)
     p, compute = params.features, params.compute
@@ -49,10 +49,10 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
         encode.check_tokens(model)
     clip = CachedClip(model, Compute(compute.device, compute.dtype, compute.batch, compute.workers), store())
     made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
-    used = [clip.pictures, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
+    used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     of_weights = {"weights": clip.weights}
     common: dict[str, Any] = {
-        "code": f"{encode.CODE}, {towers.CODE}, {images.CODE}",
+        "code": f"{encode.CODE}, {towers.CODE}, {decoding.CODE}",
         "model": f"data/{catalog.BASE_CLIP.path}",
         "weights": clip.weights,
         "dimension": model.dimension,
@@ -72,7 +72,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
 
     out = ws.folder("features")
     out.mkdir(parents=True, exist_ok=True)
-    pictures.write(clip, manifest, regions, out, metadata)
+    image_embeddings.write(clip, manifest, regions, out, metadata)
     distinct, _ = texts.write(clip, manifest, spans, p.spans, out, metadata)
     classes.write(clip, shown, out, of_classes)
     return {"images": len(manifest), "regions": len(regions), "distinct_texts": distinct, "dimension": model.dimension}

@@ -1,4 +1,4 @@
-"""Stage `index`: FAISS over test pictures and captions."""
+"""Stage `index`: FAISS over test images and captions."""
 
 from typing import Any
 

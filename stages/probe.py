@@ -29,8 +29,8 @@ def probe(params: Params, ws: Workspace) -> dict[str, Any]:
     """Measure what a linear probe reads from the embeddings of base, student and language model.
 
     metrics.json holds, for the base, the student, the student before interpolation (end_point) and, with concepts, the
-    language model: attributes of pictures and words of captions, as areas under the ROC curve; captions read without an
-    error; captions found among near-misses; whether pictures and captions fall into the language model's concepts.
+    language model: attributes of images and words of captions, as areas under the ROC curve; captions read without an
+    error; captions found among near-misses; whether images and captions fall into the language model's concepts.
     attributes.csv, words.csv and concepts.csv have a row for each.
     """
     from pipeline.probes import tables

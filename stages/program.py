@@ -29,7 +29,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def home() -> Path:
-    """Where the feature store, checkpoints and decoded pictures are: `.dclip`, or what DCLIP_HOME names."""
+    """Where the feature store, checkpoints and decoded images are: `.dclip`, or what DCLIP_HOME names."""
     return Path(os.environ.get("DCLIP_HOME", ".dclip"))
 
 

@@ -20,15 +20,15 @@ from stages.program import run, store, threads
 def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     """Detect objects on every kept image and cut them out.
 
-    Region 0 is always the whole picture, so a picture without a box still has a region. The detector's file is
+    Region 0 is always the whole image, so an image without a box still has a region. The detector's file is
     opened only after its hash has been checked. Boxes and crops are kept in the feature store as they are made: a
-    killed run goes on where it stopped, and only pictures never seen are looked at.
+    killed run goes on where it stopped, and only images never seen are looked at.
     """
-    from pipeline import images
     from pipeline.detector import regions as library
     from pipeline.detector import weights
     from pipeline.detector.cached import CachedDetector, Cropping, Detection
     from pipeline.detector.detect import CODE
+    from pipeline.images import decoding
 
     threads(params)
     sha256 = ws.summary("models")["detector"]["sha256"]
@@ -41,7 +41,7 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
         params.compute.workers,
     )  # fmt: skip
     metadata = provenance(
-        "regions", code=f"{CODE}, {images.CODE}", manifest=manifest.fingerprint, model="ultralytics", weights=sha256,
+        "regions", code=f"{CODE}, {decoding.CODE}", manifest=manifest.fingerprint, model="ultralytics", weights=sha256,
         inputs={"weights": sha256}, parameters=p.model_dump(), device=params.compute.device,
         collections=detector.folders,
     )  # fmt: skip

@@ -28,8 +28,8 @@ def sample(params: Params, ws: Workspace) -> dict[str, Any]:
     """Generate the sample world in the native layouts of the three corpora.
 
     corpora/ holds MSCOCO, Flickr30k and Conceptual Captions in their native layouts, with planted defects that
-    planted.json lists; base/ the pictures that the sample's own models train on; zeroshot/ pictures by class;
-    attributes/ pictures with all that can be said of them, in CUB's layout.
+    planted.json lists; base/ the images that the sample's own models train on; zeroshot/ images by class;
+    attributes/ images with all that can be said of them, in CUB's layout.
     """
     size, seed, workers = params.sample, params.seed, params.compute.workers
     assert size is not None

@@ -26,7 +26,7 @@ from stages.program import run, threads
 def targets(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed every training image with the trained teacher: what a team shares.
 
-    One row for the picture alone (caption_index -1, the caption-free target of dclip_clean) and one with each of its
+    One row for the image alone (caption_index -1, the caption-free target of dclip_clean) and one with each of its
     captions (the published target). Written with full metadata, and read back through every check.
     """
     from pipeline.artifacts.weights import read, weights_hash

@@ -39,7 +39,7 @@ class Visit:
         return {urlsplit(url).netloc for url in self.urls} - {""}  # data:, blob: and file: have none
 
     def assert_images_loaded(self, count):
-        """There are so many pictures, and each of them has been decoded."""
+        """There are so many images, and each of them has been decoded."""
         self.page.evaluate("Promise.allSettled([...document.images].map(image => image.decode()))")
         widths = self.page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
         assert len(widths) == count

@@ -54,7 +54,7 @@ def facts():
 
 
 def write_card(folder):
-    """facts.json and the pictures of its examples."""
+    """facts.json and the images of its examples."""
     files.write_json(folder / "facts.json", facts())
     (folder / "examples").mkdir()
     for name, number in (("a", 1), ("b", 2)):

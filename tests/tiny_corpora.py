@@ -12,20 +12,20 @@ from PIL import Image
 
 
 def picture(number, size=(48, 36)):
-    """Coloured patches; another number gives another picture."""
+    """Coloured patches; another number gives another image."""
     patches = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC)
 
 
 def encoded(image, form="PNG", **options):
-    """The bytes of a picture as a file."""
+    """The bytes of an image as a file."""
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()
 
 
 def png(number):
-    """The file of `picture(number)`."""
+    """The file of `image(number)`."""
     return encoded(picture(number))
 
 
@@ -36,7 +36,7 @@ def write(path, data):
 
 
 def coco(folder, captions, *, name="train2017", karpathy=None, missing=()):
-    """`captions`: texts by image id. `karpathy`: split by image id. Pictures are numbered by image id."""
+    """`captions`: texts by image id. `karpathy`: split by image id. Images are numbered by image id."""
     images = [{"id": i, "file_name": f"{i:012d}.jpg"} for i in captions]
     texts = [(i, text) for i, own in captions.items() for text in own]
     annotations = [{"id": n, "image_id": i, "caption": text} for n, (i, text) in enumerate(texts, start=1)]
@@ -53,7 +53,7 @@ def coco(folder, captions, *, name="train2017", karpathy=None, missing=()):
 
 
 def flickr(folder, lines, *, pictures, karpathy=None):
-    """`lines`: of the token file, as bytes. `pictures`: bytes by file name. `karpathy`: split by file name."""
+    """`lines`: of the token file, as bytes. `images`: bytes by file name. `karpathy`: split by file name."""
     write(folder / "results_20130124.token", b"".join(line + b"\n" for line in lines))
     (folder / "flickr30k_images").mkdir()
     for name, data in pictures.items():
@@ -67,7 +67,7 @@ def flickr(folder, lines, *, pictures, karpathy=None):
 def img2dataset(folder, rows, *, shard="00000", form="webdataset", captions=True):
     """A shard as img2dataset writes it, in one of its forms: webdataset, files or parquet.
 
-    `rows`: url, caption, and the picture's bytes or why it failed to download.
+    `rows`: url, caption, and the image's bytes or why it failed to download.
     """
     records, samples = [], []
     for number, (url, caption, result) in enumerate(rows):
@@ -99,7 +99,7 @@ def img2dataset(folder, rows, *, shard="00000", form="webdataset", captions=True
 
 
 def conceptual(folder, pairs):
-    """`pairs`: caption and the picture's bytes (None if it was not downloaded) by url."""
+    """`pairs`: caption and the image's bytes (None if it was not downloaded) by url."""
     write(folder / "Train_GCC-training.tsv", b"".join(c + b"\t" + u.encode() + b"\n" for u, (c, _) in pairs.items()))
     for url, (_, data) in pairs.items():
         if data is not None:

@@ -19,7 +19,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def write_manifest(folder: Path, samples: dict[Split, dict[str, list[str]]]) -> Manifest:
-    """`samples`: captions by key by split; picture i of the whole has the seed i."""
+    """`samples`: captions by key by split; image i of the whole has the seed i."""
     rows = []
     for split in Split:
         records = []

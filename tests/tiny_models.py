@@ -1,4 +1,4 @@
-"""A CLIP of a few thousand weights (and its vocabulary), and pictures for it."""
+"""A CLIP of a few thousand weights (and its vocabulary), and images for it."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Pictures by class in the three layouts that zero-shot sets have."""
+"""Images by class in the three layouts that zero-shot sets have."""
 
 import json
 
@@ -7,7 +7,7 @@ from tiny_models import picture
 
 
 def put(folder, counts, described=None, split="test"):
-    """`counts`: pictures by class folder, below `split`, or right below `folder` if it is empty (an ImageFolder)."""
+    """`counts`: images by class folder, below `split`, or right below `folder` if it is empty (an ImageFolder)."""
     for name, count in counts.items():
         (folder / split / name).mkdir(parents=True)
         for i in range(count):

@@ -15,7 +15,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.artifacts import schema
-from pipeline.artifacts.schema import SpanKind, Split, vectors
+from pipeline.artifacts.schema import SpanKind, Split, embeddings
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,22 @@ TEST_BOXES = Artifact("regions/test_boxes.arrow", "boxes of the test images", ("
 SPANS = Artifact("spans/spans.arrow", "phrases and tokens as character offsets", ("manifest",), schema.SPANS)
 
 _FROZEN = ("manifest", "base")
-IMAGE_EMBEDDINGS = Artifact("features/images.arrow", "the base's embedding of every image", _FROZEN, vectors)
+IMAGE_EMBEDDINGS = Artifact("features/images.arrow", "the base's embedding of every image", _FROZEN, embeddings)
 REGION_EMBEDDINGS = Artifact(
-    "features/regions.arrow", "of every region", (*_FROZEN, "regions"), partial(vectors, "region_index")
+    "features/regions.arrow", "of every region", (*_FROZEN, "regions"), partial(embeddings, "region_index")
 )
-CAPTION_EMBEDDINGS = Artifact("features/captions.arrow", "of every caption", _FROZEN, partial(vectors, "caption_index"))
+CAPTION_EMBEDDINGS = Artifact(
+    "features/captions.arrow", "of every caption", _FROZEN, partial(embeddings, "caption_index")
+)
 SPAN_EMBEDDINGS = {
     kind: Artifact(
         f"features/spans/{kind}.arrow", f"of every caption's {kind}", (*_FROZEN, "spans"),
-        partial(vectors, "caption_index", "span_index"), within="features/spans",
+        partial(embeddings, "caption_index", "span_index"), within="features/spans",
     )
     for kind in SpanKind
 }  # fmt: skip
 ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS = (
-    Artifact(f"features/zeroshot/{name}.arrow", f"of the {name} of the zero-shot set", ("base",), vectors,
+    Artifact(f"features/zeroshot/{name}.arrow", f"of the {name} of the zero-shot set", ("base",), embeddings,
              within="features/zeroshot")
     for name in ("images", "prompts")
 )  # fmt: skip
@@ -113,12 +115,12 @@ TEACHER_HISTORY = Artifact("teacher/history.csv", "its training history", role="
 
 TARGETS = Artifact(
     "targets/targets.arrow", "the teacher's embedding of every training image alone (caption_index -1) and with each "
-    "of its captions", ("manifest", "teacher", "features"), partial(vectors, "caption_index", name="z"),
+    "of its captions", ("manifest", "teacher", "features"), partial(embeddings, "caption_index", name="z"),
 )  # fmt: skip
 
 LANGUAGE = Artifact(
     "concepts/language.arrow", "a language model's embedding of every caption", ("manifest",),
-    partial(vectors, "caption_index"),
+    partial(embeddings, "caption_index"),
 )  # fmt: skip
 CONCEPT_LABELS = Artifact(
     "concepts/labels.arrow", "every caption's concepts and their shares", ("manifest",), schema.LABELS
@@ -139,12 +141,17 @@ MEASURED = ("base", "student", "end_point")
 """The models that are measured: the base, the student, and the student before interpolation."""
 _PROBED = ("student", "end_point")
 _EMBEDDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., pa.Schema]]] = {
-    "images": ("test image", _PROBED, ("manifest",), vectors),
-    "captions": ("test caption", _PROBED, ("manifest",), partial(vectors, "caption_index")),
-    "training_captions": ("probed training caption", _PROBED, ("manifest",), partial(vectors, "caption_index")),
-    "attribute_images": ("image with attributes", MEASURED, (), vectors),
-    "class_images": ("zero-shot test image", ("student",), (), vectors),
-    "class_prompts": ("zero-shot prompt", ("student",), (), vectors),
+    "images": ("test image", _PROBED, ("manifest",), embeddings),
+    "captions": ("test caption", _PROBED, ("manifest",), partial(embeddings, "caption_index")),
+    "training_captions": (
+        "probed training caption",
+        _PROBED,
+        ("manifest",),
+        partial(embeddings, "caption_index"),
+    ),
+    "attribute_images": ("image with attributes", MEASURED, (), embeddings),
+    "class_images": ("zero-shot test image", ("student",), (), embeddings),
+    "class_prompts": ("zero-shot prompt", ("student",), (), embeddings),
 }
 """What a model is measured on, by which models that no stage before has embedded it, and what it is bound to."""
 EMBEDDED = {

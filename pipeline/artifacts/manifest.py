@@ -26,7 +26,7 @@ from pipeline.store.keys import Keys
 
 @dataclass(frozen=True)
 class Kept:
-    """A kept sample's picture."""
+    """A kept sample's image."""
 
     manifest: Manifest
     row: int
@@ -156,8 +156,8 @@ class Manifest:
         return data
 
     @cached_property
-    def pictures(self) -> Sequence[Kept]:
-        """Every sample's picture, to be read wherever it is wanted."""
+    def image_files(self) -> Sequence[Kept]:
+        """Every sample's image, to be read wherever it is wanted."""
         return [Kept(self, row) for row in range(len(self))]
 
     def _shard(self, split: str, shard: int) -> Path:

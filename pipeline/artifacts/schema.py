@@ -35,11 +35,11 @@ class Reason(StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     """The same bytes, or the same id, as another."""
     NEAR_DUPLICATE = "near_duplicate"
-    """The same picture as another: compressed again, resized, or cropped a little."""
+    """The same image as another: compressed again, resized, or cropped a little."""
     EVALUATION_IMAGE = "evaluation_image"
     """A published split names its id for evaluation."""
     EVALUATION_COPY = "evaluation_copy"
-    """The same bytes or the same picture as an evaluation image, in whatever corpus."""
+    """The same bytes or the same image as an evaluation image, in whatever corpus."""
     OVER_QUOTA = "over_quota"
     NO_CAPTION = "no_caption"
     EMPTY_CAPTION = "empty_caption"
@@ -117,7 +117,7 @@ REGIONS = pa.schema(
     ]
 )
 """Region 0 of every key is the whole image (score 1, class `image`, no crop: it stands in the shard).
-Boxes are [x0, y0, x1, y1] in 0..1 of the upright picture; `crop` is a JPEG."""
+Boxes are [x0, y0, x1, y1] in 0..1 of the upright image; `crop` is a JPEG."""
 
 BOXES = pa.schema([field for field in REGIONS if field.name != "crop"])
 """Regions without their crops."""
@@ -136,8 +136,8 @@ SPANS = pa.schema(
 tokenizer rewrote the text so that it does not occur in the caption."""
 
 
-def vectors(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
-    """Schema of a vector table: key, integer index columns, and a fixed-size float16 list."""
+def embeddings(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
+    """Schema of an embedding table: key, integer index columns, and a fixed-size float16 list."""
     return pa.schema(
         [("key", pa.string()), *((i, pa.int32()) for i in index), (name, pa.list_(pa.float16(), dimension))]
     )

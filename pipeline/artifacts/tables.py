@@ -81,7 +81,7 @@ class TableWriter:
                             writer.write_batch(reader.get_batch(i).replace_schema_metadata(schema.metadata))
 
 
-class VectorWriter:
+class EmbeddingWriter:
     """Write a vector table as a single record batch, so that its whole vector column maps as one array.
 
     Vectors are spooled to disk as float16; only keys and index columns stay in memory.
@@ -93,7 +93,7 @@ class VectorWriter:
         self._columns: list[list[pa.Array]] = [[] for _ in schema.names[:-1]]
         self.rows = 0
 
-    def __enter__(self) -> VectorWriter:
+    def __enter__(self) -> EmbeddingWriter:
         self._open = ExitStack()
         self._spool = self._open.enter_context(files.scratch(self.path))
         self._stream = self._spool.open("wb")
@@ -267,9 +267,9 @@ def check_unit(table: Table, name: str = "vector") -> None:
     Raises:
         ContractError: one is not.
     """
-    vectors = table.vectors(name)
-    for start in range(0, len(vectors), _ROWS):
-        norms = np.linalg.norm(vectors[start : start + _ROWS].astype(np.float32), axis=1)
+    embeddings = table.vectors(name)
+    for start in range(0, len(embeddings), _ROWS):
+        norms = np.linalg.norm(embeddings[start : start + _ROWS].astype(np.float32), axis=1)
         if (bad := ~(np.abs(norms - 1) <= NORM_TOLERANCE)).any():
             row = start + int(bad.argmax())
             key = f" ({table.strings('key')[row]})" if "key" in table.columns.schema.names else ""

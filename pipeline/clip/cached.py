@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import images
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import said, track
@@ -30,8 +30,8 @@ from pipeline.store.keys import Keys
 class CachedClip:
     """A frozen CLIP and the collections of the feature store that hold its embeddings, unit float16 [d].
 
-    `pictures` by the bytes of an image file (a whole picture or a crop), `texts` by a string, `tokens` by a string: one
-    vector for each of its BPE tokens, start and end left out. What a row depends on besides its content: weights,
+    `images` by the bytes of an image file (a whole image or a crop), `texts` by a string, `tokens` by a string: one
+    embedding for each of its BPE tokens, start and end left out. What a row depends on besides its content: weights,
     architecture, preprocessing, dtype, batch shape and code; not the device, so that a team with other machines can
     share (results of another device differ in the last bits; `dclip verify` measures by how much).
 
@@ -55,10 +55,10 @@ class CachedClip:
         return Collection(self.root, name, made_with, pa.schema([("vector", value)]))
 
     @cached_property
-    def pictures(self) -> Collection:
-        """Embeddings of pictures, by the bytes of their files."""
+    def images(self) -> Collection:
+        """Embeddings of images, by the bytes of their files."""
         return self._collection(
-            "pictures", self._vector, images=images.CODE, preprocessing=self.clip.config["preprocess_cfg"]
+            "pictures", self._vector, images=decoding.CODE, preprocessing=self.clip.config["preprocess_cfg"]
         )
 
     @cached_property
@@ -71,28 +71,28 @@ class CachedClip:
         """Embeddings of every token of a string, in the string's context."""
         return self._collection("tokens", pa.list_(self._vector))
 
-    def embed_pictures(
+    def embed_images(
         self,
         wanted: Keys,
         read: Callable[[NDArray[np.int64]], Iterable[bytes]],
         what: str,
         name: Callable[[int], str] = str,
     ) -> int:
-        """Embed those of the wanted pictures that no row holds.
+        """Embed those of the wanted images that no row holds.
 
         Args:
             wanted: their keys, uint64 [n, 2].
-            read: yields the file bytes of the pictures whose numbers it is given (ascending), in that order.
+            read: yields the file bytes of the images whose numbers it is given (ascending), in that order.
             what: for the progress line.
-            name: of a picture by its number, for errors.
+            name: of an image by its number, for errors.
 
         Returns:
             how many were embedded.
 
         Raises:
-            InputError: a picture cannot be read; it is named.
+            InputError: an image cannot be read; it is named.
         """
-        lacking = keys.first_of(wanted, self.pictures.missing(wanted))
+        lacking = keys.first_of(wanted, self.images.missing(wanted))
         said(what, len(lacking), len(wanted))
         if len(lacking) == 0:
             return 0
@@ -101,15 +101,15 @@ class CachedClip:
         def decoded(given: tuple[int, bytes]) -> NDArray[np.uint8]:
             number, data = given
             try:
-                return to_pixels(images.decode(data))
-            except images.UnreadableImage as error:
-                raise InputError(f"{name(number)} is no picture ({error}); take it out or replace it") from error
+                return to_pixels(decoding.decode(data))
+            except decoding.UnreadableImage as error:
+                raise InputError(f"{name(number)} is no image ({error}); take it out or replace it") from error
 
         pixels_of = ahead(
             decoded, zip(lacking, read(lacking), strict=True),
             threads=self.compute.workers, depth=self.compute.batch + self.compute.workers,
         )  # fmt: skip
-        with self.pictures.writing() as writer:
+        with self.images.writing() as writer:
             for batch in batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
                 numbers, pixels = zip(*batch, strict=True)
                 writer.add(wanted[list(numbers)], encode.images(self.clip, pixels, self.compute).numpy())
@@ -143,7 +143,7 @@ class CachedClip:
                 pooled_rows.add(wanted[numbers][new], pooled.numpy()[new])
         return len(lacking)
 
-    def vectors_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:
+    def embeddings_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:
         """Embeddings of strings, float16 [n, d], computed where no row holds them."""
         self.embed_texts(strings, what)
         return self.texts.vectors(keys.of_texts(strings))
@@ -160,7 +160,7 @@ def _tokenizer(clip: Clip) -> dict[str, str]:
 
 
 def _ragged(rows: Sequence[NDArray[np.float32]], vector: pa.DataType) -> pa.Array:
-    """Lists of vectors, [n_i, d] each, as one Arrow array."""
+    """Lists of embeddings, [n_i, d] each, as one Arrow array."""
     flat = np.concatenate(rows).astype(np.float16)
     if not np.isfinite(flat).all():
         raise ValueError("a token's embedding is not finite in float16")

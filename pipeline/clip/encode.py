@@ -35,7 +35,7 @@ class Compute:
         device: a torch device, such as `cpu` or `cuda`.
         dtype: `float32`, or the dtype of torch's autocast.
         batch: rows of every forward.
-        workers: threads that decode pictures while the model computes; results do not depend on them.
+        workers: threads that decode images while the model computes; results do not depend on them.
     """
 
     device: str
@@ -58,7 +58,7 @@ def _fixed(rows: Tensor, compute: Compute, forward: Callable[[Tensor], Tensor]) 
 
 
 def images(clip: Clip, pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compute: Compute) -> Tensor:
-    """Unit image embeddings of at most `compute.batch` pictures, uint8 [n, 3, side, side] -> float32 [n, d]."""
+    """Unit image embeddings of at most `compute.batch` images, uint8 [n, 3, side, side] -> float32 [n, d]."""
     model: Any = clip.model
     rows = torch.from_numpy(np.stack([np.asarray(p) for p in pixels]))
     return F.normalize(_fixed(rows, compute, lambda x: model.encode_image(clip.normalise(x))), dim=-1)

@@ -29,7 +29,7 @@ from pipeline.errors import refusing
 from pipeline.machine import devices
 
 CODE = "towers 2"
-"""Raised whenever the same picture or text becomes another input of a tower (size, crop, normalisation, tokens): the
+"""Raised whenever the same image or text becomes another input of a tower (size, crop, normalisation, tokens): the
 feature store's rows are computed anew then."""
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -88,16 +88,16 @@ class Clip:
 
     @property
     def preprocessing(self) -> PreprocessCfg:
-        """How it reads pictures, as open_clip merges it from its defaults, the configuration and the image tower."""
+        """How it reads images, as open_clip merges it from its defaults, the configuration and the image tower."""
         merged = merge_preprocess_dict(asdict(PreprocessCfg()), self.config.get("preprocess_cfg") or {})
         return PreprocessCfg(**{**merged, "size": self.image_size})
 
     def transforms(self) -> list[Callable[[Any], Any]]:
-        """open_clip's own evaluation transforms of a picture, in order; the last one normalises."""
+        """open_clip's own evaluation transforms of an image, in order; the last one normalises."""
         return list(image_transform_v2(self.preprocessing, is_train=False).transforms)
 
     def pixels(self) -> Callable[[Image.Image], NDArray[np.uint8]]:
-        """A function from an RGB picture to the tower's input before normalisation, uint8 [3, side, side].
+        """A function from an RGB image to the tower's input before normalisation, uint8 [3, side, side].
 
         These are open_clip's own evaluation transforms (resize, crop) without their last two steps, which
         `normalise` does for a whole batch.
@@ -109,8 +109,8 @@ class Clip:
             steps.append(step)
         geometry = Compose(steps)
 
-        def to_pixels(picture: Image.Image) -> NDArray[np.uint8]:
-            return np.ascontiguousarray(np.asarray(geometry(picture), dtype=np.uint8).transpose(2, 0, 1))
+        def to_pixels(image: Image.Image) -> NDArray[np.uint8]:
+            return np.ascontiguousarray(np.asarray(geometry(image), dtype=np.uint8).transpose(2, 0, 1))
 
         return to_pixels
 
@@ -187,7 +187,7 @@ def _check_text_tower(name: str | None) -> None:
 
 
 def _complete(model: nn.Module, config: dict[str, Any], tokenizer: Tokenizer) -> Clip:
-    """A CLIP that has read a picture and a text, and whose configuration says how it reads pictures."""
+    """A CLIP that has read an image and a text, and whose configuration says how it reads images."""
     clip = Clip(model, config, tokenizer)
     clip.config = {**config, "preprocess_cfg": _stated(config.get("preprocess_cfg") or {}, clip.preprocessing)}
     with torch.device("cpu"):  # of a model that is built without memory, too
@@ -204,7 +204,7 @@ def _complete(model: nn.Module, config: dict[str, Any], tokenizer: Tokenizer) ->
 
 
 def _stated(given: dict[str, Any], merged: PreprocessCfg) -> dict[str, Any]:
-    """How pictures are read, for open_clip_config.json: mean, deviation, and whatever the configuration itself says."""
+    """How images are read, for open_clip_config.json: mean, deviation, and whatever the configuration itself says."""
     values = asdict(merged)
     wanted = [name for name in values if name in ("mean", "std") or (name in given and name not in ("size", "mode"))]
     return {name: list(values[name]) if isinstance(values[name], tuple) else values[name] for name in wanted}
@@ -266,21 +266,21 @@ def load(folder: Path, device: str = "cpu") -> Clip:
 
 
 def _check_size(config: dict[str, Any], weights: Path) -> None:
-    """Before a model takes memory: it is no larger than its weights, and reads pictures of the size that it says."""
+    """Before a model takes memory: it is no larger than its weights, and reads images of the size that it says."""
     with safe_open(weights, "pt") as tensors:
         held = sum(torch.Size(tensors.get_slice(name).get_shape()).numel() for name in tensors.keys())  # noqa: SIM118
-    _dry_run(config, 2 * held)  # open_clip enlarges positions that were learned for smaller pictures
+    _dry_run(config, 2 * held)  # open_clip enlarges positions that were learned for smaller images
 
 
 def _dry_run(config: dict[str, Any], most: int | None = None) -> None:
-    """Without memory: a model is built, has at most so many weights, and embeds a picture and a text as it says."""
+    """Without memory: a model is built, has at most so many weights, and embeds an image and a text as it says."""
     model_cfg = config["model_cfg"]
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode():
         model: Any = _built(config).eval()
         wanted = sum(tensor.numel() for tensor in model.state_dict().values())
         if most is not None and wanted > most:
             raise ValueError(f"the configuration is of a model of {wanted:,} weights, the file holds {most // 2:,}")
-        made = {"a picture": model.encode_image(torch.empty(1, 3, _side(model), _side(model)))}
+        made = {"an image": model.encode_image(torch.empty(1, 3, _side(model), _side(model)))}
         if not model_cfg["text_cfg"].get("hf_model_name"):  # some of transformers look at the tokens themselves
             length = model_cfg["text_cfg"].get("context_length", CLIPTextCfg.context_length)
             made["a text"] = model.encode_text(torch.zeros(1, length, dtype=torch.long))
@@ -307,7 +307,7 @@ def _tokenizer(text: dict[str, Any], folder: Path | None) -> Tokenizer:
 def fetch(name: str, pretrained: str) -> Clip:
     """An open_clip architecture with pretrained weights: a tag (open_clip downloads it) or a weights file.
 
-    A file does not say how its model reads pictures. open_clip's defaults are taken, and said, where those of the
+    A file does not say how its model reads images. open_clip's defaults are taken, and said, where those of the
     architecture's published weights are others.
 
     Raises:
@@ -354,7 +354,7 @@ def _say_assumed(name: str, path: str, clip: Clip, quick: bool) -> None:
         told = "; ".join(f"{', '.join(tags)}: {differ}" for differ, tags in others.items())
         taken = ", ".join(f"{key} {value}" for key, value in assumed.items())
         print(
-            f"{name} with {path}: a file does not say how its model reads pictures, so this was assumed: {taken}. "
+            f"{name} with {path}: a file does not say how its model reads images, so this was assumed: {taken}. "
             f"Published weights of {name} have other settings ({told}). If the file is one of them, name its tag "
             f"instead, or put it into a folder whose {CONFIG} says so",
             file=sys.stderr,

@@ -48,7 +48,7 @@ class CachedLanguage:
             how many were embedded.
 
         Raises:
-            InputError: a text's vector is zero or not finite.
+            InputError: a text's embedding is zero or not finite.
         """
         wanted = keys.of_texts(texts)
         lacking = [int(i) for i in np.flatnonzero(self.rows.missing(wanted))]

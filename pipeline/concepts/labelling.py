@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pipeline.artifacts import schema
 from pipeline.artifacts.catalog import CONCEPT_LABELS, CONCEPTS, LANGUAGE
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import Split, vectors
-from pipeline.artifacts.tables import TableWriter, VectorWriter
+from pipeline.artifacts.schema import Split, embeddings
+from pipeline.artifacts.tables import EmbeddingWriter, TableWriter
 from pipeline.concepts import clusters, names
 from pipeline.concepts.cached import CachedLanguage
 from pipeline.machine.batches import batches
 
 CODE = "concepts 1"
-"""Raised whenever the same vectors give other concepts or labels."""
+"""Raised whenever the same embeddings give other concepts or labels."""
 
 _Rows = NDArray[np.float32]
 _CHUNK = 8192
@@ -70,7 +70,9 @@ def write(
 
     d = rows.shape[1]
     with (
-        VectorWriter(folder / LANGUAGE.name, vectors("caption_index", dimension=d), dict(metadata)) as of_language,
+        EmbeddingWriter(
+            folder / LANGUAGE.name, embeddings("caption_index", dimension=d), dict(metadata)
+        ) as of_language,
         TableWriter(folder / CONCEPT_LABELS.name, schema.LABELS, metadata) as of_labels,
     ):
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):

@@ -137,7 +137,7 @@ def _check_sizes(folder: Path) -> None:
 
 
 class LanguageModel:
-    """A frozen language model: captions to vectors of its own width, not normalised.
+    """A frozen language model: captions to embeddings of its own width, not normalised.
 
     Args:
         source: where it is, and how it is read.
@@ -215,9 +215,9 @@ class LanguageModel:
         return lengths
 
     def embed(self, texts: Sequence[str], length: int, rows: int) -> Tensor:
-        """Vectors of at most `rows` texts of at most `length` tokens, float32 [len(texts), dimension], on the CPU.
+        """Embeddings of at most `rows` texts of at most `length` tokens, float32 [len(texts), dimension], on the CPU.
 
-        The forward's shape is always [rows, length], so that a text's vector does not depend on its neighbours.
+        The forward's shape is always [rows, length], so that a text's embedding does not depend on its neighbours.
         """
         padded = [*texts, *[texts[-1]] * (rows - len(texts))]
         read = self._tokenizer(
@@ -235,8 +235,8 @@ class LanguageModel:
             else:
                 hidden = self._model(**read, output_hidden_states=True).hidden_states[self._source.layer]
                 found = pool(hidden.float(), read["attention_mask"], self._source.pooling)
-        vectors: Tensor = found[: len(texts)].float().cpu()
-        return vectors
+        embeddings: Tensor = found[: len(texts)].float().cpu()
+        return embeddings
 
 
 def _least(limit: int, own: Any) -> int:

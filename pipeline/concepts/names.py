@@ -22,17 +22,17 @@ def words(caption: str) -> set[str]:
 
 
 def nearest(
-    vectors: NDArray[np.float32], centre: NDArray[np.float32], members: NDArray[np.int64], count: int
+    embeddings: NDArray[np.float32], centre: NDArray[np.float32], members: NDArray[np.int64], count: int
 ) -> NDArray[np.int64]:
     """The members nearest to a centre, nearest first; of equal ones the first.
 
     Args:
-        vectors: unit float32 [n, d] of all captions.
+        embeddings: unit float32 [n, d] of all captions.
         centre: unit float32 [d].
-        members: rows of `vectors`, int64 [k].
+        members: rows of `embeddings`, int64 [k].
         count: how many, at most.
     """
-    similarity = vectors[members] @ centre
+    similarity = embeddings[members] @ centre
     return members[np.argsort(-similarity, kind="stable")[:count]]
 
 

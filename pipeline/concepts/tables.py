@@ -8,14 +8,14 @@ from typing import Any
 
 from pipeline.artifacts import schema
 from pipeline.artifacts.catalog import CONCEPT_LABELS, CONCEPTS, LANGUAGE
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import TableWriter, VectorWriter
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter, TableWriter
 
 
 def write_empty(folder: Path, metadata: Mapping[str, Any]) -> None:
     """The three tables without a row, where no concepts are wanted."""
     with (
-        VectorWriter(folder / LANGUAGE.name, vectors("caption_index", dimension=1), dict(metadata)),
+        EmbeddingWriter(folder / LANGUAGE.name, embeddings("caption_index", dimension=1), dict(metadata)),
         TableWriter(folder / CONCEPT_LABELS.name, schema.LABELS, metadata),
         TableWriter(folder / CONCEPTS.name, schema.concepts(1), metadata),
     ):

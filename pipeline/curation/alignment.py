@@ -1,6 +1,6 @@
-"""Whether two pictures are the same picture, compressed again, resized, or cropped a little: an aligned look in colour.
+"""Whether two images are the same image, compressed again, resized, or cropped a little: an aligned look in colour.
 
-A hash cannot tell a copy from a picture in which one thing has another colour or stands elsewhere. Here one picture is
+A hash cannot tell a copy from an image in which one thing has another colour or stands elsewhere. Here one image is
 laid over the other by the affine transform that fits best (Evangelidis and Psarakis 2008, ECC), and the largest
 difference of colour that stays anywhere decides.
 """
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.curation.inspection import ImageChanged
+from pipeline.images import decoding
 from pipeline.sources import File
 
 cv2.setNumThreads(0)  # the processes share the cores already
 SIDE = 64
-"""Both pictures are compared at this width and height, whatever their shapes."""
+"""Both images are compared at this width and height, whatever their shapes."""
 WINDOW = 5
 """Differences are averaged over windows of this side, so that the noise of compression cancels."""
 CONTRAST = 10.0
@@ -30,14 +30,14 @@ LIMIT = 9.0
 up to 3 % of every side or all of these, at least 98.5 % of every kind stay below; of 600 scenes with one thing
 recoloured or moved by 12 to 40 pixels in 192 all but one lie above (benchmarks/lookalikes.py)."""
 MAX_STRETCH = 0.15
-"""How far the transform may be from none: more than any crop that counts as the same picture."""
+"""How far the transform may be from none: more than any crop that counts as the same image."""
 MAX_SHADE = 16.0
-"""How many grey levels the whole picture may be lighter, darker or tinted."""
+"""How many grey levels the whole image may be lighter, darker or tinted."""
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
 
 
 def thumbnail(image: Image.Image) -> NDArray[np.float32]:
-    """An RGB picture as [SIDE, SIDE, 3] in 0..255."""
+    """An RGB image as [SIDE, SIDE, 3] in 0..255."""
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0), dtype=np.float32)
 
 
@@ -49,7 +49,7 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
             a.mean(2), b.mean(2), transform, cv2.MOTION_AFFINE, _STEPS, np.ones((SIDE, SIDE), np.uint8), 5
         )
         transform = np.asarray(found, dtype=np.float32)
-    except cv2.error:  # no transform brings them together, or a picture is one flat colour
+    except cv2.error:  # no transform brings them together, or an image is one flat colour
         transform = np.eye(2, 3, dtype=np.float32)
     if np.abs(transform[:, :2] - np.eye(2)).max() > MAX_STRETCH or np.abs(transform[:, 2]).max() > MAX_STRETCH * SIDE:
         return float("inf")
@@ -70,12 +70,12 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 @lru_cache(maxsize=256)
 def _open(file: File) -> NDArray[np.float32]:
     try:
-        with images.opened(file.read()) as image:
-            return thumbnail(images.upright(image, 2 * SIDE))
-    except (OSError, images.UnreadableImage) as error:
+        with decoding.opened(file.read()) as image:
+            return thumbnail(decoding.upright(image, 2 * SIDE))
+    except (OSError, decoding.UnreadableImage) as error:
         raise ImageChanged(f"{file.path} could be read when curate began: {error}; run it again") from error
 
 
-def same_picture(pair: tuple[File, File]) -> bool:
-    """Whether two image files show the same picture."""
+def same_image(pair: tuple[File, File]) -> bool:
+    """Whether two image files show the same image."""
     return difference(_open(pair[0]), _open(pair[1])) <= LIMIT

@@ -1,10 +1,10 @@
-"""Whether one picture is an altered copy of another: in other light or colours, mirrored, cropped, written upon.
+"""Whether one image is an altered copy of another: in other light or colours, mirrored, cropped, written upon.
 
 One is laid over the other as in `alignment`, with grey levels whose gain and level ECC leaves open. Three things are
 asked then. Do the small structures of both agree nearly everywhere (by local correlation, which no change of light
-moves)? Does *one* change of light and colour, the same for the whole picture, take the one to the other? And where it
+moves)? Does *one* change of light and colour, the same for the whole image, take the one to the other? And where it
 does not, was something laid upon one of them, as a watermark is, or is it a thing that has another colour or stands
-elsewhere, which makes another picture?
+elsewhere, which makes another image?
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.curation import looks
 from pipeline.curation.guard import Placement, start_of
 from pipeline.curation.inspection import ImageChanged
+from pipeline.images import decoding
 from pipeline.sources import File
 
 cv2.setNumThreads(0)  # the processes share the cores already
-Picture = NDArray[np.float32]
+Pixels = NDArray[np.float32]
 """[SIDE, SIDE, 3], RGB in 0..255."""
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 SIDE = 64
 AGREEING = 0.75
-"""Least share of their structures, weighted by contrast, that both pictures have in common. Of altered photographs
+"""Least share of their structures, weighted by contrast, that both images have in common. Of altered photographs
 nearly all lie above 0.8, of pairs of photographs that frames did not tell apart 99 % below 0.35."""
 SHADE = 20.0
 """Largest difference, in grey levels of the copy, of a spot of SPOT x SPOT pixels that counts as the same colour."""
 SPOT = 4
 OVERLAID = 0.1
-"""Largest share of a picture that things laid upon it may hide."""
+"""Largest share of an image that things laid upon it may hide."""
 EDGE = 2.5
-"""How many times stronger the outline of what was laid upon a picture is there than in the other picture."""
+"""How many times stronger the outline of what was laid upon an image is there than in the other image."""
 TRACED = 0.7
 """Correlation of the strengths of both outlines from which on it is one and the same thing in another colour."""
 COVERED = 0.4
@@ -49,8 +49,8 @@ _BLACK, _WHITE = 4, 251
 _CUT = 60
 """By how many grey levels more what was cut off may differ."""
 _BLURS = (0.0, 0.7)
-"""Pictures are compared as they are, where thin writing stays thin, and blurred a little, where a small copy of a sharp
-picture is like it."""
+"""Images are compared as they are, where thin writing stays thin, and blurred a little, where a small copy of a sharp
+image is like it."""
 _WINDOW = 7
 _STRUCTURE = 16.0
 """Variance of a window, in squared grey levels, from which on it has a structure."""
@@ -80,16 +80,16 @@ def altered_copy(task: tuple[File, File, list[Placement]]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _open(file: File) -> tuple[Picture, ...]:
+def _open(file: File) -> tuple[Pixels, ...]:
     try:
-        with images.opened(file.read()) as image:
-            return views(images.upright(image, looks.ENOUGH))
-    except (OSError, images.UnreadableImage) as error:
+        with decoding.opened(file.read()) as image:
+            return views(decoding.upright(image, looks.ENOUGH))
+    except (OSError, decoding.UnreadableImage) as error:
         raise ImageChanged(f"{file.path} could be read when curate began: {error}; run it again") from error
 
 
-def views(image: Image.Image) -> tuple[Picture, ...]:
-    """The whole picture, and if it has a border, what is inside."""
+def views(image: Image.Image) -> tuple[Pixels, ...]:
+    """The whole image, and if it has a border, what is inside."""
     small = looks.shrink(image)
     box = looks.inside_border(np.asarray(small.convert("L")))
     whole = (0.0, 0.0, float(image.width), float(image.height))
@@ -98,13 +98,13 @@ def views(image: Image.Image) -> tuple[Picture, ...]:
     return tuple(_resized(image, one) for one in boxes)
 
 
-def _resized(image: Image.Image, box: tuple[float, float, float, float]) -> Picture:
+def _resized(image: Image.Image, box: tuple[float, float, float, float]) -> Pixels:
     enough = min(box[2] - box[0], box[3] - box[1]) >= SIDE
     method = Image.Resampling.BOX if enough else Image.Resampling.BILINEAR
     return np.asarray(image.resize((SIDE, SIDE), method, box=box, reducing_gap=2.0), dtype=np.float32)
 
 
-def is_altered(guarded: Picture, other: Picture, way: Placement) -> bool:
+def is_altered(guarded: Pixels, other: Pixels, way: Placement) -> bool:
     """Whether `other` shows `guarded`, beginning to look for it where `way` says."""
     laid = _lay_over(guarded, other, way)
     if laid is None:
@@ -117,15 +117,15 @@ def is_altered(guarded: Picture, other: Picture, way: Placement) -> bool:
     return False
 
 
-def _smooth(picture: Picture, blur: float) -> Picture:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32) if blur else picture
+def _smooth(image: Pixels, blur: float) -> Pixels:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), blur), np.float32) if blur else image
 
 
-def _same_but_for_light(moved: Picture, other: Picture, inside: Mask, cut: bool) -> bool:
-    """Whether one change of light and colour takes one picture to the other, but for what was laid upon one of them.
+def _same_but_for_light(moved: Pixels, other: Pixels, inside: Mask, cut: bool) -> bool:
+    """Whether one change of light and colour takes one image to the other, but for what was laid upon one of them.
 
     Args:
-        cut: whether light was cut off at white before colours changed, as when a picture is made lighter, or only
+        cut: whether light was cut off at white before colours changed, as when an image is made lighter, or only
             after, as when it is toned.
     """
     clear = inside & ((moved > _BLACK) & (moved < _WHITE) & (other > _BLACK) & (other < _WHITE)).all(axis=2)
@@ -135,8 +135,8 @@ def _same_but_for_light(moved: Picture, other: Picture, inside: Mask, cut: bool)
     return not spots.any() or _is_overlay(spots, expected @ _GREY, other @ _GREY, inside)
 
 
-def _lay_over(guarded: Picture, other: Picture, way: Placement) -> tuple[Picture, Mask] | None:
-    """The guarded picture where the other shows it, and the pixels that both have; None if it shows another."""
+def _lay_over(guarded: Pixels, other: Pixels, way: Placement) -> tuple[Pixels, Mask] | None:
+    """The guarded image where the other shows it, and the pixels that both have; None if it shows another."""
     if way.mirrored:
         guarded = np.ascontiguousarray(guarded[:, ::-1])
     transform, grey, wanted = start_of(way.window, SIDE), guarded @ _GREY, other @ _GREY
@@ -156,7 +156,7 @@ def _lay_over(guarded: Picture, other: Picture, way: Placement) -> tuple[Picture
 
 
 def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    """The transform from the other's pixels to the guarded picture's that fits best, or `start` if it leads astray."""
+    """The transform from the other's pixels to the guarded image's that fits best, or `start` if it leads astray."""
     try:
         _, found = cv2.findTransformECC(
             other,
@@ -179,7 +179,7 @@ def _aligned(guarded: Plane, other: Plane, start: NDArray[np.float32], steps: in
 
 
 def _agreement(a: Plane, b: Plane, inside: Mask) -> float:
-    """What share of the structures of both pictures they have in common, in windows that count by their contrast."""
+    """What share of the structures of both images they have in common, in windows that count by their contrast."""
     weight = inside.astype(np.float32)
     share = np.maximum(_mean(weight), 1e-6)
 
@@ -199,8 +199,8 @@ def _mean(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(plane, (_WINDOW, _WINDOW)))
 
 
-def _in_its_light(moved: Picture, other: Picture, used: Mask, cut: bool) -> Picture:
-    """`moved` in the light and the colours of `other`, as far as one change of the whole picture does it.
+def _in_its_light(moved: Pixels, other: Pixels, used: Mask, cut: bool) -> Pixels:
+    """`moved` in the light and the colours of `other`, as far as one change of the whole image does it.
 
     Grey levels change by a curve (lighter, darker, more contrast, gamma), colours by a saturation and a tint that
     depends on the grey level (cast, sepia, grey). Pixels that do not follow hardly count; where light was cut off,
@@ -254,7 +254,7 @@ def _robust(terms: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[
     return factors
 
 
-def _spots(expected: Picture, other: Picture, inside: Mask) -> Mask:
+def _spots(expected: Pixels, other: Pixels, inside: Mask) -> Mask:
     """Where spots of SPOT x SPOT pixels or more have another colour; thin lines, such as those of letters, are none."""
     apart = np.abs(other - expected)
     apart[((other >= _WHITE) & (expected >= 255 - _CUT)) | ((other <= _BLACK) & (expected <= _CUT))] = 0
@@ -267,7 +267,7 @@ def _spots(expected: Picture, other: Picture, inside: Mask) -> Mask:
 
 
 def _is_overlay(spots: Mask, a: Plane, b: Plane, inside: Mask) -> bool:
-    """Whether the spots are small, and their outlines are seen in the same one of the pictures, not in the other."""
+    """Whether the spots are small, and their outlines are seen in the same one of the images, not in the other."""
     if spots.sum() > OVERLAID * inside.sum():
         return False
     strengths = [np.hypot(cv2.Sobel(p, cv2.CV_32F, 1, 0), cv2.Sobel(p, cv2.CV_32F, 0, 1)) for p in (a, b)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.curation.alignment import same_picture
+from pipeline.curation.alignment import same_image
 from pipeline.curation.seen import Fate, SeenImages
 from pipeline.machine.processes import Processes
 
@@ -46,4 +46,4 @@ def first_copied(
                 if seen.fates[number] == Fate.OPEN:
                     yield number, None
         pairs = ((seen.file(a), seen.file(b)) for a, b in asked)
-        verdicts.update(zip(asked, processes.map(same_picture, pairs), strict=True))
+        verdicts.update(zip(asked, processes.map(same_image, pairs), strict=True))

@@ -70,7 +70,7 @@ def curate(
         captions: which captions are kept.
         samples_per_shard: at most.
         workers: processes that decode, compare and write.
-        held_out: by folder, pictures of evaluations that are no part of a corpus; copies of them are not kept.
+        held_out: by folder, images of evaluations that are no part of a corpus; copies of them are not kept.
 
     Returns:
         counts by split, and by kind and source.
@@ -94,7 +94,7 @@ def curate(
             for source in rules.quota:
                 rows = sources.read(source, path / source)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
-            unseen = select(ledger, rules, workers, [picture for own in others.values() for picture in own])
+            unseen = select(ledger, rules, workers, [image for own in others.values() for image in own])
         finally:
             ledger.flush()
             tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)

@@ -10,13 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts.schema import Reason, Split
 from pipeline.clip import bpe
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.disk import files
+from pipeline.images import decoding
 from pipeline.sources import CORPORA, File, karpathy
 
 EXAMPLES = 8
@@ -38,14 +38,14 @@ def gather(
     held_out: Mapping[Path, Sequence[HeldOut]],
     unseen: Sequence[HeldOut],
 ) -> dict[str, Any]:
-    """Everything that the card shows; small pictures of rejected images are written to `out`/examples.
+    """Everything that the card shows; small images of rejected images are written to `out`/examples.
 
     Args:
         ledger: after everything is decided.
         rules: by which it was.
         path: holds the corpora; their split files are hashed and counted.
         out: folder of the card.
-        held_out: by folder, guarded pictures that are no part of a corpus.
+        held_out: by folder, guarded images that are no part of a corpus.
         unseen: those of them whose look is unknown.
     """
     sources = list(rules.quota)
@@ -165,13 +165,13 @@ def _image_examples(ledger: Ledger, seed: int, max_pixels: int, out: Path) -> di
     for reason in Reason:
         for place, row in enumerate(ledger.db.execute(query, (reason, seed, EXAMPLES)).fetchall()):
             key, source, detail, *where = row
-            picture, original = (_thumbnail(where[i], where[i + 1], where[i + 2], max_pixels) for i in (0, 3))
+            shown, original = (_thumbnail(where[i], where[i + 1], where[i + 2], max_pixels) for i in (0, 3))
             example = {"key": key, "source": source, "detail": detail, "original_key": where[6]}
-            for name, image in (("picture", picture), ("original", original)):
+            for name, image in (("picture", shown), ("original", original)):
                 if image is not None:
                     example[name] = f"examples/{reason}-{place}-{name}.jpg"
                     with files.whole(out / example[name]) as temporary:
-                        temporary.write_bytes(images.encode_jpeg(image, 82))
+                        temporary.write_bytes(decoding.encode_jpeg(image, 82))
             found.setdefault(reason.value, []).append(example)
     return found
 
@@ -181,13 +181,13 @@ def _thumbnail(path: bytes | None, offset: int, length: int | None, max_pixels: 
     if not path:
         return None
     try:
-        with images.opened(File(os.fsdecode(path), offset, length).read()) as image:
+        with decoding.opened(File(os.fsdecode(path), offset, length).read()) as image:
             if image.width * image.height > max_pixels:
                 return None
-            picture = images.upright(image, 2 * THUMBNAIL)
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            return picture.copy()
-    except (OSError, images.UnreadableImage):
+            shown = decoding.upright(image, 2 * THUMBNAIL)
+            shown.thumbnail((THUMBNAIL, THUMBNAIL))
+            return shown.copy()
+    except (OSError, decoding.UnreadableImage):
         return None
 
 

@@ -1,7 +1,7 @@
-"""Which pictures may be altered copies of guarded ones: mirrored, bordered, cropped, in other colours, written upon.
+"""Which images may be altered copies of guarded ones: mirrored, bordered, cropped, in other colours, written upon.
 
 A miss here costs the honesty of every result, a false alarm one training image; so the net is wider than the one for
-near-duplicates, and each picture that it catches is then looked at closely (`altered`).
+near-duplicates, and each image that it catches is then looked at closely (`altered`).
 
 Frames are compared (`looks.frames`): grey, so that colours do not matter; by the signs of their low frequencies
 about the median, so that light and contrast do not; without their borders. Crops and mirror images are made of the
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from pipeline.curation.looks import FRAME, cosines
 
 Window = tuple[float, float, float, float]
-"""Left, top, right, bottom of a part of a picture, in 0..1."""
+"""Left, top, right, bottom of a part of an image, in 0..1."""
 
 _SIDES = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0))
 WINDOWS: tuple[Window, ...] = (
     *((x[0], y[0], x[1], y[1]) for x, y in product(_SIDES, _SIDES)),
     (0.075, 0.075, 0.925, 0.925),
 )
-"""Crops of a guarded picture that are looked for; those between them are near enough to one of them."""
+"""Crops of a guarded image that are looked for; those between them are near enough to one of them."""
 RADIUS = 16
 """Bits of 64 by which the codes of a crop and of its copy may differ."""
 ALIKE = 0.7
@@ -56,10 +56,10 @@ _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3)
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How a picture may show another.
+    """How an image may show another.
 
     Args:
-        frame: of the guarded picture, 0 for the whole and 1 for what is inside its border.
+        frame: of the guarded image, 0 for the whole and 1 for what is inside its border.
         own: of the other, likewise.
         window: the part of the guarded frame that the other shows.
         mirrored: whether it shows it mirrored.
@@ -111,7 +111,7 @@ def _directions(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Frames:
-    """Frames of pictures, those too flat to be told from others left out."""
+    """Frames of images, those too flat to be told from others left out."""
 
     def __init__(self) -> None:
         self._pixels = np.empty((1024, FRAME, FRAME), np.uint8)
@@ -125,11 +125,11 @@ class Frames:
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """[n, 2]: number of the picture, and which of its frames."""
+        """[n, 2]: number of the image, and which of its frames."""
         return self._owners[: self.count]
 
     def add(self, number: int, frames: Sequence[bytes]) -> None:
-        """Add a picture's frames."""
+        """Add an image's frames."""
         for place, frame in enumerate(frames):
             pixels = np.frombuffer(frame, np.uint8).reshape(FRAME, FRAME)
             if pixels.std() < CONTRAST:
@@ -142,7 +142,7 @@ class Frames:
 
 
 class Guard:
-    """The guarded pictures: 256 bytes a frame, and 160 for its variants."""
+    """The guarded images: 256 bytes a frame, and 160 for its variants."""
 
     def __init__(self) -> None:
         self._frames = Frames()
@@ -150,14 +150,14 @@ class Guard:
         self._indexed = 0
 
     def add(self, number: int, frames: Sequence[bytes]) -> None:
-        """Guard a picture."""
+        """Guard an image."""
         self._frames.add(number, frames)
 
     def suspects(self, others: Frames) -> dict[int, dict[int, list[Placement]]]:
-        """Which pictures may be altered copies of guarded ones.
+        """Which images may be altered copies of guarded ones.
 
         Returns:
-            by number of the other, in order: by number of the guarded picture, the likeliest first, how the one may
+            by number of the other, in order: by number of the guarded image, the likeliest first, how the one may
             show the other.
         """
         self._update()
@@ -204,7 +204,7 @@ class Guard:
 
 
 def start_of(window: Window, side: int) -> NDArray[np.float32]:
-    """The affine transform from the pixels of a picture that shows `window` to those of the one it is a part of."""
+    """The affine transform from the pixels of an image that shows `window` to those of the one it is a part of."""
     left, top, right, bottom = window
     return np.array([[right - left, 0, left * side], [0, bottom - top, top * side]], np.float32)
 

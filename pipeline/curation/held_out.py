@@ -1,4 +1,4 @@
-"""The pictures of evaluations that are no part of any corpus: zero-shot pictures by class, pictures with attributes.
+"""The images of evaluations that are no part of any corpus: zero-shot images by class, images with attributes.
 
 Nothing is read here but where they lie; every layout that `pipeline.zeroshot.sets` and `pipeline.probes.attributes`
 know is known here too, without what their classes are called (which needs open_clip, and seconds).
@@ -18,12 +18,12 @@ from pipeline.sources import File
 
 _EVALUATED = (Split.VAL, Split.TEST)
 _BESIDE = (".cls", ".txt", ".json")
-"""What lies beside the pictures in a WebDataset."""
+"""What lies beside the images in a WebDataset."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A picture that must not be trained on."""
+    """An image that must not be trained on."""
 
     name: str
     """What it is called where a copy of it is rejected."""
@@ -31,10 +31,10 @@ class HeldOut:
 
 
 def zeroshot(folder: Path) -> Iterator[HeldOut]:
-    """Every zero-shot picture, val and test, in the order of the names; none where there is no folder.
+    """Every zero-shot image, val and test, in the order of the names; none where there is no folder.
 
     What is hidden is left out; of the rest every file in a class's folder counts, whatever it is called, and one that
-    turns out to be no picture is one that is not seen.
+    turns out to be no image is one that is not seen.
     """
     if not folder.is_dir():
         return
@@ -48,7 +48,7 @@ def zeroshot(folder: Path) -> Iterator[HeldOut]:
     for root in roots:
         for path in sorted(root.glob("*/**/*")):
             if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
-                yield HeldOut(f"zero-shot picture {path.relative_to(folder)}", File(str(path)))
+                yield HeldOut(f"zero-shot image {path.relative_to(folder)}", File(str(path)))
 
 
 def _has_folders(folder: Path) -> bool:
@@ -59,14 +59,14 @@ def _members(folder: Path, shard: Path) -> Iterator[HeldOut]:
     try:
         for member in tars.whole(shard):
             if PurePath(member.name).suffix not in _BESIDE:
-                name = f"zero-shot picture {shard.relative_to(folder)}/{member.name}"
+                name = f"zero-shot image {shard.relative_to(folder)}/{member.name}"
                 yield HeldOut(name, File(str(shard), member.offset, member.size))
     except tars.DamagedTar as error:
         raise InputError(f"{shard} is no whole tar ({error}); download it again (zeroshot.path)") from error
 
 
 def with_attributes(folder: Path) -> Iterator[HeldOut]:
-    """The test pictures of a set with attributes; none where there is no folder.
+    """The test images of a set with attributes; none where there is no folder.
 
     Those that a probe learns from are not among them: nothing is measured on them.
 
@@ -78,15 +78,15 @@ def with_attributes(folder: Path) -> Iterator[HeldOut]:
     found = attributes.read(folder)
     for path, training in zip(found.paths, found.training, strict=True):
         if not training:
-            yield HeldOut(f"picture with attributes {path.relative_to(folder)}", File(str(path)))
+            yield HeldOut(f"image with attributes {path.relative_to(folder)}", File(str(path)))
 
 
 def collections(zeroshot_folder: Path, attributes_folder: Path | None) -> dict[Path, list[HeldOut]]:
-    """The pictures of both, by folder; empty where there is no folder.
+    """The images of both, by folder; empty where there is no folder.
 
     Args:
-        zeroshot_folder: of zero-shot pictures.
-        attributes_folder: of pictures with attributes; None where no probe reads them.
+        zeroshot_folder: of zero-shot images.
+        attributes_folder: of images with attributes; None where no probe reads them.
     """
     found = {zeroshot_folder: list(zeroshot(zeroshot_folder))}
     if attributes_folder is not None:

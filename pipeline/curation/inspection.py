@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from pipeline import images
 from pipeline.artifacts.schema import Reason
 from pipeline.curation import looks
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.images.formats import EXTENSIONS
 from pipeline.sources import File, TooManyBytes
 
@@ -33,7 +33,7 @@ class ImageLimits:
         return ImageLimits(1, self.max_pixels, float("inf"), animated=True)
 
     def fault(self, width: int, height: int, animated: bool) -> ImageFault | None:
-        """What is wrong with a picture of this size."""
+        """What is wrong with an image of this size."""
         if width * height > self.max_pixels:
             return ImageFault(Reason.OVERSIZED_IMAGE, f"{width} x {height}, at most {self.max_pixels:,} pixels")
         if min(width, height) < self.min_side:
@@ -83,22 +83,22 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
     if not data:
         return ImageFault(Reason.EMPTY_FILE, f"{name} has no bytes")
     try:
-        with images.opened(data) as image:
-            # Of a picture with too many pixels nothing but the header is looked at, not even for more frames.
+        with decoding.opened(data) as image:
+            # Of an image with too many pixels nothing but the header is looked at, not even for more frames.
             fault = limits.fault(image.width, image.height, animated=False)
-            animated = fault is None and images.is_animated(image)
+            animated = fault is None and decoding.is_animated(image)
             if fault := fault or limits.fault(image.width, image.height, animated):
                 return ImageFault(fault.reason, f"{name}: {fault.detail}")
             extension = EXTENSIONS[image.format or ""]
-            width, height = images.upright_size(image)
-            small = looks.shrink(images.upright(image, looks.ENOUGH))
+            width, height = decoding.upright_size(image)
+            small = looks.shrink(decoding.upright(image, looks.ENOUGH))
             digest, phash, sketch = hashlib.sha256(data).digest(), looks.perceptual_hash(small), looks.sketch(small)
             return Inspection(digest, phash, sketch, width, height, extension, animated, looks.frames(small))
-    except images.NotAnImage as error:
+    except decoding.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
-    except images.OversizedImage as error:
+    except decoding.OversizedImage as error:
         return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {error}")
-    except images.CostlyImage as error:
+    except decoding.CostlyImage as error:
         return ImageFault(Reason.COSTLY_IMAGE, f"{name}: {error}")
-    except images.UnreadableImage as error:
+    except decoding.UnreadableImage as error:
         return ImageFault(Reason.UNREADABLE_IMAGE, f"{name}: {error}")

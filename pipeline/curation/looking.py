@@ -1,4 +1,4 @@
-"""Inspections of pictures and the close look at suspects, several side by side, with results in order."""
+"""Inspections of images and the close look at suspects, several side by side, with results in order."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def _inspect_all(files: list[File | None], limits: ImageLimits) -> list[Inspecti
 
 
 def altered(
-    processes: Processes, guard: Guard, pictures: Mapping[int, tuple[bytes, ...]], file: Callable[[int], File]
+    processes: Processes, guard: Guard, images: Mapping[int, tuple[bytes, ...]], file: Callable[[int], File]
 ) -> Iterator[tuple[int, int]]:
-    """Which pictures are altered copies of guarded ones.
+    """Which images are altered copies of guarded ones.
 
     Args:
         processes: that look at suspects.
         guard: of the others.
-        pictures: frames by number.
-        file: of a number, of a guarded picture too.
+        images: frames by number.
+        file: of a number, of a guarded image too.
 
     Yields:
-        number of a picture, and of the first guarded picture that it is found to be a copy of.
+        number of an image, and of the first guarded image that it is found to be a copy of.
     """
     frames = Frames()
-    for number, own in pictures.items():
+    for number, own in images.items():
         frames.add(number, own)
     queues = {number: list(suspects.items()) for number, suspects in guard.suspects(frames).items()}
     while queues := {number: queue for number, queue in queues.items() if queue}:

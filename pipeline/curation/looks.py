@@ -1,6 +1,6 @@
-"""What a picture looks like in few bytes: a perceptual hash to find candidates by, a sketch to rule most out.
+"""What an image looks like in few bytes: a perceptual hash to find candidates by, a sketch to rule most out.
 
-And frames, for the leak guard: the picture in grey, small, once whole and once without its border.
+And frames, for the leak guard: the image in grey, small, once whole and once without its border.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 SKETCH = 8
 """Side of a sketch in pixels."""
 ENOUGH = 120
-"""Pixels of a picture's shorter side from which hash and sketch are made."""
+"""Pixels of an image's shorter side from which hash and sketch are made."""
 _WORKING_SIDE = 64
 FRAME = 16
 """Side of a frame in pixels."""
@@ -36,7 +36,7 @@ def cosines(size: int, keep: int) -> NDArray[np.float32]:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """The picture sampled down to no less than `ENOUGH` pixels a side, then averaged down to about 64."""
+    """The image sampled down to no less than `ENOUGH` pixels a side, then averaged down to about 64."""
     step = min(image.size) // ENOUGH
     if step > 1:
         image = image.resize((image.width // step, image.height // step), Image.Resampling.NEAREST)
@@ -45,9 +45,9 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """64-bit DCT hash (pHash): near-equal pictures have hashes a few bits apart.
+    """64-bit DCT hash (pHash): near-equal images have hashes a few bits apart.
 
-    The 8 x 8 lowest frequencies of the 32 x 32 grey picture, each compared with their median (without the mean).
+    The 8 x 8 lowest frequencies of the 32 x 32 grey image, each compared with their median (without the mean).
     """
     small = shrink(image).convert("L").resize((32, 32), Image.Resampling.LANCZOS)
     basis = cosines(32, 8)
@@ -81,7 +81,7 @@ def inside_border(grey: NDArray[np.uint8]) -> Box | None:
         return None
     if right - left < _LEAST_INSIDE * width or bottom - top < _LEAST_INSIDE * height:
         return None
-    # Border and picture blend in the line between them.
+    # Border and image blend in the line between them.
     return left + (left > 0), top + (top > 0), right - (right < width), bottom - (bottom < height)
 
 
@@ -97,7 +97,7 @@ def _border(lines: NDArray[np.uint8]) -> int:
 
 
 def frames(image: Image.Image) -> tuple[bytes, ...]:
-    """FRAME x FRAME mean grey levels of the picture, and if it has a border also of what is inside."""
+    """FRAME x FRAME mean grey levels of the image, and if it has a border also of what is inside."""
     grey = shrink(image).convert("L")
     box = inside_border(np.asarray(grey))
     return tuple(

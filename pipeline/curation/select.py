@@ -36,7 +36,7 @@ class Rules:
         test: by corpus, `karpathy` or a fraction: which images form the test split.
         validation: share of the chosen that goes to val.
         images: sizes that are kept.
-        radius: Hamming distance up to which perceptual hashes make two images candidates for the same picture.
+        radius: Hamming distance up to which perceptual hashes make two images candidates for the same image.
         merge: whether the captions of a copy that is not kept go to the image that is.
         seed: of every draw.
     """
@@ -54,13 +54,13 @@ def select(ledger: Ledger, rules: Rules, workers: int, held_out: Sequence[HeldOu
     """Decide on every image of the ledger, with so many processes; returns what could not be seen of `held_out`.
 
     Evaluation images come first. What a published split (or the seeded fraction of a corpus without one) names is
-    never trained on, and neither is another copy of the picture, in whatever corpus; test images are kept as they are
+    never trained on, and neither is another copy of the image, in whatever corpus; test images are kept as they are
     named, copies of each other included. The rest of each corpus, in the order of `rules.quota`, is taken by a seeded
     draw of its key until the quota is full; of copies the first taken stays. A copy has the same bytes, or a near
-    perceptual hash and then the same picture (`alignment`). Kept images that copies link (A is like B, B like C,
+    perceptual hash and then the same image (`alignment`). Kept images that copies link (A is like B, B like C,
     but A is not like C) go to the split that the first of them drew, so that near-duplicates never straddle it.
 
-    Evaluation images, and the pictures of `held_out`, are guarded more widely: altered copies of them (`altered`) do
+    Evaluation images, and the images of `held_out`, are guarded more widely: altered copies of them (`altered`) do
     not train either, nor copies of such copies, whichever of them was drawn first. An image that turns out to be one
     after it was taken is taken back, and another is drawn in its stead.
 
@@ -149,7 +149,7 @@ class _Selection:
             self.inspecting, enumerate(self.held_out), lambda one: one[1].file, self.rules.images.widest()
         )
         total = len(self.held_out)
-        for (place, held_out), image in track(found, "other evaluation pictures", total=total, unit="images"):
+        for (place, held_out), image in track(found, "other evaluation images", total=total, unit="images"):
             if isinstance(image, Inspection):
                 self._add_guarded([(-1 - place, image)])
             else:
@@ -211,7 +211,7 @@ class _Selection:
                 self._reject_altered(number, leak)
                 self.leaks.guard_copy(number, self.leaks.kept.pop(number))
                 for copy in [n for n, original in enumerate(self.seen.originals) if original == number]:
-                    self._reject(copy, number, "same picture as", Reason.EVALUATION_COPY)
+                    self._reject(copy, number, "same image as", Reason.EVALUATION_COPY)
         return taken
 
     # Splits
@@ -255,11 +255,11 @@ class _Selection:
         if distance is None:
             self._reject(number, found, "same bytes as", Reason.DUPLICATE_IMAGE)
         else:
-            self._reject(number, found, f"same picture (hashes {distance} bits apart) as", Reason.NEAR_DUPLICATE)
+            self._reject(number, found, f"same image (hashes {distance} bits apart) as", Reason.NEAR_DUPLICATE)
 
     def _reject_altered(self, number: int, found: int) -> None:
         """Reject an image that is an altered copy of `found`, an evaluation image or a copy of one."""
-        self._reject(number, found, "same picture, altered, as", Reason.EVALUATION_COPY)
+        self._reject(number, found, "same image, altered, as", Reason.EVALUATION_COPY)
 
     def _reject(self, number: int, found: int, detail: str, reason: Reason) -> None:
         """Make an image a copy of the original of `found`, which gets its captions unless that evaluates."""
@@ -267,7 +267,7 @@ class _Selection:
         seen.fates[number], seen.originals[number] = Fate.COPY, original
         detail = f"{detail} {seen.name(found)}"
         if original != found:
-            detail += f", the same picture as {seen.name(original)}"
+            detail += f", the same image as {seen.name(original)}"
         copy, shown = seen.ledger_numbers[number], seen.ledger_numbers[original]
         if seen.fates[original] == Fate.GUARD:
             reason = Reason.EVALUATION_COPY

@@ -1,7 +1,7 @@
 """Regions: an ultralytics YOLO, its weights checked by hash, its boxes capped and cut out as crops.
 
 What ultralytics does to the process around it is undone here. When it is imported, it replaces `PIL.Image.open` by one
-that wants to install a package whenever a file is no picture, and `torch.save` by one that tries again. When it trains
+that wants to install a package whenever a file is no image, and `torch.save` by one that tries again. When it trains
 or predicts, it reports to whatever tracker is installed: to its makers, and to DVCLive, which would rewrite dvc.yaml.
 Its suppression of overlapping boxes stops after some seconds and leaves the rest of a batch without boxes.
 """
@@ -33,11 +33,11 @@ callbacks.add_integration_callbacks = _report_to_nobody
 
 
 _PATIENCE = float("inf")
-"""Seconds a picture for the suppression of its overlapping boxes; ultralytics gives it .05, and 2 a batch."""
+"""Seconds an image for the suppression of its overlapping boxes; ultralytics gives it .05, and 2 a batch."""
 
 
 class _Stop(logging.Handler):
-    """Makes an error of a warning: the only one of this kind says that pictures were left without their boxes."""
+    """Makes an error of a warning: the only one of this kind says that images were left without their boxes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Stop whoever warns."""

@@ -1,6 +1,6 @@
-"""The frozen detector behind the feature store: boxes by picture, crops by picture, boxes and how they are cut out.
+"""The frozen detector behind the feature store: boxes by image, crops by image, boxes and how they are cut out.
 
-So a killed run goes on where it stopped, another curation detects only on pictures never seen, and another size of
+So a killed run goes on where it stopped, another curation detects only on images never seen, and another size of
 crop detects nothing again.
 """
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from ultralytics import YOLO
 
-from pipeline import images
 from pipeline.artifacts.manifest import Manifest
 from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_enough
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import said
@@ -36,7 +36,7 @@ _BOXES = pa.schema(
 _CROPS = pa.schema([("crops", pa.list_(pa.binary()))])
 
 _CHUNK = 8192
-"""Pictures whose boxes are in memory at a time."""
+"""Images whose boxes are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class Cropping:
-    """Which boxes are cut out (`large_enough`, then `cap` of a picture), and how (`crop`; `quality`: of the JPEG)."""
+    """Which boxes are cut out (`large_enough`, then `cap` of an image), and how (`crop`; `quality`: of the JPEG)."""
 
     cap: int
     min_side: int
@@ -70,7 +70,7 @@ class CachedDetector:
         cropping: how they are cut out.
         device: where it runs; in no fingerprint, so that a team with other machines can share.
         root: the feature store's folder.
-        workers: threads that decode pictures while the detector computes, and cut them.
+        workers: threads that decode images while the detector computes, and cut them.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class CachedDetector:
     ) -> None:  # fmt: skip
         self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
         self.workers = workers
-        code = f"{CODE}, {images.CODE}"
+        code = f"{CODE}, {decoding.CODE}"
         self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
         how = {
             k: v for k, v in asdict(cropping).items() if k not in ("cap", "min_side")
@@ -92,32 +92,32 @@ class CachedDetector:
         return [self._boxes.folder.name, self._crops.folder.name]
 
     def fill(self, manifest: Manifest) -> None:
-        """Detect on pictures, and cut boxes out, wherever the store has no row of it."""
-        pictures = manifest.image_keys
-        lacking = keys.first_of(pictures, self._boxes.missing(pictures))
+        """Detect on images, and cut boxes out, wherever the store has no row of it."""
+        image_keys = manifest.image_keys
+        lacking = keys.first_of(image_keys, self._boxes.missing(image_keys))
         said("detect", len(lacking), len(manifest))
         with self._boxes.writing() as boxes, self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "detect"):
                 found = self.detect(decoded)
                 columns = ([[getattr(b, name) for b in own] for own in found] for name in ("corners", "score", "name"))
-                boxes.add(pictures[numbers], *columns)
-                self._add_crops(pictures[numbers], decoded, self._regions(manifest, numbers, found), crops)
+                boxes.add(image_keys[numbers], *columns)
+                self._add_crops(image_keys[numbers], decoded, self._regions(manifest, numbers, found), crops)
         wanted, some = self._crops_wanted(manifest)
         lacking = keys.first_of(wanted, some & self._crops.missing(wanted))
         if len(lacking):
             said("crop", len(lacking), int(some.sum()))
         with self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "crop"):
-                self._add_crops(pictures[numbers], decoded, self.regions(manifest, numbers), crops)
+                self._add_crops(image_keys[numbers], decoded, self.regions(manifest, numbers), crops)
 
     def _crops_wanted(self, manifest: Manifest) -> tuple[Keys, NDArray[np.bool_]]:
-        """The keys of every picture's crops, and which pictures have any."""
-        pictures = manifest.image_keys
-        wanted, some = np.empty_like(pictures), np.empty(len(pictures), dtype=bool)
-        for start in range(0, len(pictures), _CHUNK):
+        """The keys of every image's crops, and which images have any."""
+        image_keys = manifest.image_keys
+        wanted, some = np.empty_like(image_keys), np.empty(len(image_keys), dtype=bool)
+        for start in range(0, len(image_keys), _CHUNK):
             part = slice(start, start + _CHUNK)
-            found = self.regions(manifest, range(len(pictures))[part])
-            wanted[part] = self._crop_keys(pictures[part], found)
+            found = self.regions(manifest, range(len(image_keys))[part])
+            wanted[part] = self._crop_keys(image_keys[part], found)
             some[part] = [len(boxes) > 0 for boxes in found]
         return wanted, some
 
@@ -127,27 +127,27 @@ class CachedDetector:
         if len(numbers):
             read = (data for _, data in manifest.images(what, numbers))
             batch = self.detection.batch
-            decoded = ahead(images.decode, read, threads=self.workers, depth=batch + self.workers)
+            decoded = ahead(decoding.decode, read, threads=self.workers, depth=batch + self.workers)
             for part in batches(zip(numbers, decoded, strict=True), batch):
-                yield np.array([i for i, _ in part]), [picture for _, picture in part]
+                yield np.array([i for i, _ in part]), [image for _, image in part]
 
-    def detect(self, pictures: Sequence[Image.Image]) -> list[list[Box]]:
-        """Boxes of at most a batch of pictures, the best first, from the detector itself."""
-        return detect(self.detector, pictures, **asdict(self.detection), device=self.device)
+    def detect(self, image_keys: Sequence[Image.Image]) -> list[list[Box]]:
+        """Boxes of at most a batch of images, the best first, from the detector itself."""
+        return detect(self.detector, image_keys, **asdict(self.detection), device=self.device)
 
-    def cut(self, picture: Image.Image, box: Box) -> bytes:
+    def cut(self, image: Image.Image, box: Box) -> bytes:
         """The JPEG of what is in a box."""
-        cut = crop(picture, box.corners, self.cropping.margin, self.cropping.side)
-        return images.encode_jpeg(cut, self.cropping.quality)
+        cut = crop(image, box.corners, self.cropping.margin, self.cropping.side)
+        return decoding.encode_jpeg(cut, self.cropping.quality)
 
     def _add_crops(
-        self, own: Keys, pictures: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer
+        self, own: Keys, image_keys: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer
     ) -> None:
         wanted = self._crop_keys(own, found)
         lacking = np.fromiter((len(boxes) > 0 for boxes in found), dtype=bool) & self._crops.missing(wanted)
 
         def cut_out(i: int) -> list[bytes]:
-            return [self.cut(pictures[i], box) for box in found[i][: self.cropping.cap]]
+            return [self.cut(image_keys[i], box) for box in found[i][: self.cropping.cap]]
 
         some = np.flatnonzero(lacking)
         writer.add(wanted[some], list(ahead(cut_out, some.tolist(), threads=self.workers, depth=max(1, len(some)))))
@@ -156,7 +156,7 @@ class CachedDetector:
         """Of these rows of a manifest the boxes that are large enough for a region, the best first.
 
         Raises:
-            StoreError: the store has no row of a picture.
+            StoreError: the store has no row of an image.
         """
         return self._regions(manifest, numbers, self.boxes(manifest.image_keys[numbers]))
 
@@ -166,33 +166,33 @@ class CachedDetector:
         sizes = ((manifest.rows[i]["width"], manifest.rows[i]["height"]) for i in numbers)
         return [large_enough(own, *size, self.cropping.min_side) for own, size in zip(found, sizes, strict=True)]
 
-    def boxes(self, pictures: Keys) -> list[list[Box]]:
-        """All boxes of pictures whose keys are given, the best first.
+    def boxes(self, image_keys: Keys) -> list[list[Box]]:
+        """All boxes of images whose keys are given, the best first.
 
         Raises:
-            StoreError: the store has no row of a picture.
+            StoreError: the store has no row of an image.
         """
-        rows = self._boxes.take(pictures)
+        rows = self._boxes.take(image_keys)
         columns = (rows[name].to_pylist() for name in _BOXES.names)
         return [
             [Box((c[0], c[1], c[2], c[3]), score, name) for c, score, name in zip(*own, strict=True)]
             for own in zip(*columns, strict=True)
         ]
 
-    def crops(self, pictures: Keys, found: Sequence[Sequence[Box]]) -> list[list[bytes]]:
-        """The JPEGs of the first `cap` boxes of pictures whose keys are given, empty for a picture without a box.
+    def crops(self, image_keys: Keys, found: Sequence[Sequence[Box]]) -> list[list[bytes]]:
+        """The JPEGs of the first `cap` boxes of images whose keys are given, empty for an image without a box.
 
         Raises:
-            StoreError: the store has no row of a picture with boxes.
+            StoreError: the store has no row of an image with boxes.
         """
         some = [i for i, boxes in enumerate(found) if boxes]
-        rows = self._crops.take(self._crop_keys(pictures[some], [found[i] for i in some]))
+        rows = self._crops.take(self._crop_keys(image_keys[some], [found[i] for i in some]))
         cut = iter(rows["crops"].to_pylist())
         return [next(cut) if boxes else [] for boxes in found]
 
-    def _crop_keys(self, pictures: Keys, found: Iterable[Sequence[Box]]) -> Keys:
-        """Of a picture's key and its boxes."""
+    def _crop_keys(self, image_keys: Keys, found: Iterable[Sequence[Box]]) -> Keys:
+        """Of an image's key and its boxes."""
         return keys.pack(
-            keys.of(picture, np.array([b.corners for b in boxes[: self.cropping.cap]], dtype="<f4").tobytes())
-            for picture, boxes in zip(keys.unpack(pictures), found, strict=True)
+            keys.of(image, np.array([b.corners for b in boxes[: self.cropping.cap]], dtype="<f4").tobytes())
+            for image, boxes in zip(keys.unpack(image_keys), found, strict=True)
         )

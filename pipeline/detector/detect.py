@@ -1,4 +1,4 @@
-"""Boxes of pictures, in batches of one fixed shape, and the crops that CLIP looks at."""
+"""Boxes of images, in batches of one fixed shape, and the crops that CLIP looks at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from pipeline.detector import keep_threads
 
 CODE = "regions 3"
-"""Raised whenever the same picture and detector give other boxes or crops; `images.CODE` for decoding and JPEGs."""
+"""Raised whenever the same image and detector give other boxes or crops; `decoding.CODE` for decoding and JPEGs."""
 
 _AS_TRAINED: dict[str, Any] = {
     "max_det": 300, "agnostic_nms": False, "classes": None, "augment": False, "quantize": None, "channels_last": True,
@@ -23,12 +23,12 @@ _AS_TRAINED: dict[str, Any] = {
 no other version, settings file or checkpoint has others. `channels_last` it would choose by the processor."""
 
 PADDING = (122, 116, 104)
-"""CLIP's mean colour, around crops that reach over the picture's edge."""
+"""CLIP's mean colour, around crops that reach over the image's edge."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """x0, y0, x1, y1 in 0..1 of the picture, the detector's score, and its class name."""
+    """x0, y0, x1, y1 in 0..1 of the image, the detector's score, and its class name."""
 
     corners: tuple[float, float, float, float]
     score: float
@@ -36,19 +36,19 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Share of the picture."""
+        """Share of the image."""
         x0, y0, x1, y1 = self.corners
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)
 
     def longer_side(self, width: int, height: int) -> float:
-        """In pixels of a picture of this size."""
+        """In pixels of an image of this size."""
         x0, y0, x1, y1 = self.corners
         return max((x1 - x0) * width, (y1 - y0) * height)
 
 
 def detect(
     detector: YOLO,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     *,
     confidence: float,
     iou: float,
@@ -56,17 +56,17 @@ def detect(
     batch: int,
     device: str,
 ) -> list[list[Box]]:
-    """Boxes of at most `batch` RGB pictures, the best `score x area` first.
+    """Boxes of at most `batch` RGB images, the best `score x area` first.
 
-    Every forward has the shape [batch, 3, image_size, image_size]: pictures are letterboxed (`rect=False`) and a
-    short batch is padded, so a picture's boxes do not depend on its neighbours. PIL pictures, since ultralytics takes
+    Every forward has the shape [batch, 3, image_size, image_size]: images are letterboxed (`rect=False`) and a
+    short batch is padded, so an image's boxes do not depend on its neighbours. PIL images, since ultralytics takes
     arrays to be BGR.
 
     Raises:
-        CutShort: ultralytics has left pictures of the batch without their boxes.
+        CutShort: ultralytics has left images of the batch without their boxes.
     """
-    n = len(pictures)
-    padded = [*pictures, *[Image.new("RGB", (image_size, image_size))] * (batch - n)]
+    n = len(images)
+    padded = [*images, *[Image.new("RGB", (image_size, image_size))] * (batch - n)]
     keep_threads()
     results = detector.predict(
         padded, imgsz=image_size, conf=confidence, iou=iou, batch=batch, device=device, **_AS_TRAINED
@@ -86,23 +86,23 @@ def detect(
 
 
 def large_enough(boxes: Sequence[Box], width: int, height: int, min_side: float) -> list[Box]:
-    """The boxes of a picture that become regions: of fewer pixels than `min_side` a crop shows CLIP only a blur."""
+    """The boxes of an image that become regions: of fewer pixels than `min_side` a crop shows CLIP only a blur."""
     return [box for box in boxes if box.longer_side(width, height) >= min_side]
 
 
-def crop(picture: Image.Image, corners: Sequence[float], margin: float, side: int) -> Image.Image:
-    """A square around a box, `margin` of its longer side wider each way, moved inside the picture where it fits.
+def crop(image: Image.Image, corners: Sequence[float], margin: float, side: int) -> Image.Image:
+    """A square around a box, `margin` of its longer side wider each way, moved inside the image where it fits.
 
     Args:
-        picture: RGB.
+        image: RGB.
         corners: x0, y0, x1, y1 in 0..1.
         margin: share of the box's longer side that is added on each side.
         side: the crop is made smaller to this many pixels, never larger.
 
     Returns:
-        a square RGB picture; nothing is squashed, and what lies outside the picture has CLIP's mean colour.
+        a square RGB image; nothing is squashed, and what lies outside the image has CLIP's mean colour.
     """
-    w, h = picture.size
+    w, h = image.size
     x0, y0, x1, y1 = corners[0] * w, corners[1] * h, corners[2] * w, corners[3] * h
     length = max(2, round(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
 
@@ -111,7 +111,7 @@ def crop(picture: Image.Image, corners: Sequence[float], margin: float, side: in
         return (limit - length) // 2 if length > limit else min(max(at, 0), limit - length)
 
     left, top = start(x0, x1, w), start(y0, y1, h)
-    inside = picture.crop((max(left, 0), max(top, 0), min(left + length, w), min(top + length, h)))
+    inside = image.crop((max(left, 0), max(top, 0), min(left + length, w), min(top + length, h)))
     if inside.size != (length, length):
         canvas = Image.new("RGB", (length, length), PADDING)
         canvas.paste(inside, (max(-left, 0), max(-top, 0)))

@@ -1,4 +1,4 @@
-"""The regions table: YOLO boxes and crops of every picture, the whole picture always being region 0."""
+"""The regions table: YOLO boxes and crops of every image, the whole image always being region 0."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pipeline.machine.batches import batches
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
 _CHUNK = 512
-"""Pictures whose crops are in memory at a time."""
+"""Images whose crops are in memory at a time."""
 
 
 def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: dict[str, Any]) -> dict[str, float]:
     """Detect whatever is new and write regions.arrow (`schema.REGIONS`) and test_boxes.arrow (`schema.BOXES`).
 
     Boxes that are too small are left out (`detector.detect.large_enough`), the others are sorted by score x area and
-    cut to the first `cap`; a picture without a box has region 0 alone.
-    test_boxes.arrow has the rows of the test pictures without their crops: what the report draws.
+    cut to the first `cap`; an image without a box has region 0 alone.
+    test_boxes.arrow has the rows of the test images without their crops: what the report draws.
 
     Returns:
-        counts: pictures, boxes, boxes that are too small, pictures without any, pictures whose boxes were cut to `cap`.
+        counts: images, boxes, boxes that are too small, images without any, images whose boxes were cut to `cap`.
     """
     detector.fill(manifest)
     counts = {"images": 0, "boxes": 0, "boxes_too_small": 0, "images_without_boxes": 0, "images_capped": 0}

@@ -41,7 +41,7 @@ def _keep_batch(trainer: Any) -> None:
 
 
 def train(
-    pictures: Iterable[tuple[str, bytes, list[list[float]]]],
+    images: Iterable[tuple[str, bytes, list[list[float]]]],
     *,
     width: float,
     image_size: int,
@@ -51,14 +51,14 @@ def train(
     seed: int,
     device: str,
 ) -> YOLO:
-    """Train from scratch on pictures with boxes.
+    """Train from scratch on images with boxes.
 
     Args:
-        pictures: name, JPEG bytes, boxes [x0, y0, x1, y1] in 0..1.
+        images: name, JPEG bytes, boxes [x0, y0, x1, y1] in 0..1.
         width: channel multiple of the architecture.
         image_size: pixels of the detector's input.
         epochs: passes.
-        batch: pictures a step.
+        batch: images a step.
         lr: initial learning rate of AdamW.
         seed: of everything; deterministic on CPU.
         device: torch device.
@@ -75,7 +75,7 @@ def train(
         root = Path(work)
         for part in ("images", "labels"):
             (root / part / "train").mkdir(parents=True)
-        for name, data, boxes in pictures:
+        for name, data, boxes in images:
             (root / "images/train" / f"{name}.jpg").write_bytes(data)
             lines = [
                 f"0 {(x0 + x1) / 2:.5f} {(y0 + y1) / 2:.5f} {x1 - x0:.5f} {y1 - y0:.5f}" for x0, y0, x1, y1 in boxes

@@ -12,19 +12,19 @@ from pipeline.machine.progress import track
 
 
 class Crops:
-    """The crops of a manifest's pictures, read like its pictures are.
+    """The crops of a manifest's images, read like its images are.
 
     Args:
         regions: the regions table of the same manifest.
-        manifest: whose pictures; region 0 of each, which is the picture itself, has no crop.
+        manifest: whose images; region 0 of each, which is the image itself, has no crop.
 
     Attributes:
-        start: int64 [pictures + 1], where each picture's regions begin, region 0 included.
+        start: int64 [images + 1], where each image's regions begin, region 0 included.
         fingerprint: of the table.
         splits: of the manifest.
 
     Raises:
-        ContractError: the table has no region 0 of a picture.
+        ContractError: the table has no region 0 of an image.
     """
 
     def __init__(self, regions: Table, manifest: Manifest) -> None:
@@ -49,6 +49,6 @@ class Crops:
         return data
 
     def images(self, what: str) -> Iterator[tuple[str, bytes]]:
-        """The key of its picture and the JPEG of every crop; `what` is for the progress line."""
+        """The key of its image and the JPEG of every crop; `what` is for the progress line."""
         crops = ((self._keys[place], self.image(row)) for row, place in enumerate(self._rows))
         yield from track(crops, what, total=len(self), unit="crops")

@@ -30,7 +30,7 @@ from pipeline.clip.towers import Clip
 from pipeline.distillation import pixels
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
-from pipeline.distillation.pairs import Knowledge, Negatives, Pairs, Pictures, Regions
+from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Regions
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
 from pipeline.models.base_pairs import base_pairs
@@ -45,12 +45,12 @@ class Inputs:
 
     Args:
         ws: the folder with a folder for every stage.
-        home: where decoded pictures and the feature store are.
+        home: where decoded images and the feature store are.
         base: the base CLIP.
-        student: the student's starting point, which says how pictures are decoded.
+        student: the student's starting point, which says how images are decoded.
         compute: how frozen forwards run, where a recipe needs some that no table has (hard negatives, base pairs).
         train_text: whether the text tower is trained.
-        threads: that decode pictures.
+        threads: that decode images.
 
     Attributes:
         made_from: fingerprints of all that was read.
@@ -85,10 +85,10 @@ class Inputs:
 
         Args:
             recipe: says which targets and negatives it needs.
-            decoded: decode pictures whenever they are read; by default they are decoded once into a memory map.
+            decoded: decode images whenever they are read; by default they are decoded once into a memory map.
             parser: makes what finds the phrases of captions, for hard negatives.
         """
-        targets = self._targets(recipe) if recipe.target else None  # before pictures are decoded for hours
+        targets = self._targets(recipe) if recipe.target else None  # before images are decoded for hours
         knowledge = self._knowledge() if recipe.knowledge else None
         found = replace(self._pairs(self.training, decoded=decoded, linear=recipe.linear), knowledge=knowledge)
         if targets is not None:
@@ -98,11 +98,11 @@ class Inputs:
         if recipe.negatives:
             made = parser()
             texts = negatives(found.distinct, made)
-            vectors = None
+            embeddings = None
             if not self.train_text:
                 flat = [text for own in texts for text in own]
-                vectors = self._frozen.vectors_of(flat, "embed hard negatives")
-            found = replace(found, negatives=Negatives(texts, vectors))
+                embeddings = self._frozen.embeddings_of(flat, "embed hard negatives")
+            found = replace(found, negatives=Negatives(texts, embeddings))
             self.made_from["negatives"] = made.name
         return found
 
@@ -134,7 +134,7 @@ class Inputs:
         labels = self.ws.labels(self.training, fingerprint=fingerprint)
         return Knowledge(language.of(self.training.keys), *labels, count=len(concepts))
 
-    def _pixels(self, source: pixels.Source, decoded: bool) -> Pictures:
+    def _pixels(self, source: pixels.Source, decoded: bool) -> ImageRows:
         if decoded:
             return pixels.Decoded(self.student, source)
         return pixels.cached(self.student, source, self.home / "pixels", self.threads)
@@ -143,7 +143,7 @@ class Inputs:
         """The base's own training pairs, for the control that goes on with them."""
         rows, captions = base_pairs(path, self.student)
         self.made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()
-        return Pairs(rows, [[c] for c in captions], self._frozen.vectors_of(captions, "embed base captions"))
+        return Pairs(rows, [[c] for c in captions], self._frozen.embeddings_of(captions, "embed base captions"))
 
     def validator(self, zeroshot_path: Path, compute: Compute) -> Validator:
         """Validation data: val of the corpora, val of the zero-shot set.
@@ -162,6 +162,6 @@ class Inputs:
 
     def _pairs(self, manifest: Manifest, *, decoded: bool = False, linear: bool = False) -> Pairs:
         images = self.ws.images(manifest, weights=self.weights)
-        pictures = images.astype(np.float32) if linear else self._pixels(manifest, decoded)
+        tower_input = images.astype(np.float32) if linear else self._pixels(manifest, decoded)
         captions = self.ws.captions(manifest, weights=self.weights)
-        return Pairs(pictures, manifest.captions, captions, images, names=manifest.keys)
+        return Pairs(tower_input, manifest.captions, captions, images, names=manifest.keys)

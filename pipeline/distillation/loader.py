@@ -83,7 +83,7 @@ class Loader:
         pairs = self.pairs
         ids = pairs.caption_ids[captions]
         wrong = pairs.negatives_of(ids)
-        width = pairs.caption_vectors.shape[1]
+        width = pairs.caption_embeddings.shape[1]
         noise = rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)
         place = np.zeros(len(pairs.captions), dtype=np.int64)
         place[rows] = np.arange(len(rows))
@@ -93,9 +93,9 @@ class Loader:
             pixels=torch.from_numpy(pixels),
             owner=torch.from_numpy(place[pairs.owner[captions]]),
             positives=torch.from_numpy(pairs.belongs(rows, ids)),
-            base_text=_float(pairs.caption_vectors, captions),
+            base_text=_float(pairs.caption_embeddings, captions),
             noise=torch.from_numpy(noise),
-            base_image=None if pairs.image_vectors is None else _float(pairs.image_vectors, rows),
+            base_image=None if pairs.image_embeddings is None else _float(pairs.image_embeddings, rows),
             target=None if pairs.targets is None else _float(pairs.targets, rows if self.per_image else captions),
             texts=None if self.tokens is None else self._texts(self.tokens, ids, pairs.negative_ids[wrong]),
             negatives=None if pairs.negatives is None else self._negatives(pairs.negatives, rows, wrong),
@@ -117,7 +117,7 @@ class Loader:
 
     def _negatives(self, negatives: Negatives, rows: Numbers, wrong: Numbers) -> NegativeBatch:
         allowed = ~self.pairs.belongs(rows, self.pairs.negative_ids[wrong])
-        base = None if negatives.vectors is None else _float(negatives.vectors, wrong)
+        base = None if negatives.embeddings is None else _float(negatives.embeddings, wrong)
         return NegativeBatch(torch.from_numpy(allowed), base)
 
     def _regions(
@@ -126,7 +126,7 @@ class Loader:
         """A region of each image, drawn; `pixels` are those of this process's images."""
         part, drawn = self.group.part(len(rows)), regions.draw(rows, rng)
         found = regions.pixels(pixels, rows[part], drawn[part])
-        return RegionBatch(torch.from_numpy(found), _float(regions.vectors, drawn))
+        return RegionBatch(torch.from_numpy(found), _float(regions.embeddings, drawn))
 
     @staticmethod
     def _knowledge(knowledge: Knowledge, captions: Numbers) -> KnowledgeBatch:

@@ -14,8 +14,8 @@ Floats = NDArray[np.floating]
 Numbers = NDArray[np.int64]
 
 
-class Pictures(Protocol):
-    """The image tower's input by row: uint8 pixels [n, 3, side, side], or cached float vectors [n, d]."""
+class ImageRows(Protocol):
+    """The image tower's input by row: uint8 pixels [n, 3, side, side], or cached float embeddings [n, d]."""
 
     def __len__(self) -> int: ...
 
@@ -24,40 +24,40 @@ class Pictures(Protocol):
 
 @dataclass
 class Negatives:
-    """Captions that are wrong for the picture of the caption they were made from.
+    """Captions that are wrong for the image of the caption they were made from.
 
     Attributes:
         texts: for every distinct caption of the pairs, its hard negatives.
-        vectors: the base's of all of them, unit float [h, d'], flat; None where the text tower is trained.
+        embeddings: the base's of all of them, unit float [h, d'], flat; None where the text tower is trained.
     """
 
     texts: Sequence[Sequence[str]]
-    vectors: Floats | None = None
+    embeddings: Floats | None = None
 
 
 @dataclass
 class Regions:
-    """Regions of every picture, at the student's input size; r in all. The first of a picture is the picture itself.
+    """Regions of every image, at the student's input size; r in all. The first of an image is the image itself.
 
     Attributes:
         crops: all others, uint8 [r - n, 3, side, side].
-        vectors: the base's of all, unit float [r, d'].
-        start: int64 [n + 1], where each picture's regions begin.
+        embeddings: the base's of all, unit float [r, d'].
+        start: int64 [n + 1], where each image's regions begin.
     """
 
-    crops: Pictures
-    vectors: Floats
+    crops: ImageRows
+    embeddings: Floats
     start: Numbers
 
     def draw(self, rows: Numbers, rng: np.random.Generator) -> Numbers:
-        """A region of each of these pictures, int64 [B]: a crop, every one as likely, or the picture if it has none."""
+        """A region of each of these images, int64 [B]: a crop, every one as likely, or the image if it has none."""
         crops = self.start[rows + 1] - self.start[rows] - 1
         place: Numbers = np.minimum(crops, 1) + (rng.random(len(rows)) * crops).astype(np.int64)
         return self.start[rows] + place
 
-    def pixels(self, pictures: NDArray[np.uint8], rows: Numbers, drawn: Numbers) -> NDArray[np.uint8]:
-        """uint8 [B, 3, side, side] of the regions drawn of these rows, whose own pixels are `pictures`."""
-        found = pictures.copy()
+    def pixels(self, images: NDArray[np.uint8], rows: Numbers, drawn: Numbers) -> NDArray[np.uint8]:
+        """uint8 [B, 3, side, side] of the regions drawn of these rows, whose own pixels are `images`."""
+        found = images.copy()
         cut = drawn > self.start[rows]
         found[cut] = self.crops[(drawn - rows - 1)[cut]]
         return found
@@ -68,7 +68,7 @@ class Knowledge:
     """What the concepts stage says of every caption.
 
     Attributes:
-        language: the language model's vectors, unit float [c, d_L].
+        language: the language model's embeddings, unit float [c, d_L].
         concepts: each caption's concepts, int [c, m].
         shares: of them, float [c, m].
         count: K, how many concepts there are.
@@ -82,34 +82,34 @@ class Knowledge:
 
 @dataclass
 class Pairs:
-    """Pictures with captions and everything frozen that a recipe may ask for; n pictures, c captions.
+    """Images with captions and everything frozen that a recipe may ask for; n images, c captions.
 
     Attributes:
-        pixels: the pictures at the student's input size, uint8 [n, 3, side, side]; vectors for a linear student.
-        captions: the captions of every picture, one at least.
-        caption_vectors: the base's, unit float [c, d'], flat in the order of `captions`.
-        image_vectors: the base's, unit float [n, d'], or None.
+        pixels: the images at the student's input size, uint8 [n, 3, side, side]; embeddings for a linear student.
+        captions: the captions of every image, one at least.
+        caption_embeddings: the base's, unit float [c, d'], flat in the order of `captions`.
+        image_embeddings: the base's, unit float [n, d'], or None.
         targets: the teacher's z, unit float [n, d'] for images or [c, d'] for pairs, or None.
-        names: of the pictures, for errors; their row numbers by default.
+        names: of the images, for errors; their row numbers by default.
         negatives: hard negatives of `distinct`, or None.
-        regions: regions of the pictures, or None.
+        regions: regions of the images, or None.
         knowledge: of the captions, or None.
 
     Raises:
-        ValueError: counts do not fit, or a picture has no caption.
+        ValueError: counts do not fit, or an image has no caption.
     """
 
-    pixels: Pictures
+    pixels: ImageRows
     captions: Sequence[Sequence[str]]
-    caption_vectors: Floats
-    image_vectors: Floats | None = None
+    caption_embeddings: Floats
+    image_embeddings: Floats | None = None
     targets: Floats | None = None
     names: Sequence[str] = ()
     negatives: Negatives | None = None
     regions: Regions | None = None
     knowledge: Knowledge | None = None
     start: Numbers = field(init=False)
-    """int64 [n + 1], where each picture's captions begin."""
+    """int64 [n + 1], where each image's captions begin."""
     distinct: list[str] = field(init=False)
     """Every caption once."""
     caption_ids: Numbers = field(init=False)
@@ -129,19 +129,19 @@ class Pairs:
         self.caption_ids = np.array([number.setdefault(text, len(number)) for text in flat], dtype=np.int64)
         self.distinct = list(number)
         n, c = len(counts), len(flat)
-        if len(self.pixels) != n or len(self.caption_vectors) != c:
+        if len(self.pixels) != n or len(self.caption_embeddings) != c:
             raise ValueError(
-                f"{len(self.pixels)} pictures and {len(self.caption_vectors)} caption vectors, expected {n} and {c}"
+                f"{len(self.pixels)} images and {len(self.caption_embeddings)} caption embeddings, expected {n} and {c}"
             )
-        if self.image_vectors is not None and len(self.image_vectors) != n:
-            raise ValueError(f"{len(self.image_vectors)} image vectors, expected {n}")
+        if self.image_embeddings is not None and len(self.image_embeddings) != n:
+            raise ValueError(f"{len(self.image_embeddings)} image embeddings, expected {n}")
         if self.targets is not None and len(self.targets) not in (n, c):
-            raise ValueError(f"{len(self.targets)} targets, expected {n} of pictures or {c} of captions")
+            raise ValueError(f"{len(self.targets)} targets, expected {n} of images or {c} of captions")
         if (given := self.regions) is not None:
             r = int(given.start[-1])
-            if (len(given.start), len(given.vectors), len(given.crops)) != (n + 1, r, r - n):
+            if (len(given.start), len(given.embeddings), len(given.crops)) != (n + 1, r, r - n):
                 raise ValueError(
-                    f"regions of {len(given.start) - 1} pictures with {len(given.vectors)} vectors and "
+                    f"regions of {len(given.start) - 1} images with {len(given.embeddings)} embeddings and "
                     f"{len(given.crops)} crops, expected {n}, {r} and {r - n}"
                 )
         if (of := self.knowledge) is not None and not len(of.language) == len(of.concepts) == len(of.shares) == c:
@@ -149,7 +149,7 @@ class Pairs:
                 f"knowledge of {len(of.language)}, {len(of.concepts)} and {len(of.shares)} captions, expected {c}"
             )
         if not counts.all():
-            raise ValueError(f"picture {int(np.flatnonzero(counts == 0)[0])} has no caption")
+            raise ValueError(f"image {int(np.flatnonzero(counts == 0)[0])} has no caption")
         self._number_negatives(number)
 
     def _number_negatives(self, number: dict[str, int]) -> None:
@@ -171,7 +171,7 @@ class Pairs:
 
     @cached_property
     def owner(self) -> Numbers:
-        """int64 [c], the picture of each caption."""
+        """int64 [c], the image of each caption."""
         return np.repeat(np.arange(len(self.captions)), np.diff(self.start))
 
     @property
@@ -181,7 +181,7 @@ class Pairs:
         return {} if known is None else {"language_dimension": known.language.shape[1], "concepts": known.count}
 
     def belongs(self, rows: Numbers, ids: Numbers) -> NDArray[np.bool_]:
-        """bool [B, C], whether text j (by its number) is a caption of picture rows[i], drawn or not."""
+        """bool [B, C], whether text j (by its number) is a caption of image rows[i], drawn or not."""
         own = spread(self.start[rows], self.start[rows + 1] - self.start[rows])
         starts = np.concatenate([[0], np.cumsum(np.diff(self.start)[rows])[:-1]])
         found: NDArray[np.bool_] = np.logical_or.reduceat(

@@ -1,4 +1,4 @@
-"""Pictures at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
+"""Images at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 from pipeline.disk import files, sealed
 from pipeline.errors import Damaged
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 
 log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Files of pictures in a fixed order: a `Manifest`, or `Crops`."""
+    """Files of images in a fixed order: a `Manifest`, or `Crops`."""
 
     @property
     def fingerprint(self) -> str:
@@ -49,7 +49,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     """
     name = files.fingerprint(
         manifest=source.fingerprint, splits=source.splits, side=clip.image_size,
-        preprocess=clip.config["preprocess_cfg"], code=[images.CODE, towers.CODE],
+        preprocess=clip.config["preprocess_cfg"], code=[decoding.CODE, towers.CODE],
     )  # fmt: skip
     path = folder / f"{name}.npy"
     if not _is_whole(path, threads):
@@ -58,7 +58,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             decoded = ahead(
-                lambda given: to_pixels(images.decode(given[1])), source.images("decode"), threads=threads,
+                lambda given: to_pixels(decoding.decode(given[1])), source.images("decode"), threads=threads,
                 depth=4 * threads,
             )  # fmt: skip
             for i, row in enumerate(decoded):
@@ -71,7 +71,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
 
 
 def check(path: Path, threads: int = 1) -> None:
-    """Read all of a file of decoded pictures.
+    """Read all of a file of decoded images.
 
     Raises:
         Damaged: its bytes are not those that were decoded for the source that its name stands for.
@@ -88,13 +88,13 @@ def _is_whole(path: Path, threads: int) -> bool:
     except FileNotFoundError:
         return False  # another process has just set it aside
     except Damaged as error:
-        log.warning("%s; %s, and its pictures are decoded again", error, files.set_aside(path))
+        log.warning("%s; %s, and its images are decoded again", error, files.set_aside(path))
         return False
     return True
 
 
 class Decoded:
-    """The pictures of a source, decoded and resized whenever they are read: no disk space, a decoder's time.
+    """The images of a source, decoded and resized whenever they are read: no disk space, a decoder's time.
 
     The threads that gather a student's batches decode them, so several are decoded at a time.
     """
@@ -111,4 +111,4 @@ class Decoded:
         """uint8 [len(rows), 3, side, side]."""
         if len(rows) == 0:
             return np.empty((0, 3, self._side, self._side), dtype=np.uint8)
-        return np.stack([self._to_pixels(images.decode(self._source.image(int(row)))) for row in rows])
+        return np.stack([self._to_pixels(decoding.decode(self._source.image(int(row)))) for row in rows])

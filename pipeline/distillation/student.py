@@ -112,7 +112,7 @@ class Student(nn.Module):
         return self.log_scale.exp()
 
     def image_in_target(self, image: Tensor) -> Tensor:
-        """Pictures in the target's space, unit [B, d']."""
+        """Images in the target's space, unit [B, d']."""
         return F.normalize(self.image_to_target(image), dim=-1)
 
     def text_in_target(self, text: Tensor) -> Tensor:

@@ -35,16 +35,16 @@ class StudentTraining:
 
     Attributes:
         recipe: a name in `RECIPES`.
-        epochs: passes over the pictures (2).
-        batch: pictures a step, over all processes.
+        epochs: passes over the images (2).
+        batch: images a step, over all processes.
         lr: of AdamW (1e-6).
         weight_decay: of matrices.
         weights: factor of every loss term (1 each).
         seed: of order, captions and noise.
-        captions: captions of a picture in a step, at most (1); None for all.
+        captions: captions of an image in a step, at most (1); None for all.
         warmup: share of the steps in which the learning rate rises.
         max_grad_norm: gradients are scaled down to this length; 0 for never.
-        micro_batch: pictures that go through a tower at once, for batches that do not fit; 0 for all.
+        micro_batch: images that go through a tower at once, for batches that do not fit; 0 for all.
         precision: of the towers' forwards: float32, bfloat16 or float16.
         compiled: torch.compile the towers.
         layers: groups of the image tower that are trained, from the output; None for all.
@@ -107,17 +107,19 @@ def _steps(pairs: Pairs, training: StudentTraining, wanted: int | None, group: G
     steps = len(pairs.captions) // training.batch if wanted is None else wanted
     if steps * training.batch > len(pairs.captions):
         raise InputError(
-            f"{training.recipe}: {len(pairs.captions)} pictures, expected {steps * training.batch} for {steps} steps "
-            f"of {training.batch}; give it more pictures (sample.base_pairs) or lower student.batch"
+            f"{training.recipe}: {len(pairs.captions)} images, expected {steps * training.batch} for {steps} steps "
+            f"of {training.batch}; give it more images (sample.base_pairs) or lower student.batch"
         )
     return steps
 
 
 def _solve(student: Student, pairs: Pairs, validate: Callable[[Clip], Figures], log: Callable[[Any], None]) -> Trained:
-    """The closed form of a linear student: Procrustes between every caption and its picture."""
+    """The closed form of a linear student: Procrustes between every caption and its image."""
     assert isinstance(student.towers, LinearTower)
     history: list[Figures] = [{"epoch": 0, **validate(student.finished())}]
-    images, texts = (torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (pairs.pixels, pairs.caption_vectors))
+    images, texts = (
+        torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (pairs.pixels, pairs.caption_embeddings)
+    )
     with torch.no_grad():
         student.towers.matrix.copy_(procrustes(images[torch.from_numpy(pairs.owner)], texts))
     history.append({"epoch": 1, **validate(student.finished())})
@@ -143,19 +145,19 @@ def train(
 
     Args:
         student: on `device`.
-        pairs: training data, with the targets that the recipe asks for; the base's vectors as pixels of a linear one.
+        pairs: training data with what the recipe asks for; a linear one has the base's embeddings for pixels.
         validate: gives the figures by which the best epoch is chosen.
         training: how.
         device: torch device.
         base_scale: 1/tau of the base.
-        steps: steps an epoch; by default every picture once.
+        steps: steps an epoch; by default every image once.
         group: the processes that train together.
         checkpoint: file for resuming.
         fingerprint: of all inputs.
         log: is given the history after every epoch.
 
     Raises:
-        InputError: too few pictures for a step, a batch that processes cannot share, or more layers than there are.
+        InputError: too few images for a step, a batch that processes cannot share, or more layers than there are.
         TrainingDiverged: a loss is NaN or infinite.
     """
     recipe, group = RECIPES[training.recipe], group or Group()

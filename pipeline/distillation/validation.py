@@ -26,8 +26,8 @@ class Validator:
     Attributes:
         pairs: of validation, with pixels.
         classes: the zero-shot set of validation.
-        class_pixels: its pictures, uint8 [n, 3, side, side].
-        class_vectors: the base's vectors of them, float32 [n, d].
+        class_pixels: its images, uint8 [n, 3, side, side].
+        class_vectors: the base's embeddings of them, float32 [n, d].
         class_weights: the base's, float32 [classes, d]: those of a student whose text tower is frozen.
         train_text: whether the text tower has to be run.
         compute: where and how.
@@ -36,7 +36,7 @@ class Validator:
     pairs: Pairs
     classes: ZeroshotSet
     class_pixels: NDArray[np.uint8]
-    class_vectors: Tensor
+    class_embeddings: Tensor
     class_weights: Tensor
     train_text: bool
     compute: Compute
@@ -44,7 +44,7 @@ class Validator:
     def __call__(self, clip: Clip) -> Figures:
         """Recall@1 both ways, zero-shot top-1 of seen and unseen classes, and with it `..._error`.
 
-        That is the standard error, over pictures, of the difference to the base's top-1.
+        That is the standard error, over images, of the difference to the base's top-1.
         """
         rows = np.arange(len(self.pairs.captions))
         parts = (self.pairs.pixels[rows[at : at + self.compute.batch]] for at in rows[:: self.compute.batch])
@@ -54,11 +54,11 @@ class Validator:
             texts = encode.texts(clip, [t for ts in self.pairs.captions for t in ts], self.compute).numpy()
         else:
             weights = self.class_weights
-            texts = self.pairs.caption_vectors.astype(np.float32)
+            texts = self.pairs.caption_embeddings.astype(np.float32)
         figures = evaluate(images, texts, self.pairs.owner)
         found = {f"val_{way}_recall@1": float(f["recall@1"].mean()) for way, f in figures.items()}
-        right = self._right(classifier.image_vectors(clip, self.class_pixels, self.compute), weights)
-        change = right - self._right(self.class_vectors, self.class_weights)
+        right = self._right(classifier.image_embeddings(clip, self.class_pixels, self.compute), weights)
+        change = right - self._right(self.class_embeddings, self.class_weights)
         seen = self.classes.seen[self.classes.labels]
         for name, part in (("zeroshot", seen), ("zeroshot_unseen", ~seen)):
             if part.any():
@@ -66,6 +66,6 @@ class Validator:
                 found[f"val_{name}_top1_error"] = float(change[part].std() / np.sqrt(part.sum()))
         return found
 
-    def _right(self, vectors: Tensor, weights: Tensor) -> NDArray[np.float64]:
-        """1 for every picture whose class comes first, 0 for others."""
-        return (accuracy.ranks(vectors, weights, self.classes) <= 1).double().numpy()
+    def _right(self, embeddings: Tensor, weights: Tensor) -> NDArray[np.float64]:
+        """1 for every image whose class comes first, 0 for others."""
+        return (accuracy.ranks(embeddings, weights, self.classes) <= 1).double().numpy()

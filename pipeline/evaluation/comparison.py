@@ -24,7 +24,7 @@ _RECALLS = tuple(f"recall@{k}" for k in KS)
 
 @dataclass
 class Embedded:
-    """Test pictures and captions under one model: unit float32 [n, d] and [c, d]."""
+    """Test images and captions under one model: unit float32 [n, d] and [c, d]."""
 
     images: NDArray[np.float32]
     captions: NDArray[np.float32]
@@ -60,8 +60,8 @@ def difference(base: PerQuery, other: PerQuery, owner: NDArray[np.int64], *, sam
     Args:
         base: of one model.
         other: of another one, on the same data.
-        owner: int64 [captions], the picture of each caption.
-        samples: bootstrap samples; each draws pictures, the same for all figures of both directions.
+        owner: int64 [captions], the image of each caption.
+        samples: bootstrap samples; each draws images, the same for all figures of both directions.
         seed: of the bootstrap.
     """
     found: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
     Args:
         base: embeddings of the test data.
         student: of the same data, rows in the same order.
-        owner: int64 [captions], the picture of each caption.
+        owner: int64 [captions], the image of each caption.
         samples: bootstrap samples.
         seed: of the bootstrap.
     """
@@ -97,7 +97,7 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
 
 
 Hits = Mapping[str, NDArray[np.float64]]
-"""Of every picture, as from `accuracy.hits`."""
+"""Of every image, as from `accuracy.hits`."""
 
 
 def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> dict[str, Interval]:
@@ -127,18 +127,18 @@ def add_zeroshot(
 
     Args:
         metrics: of `compare`. A share of nothing is not added.
-        embedded: for each model its vectors of the pictures, [n, d], and its class weights, [classes, d].
+        embedded: for each model its embeddings of the images, [n, d], and its class weights, [classes, d].
         classes: the zero-shot set.
-        samples: bootstrap samples, of pictures.
+        samples: bootstrap samples, of images.
         seed: of the bootstrap.
     """
-    found = {name: accuracy.hits(vectors, weights, classes) for name, (vectors, weights) in embedded.items()}
+    found = {name: accuracy.hits(embeddings, weights, classes) for name, (embeddings, weights) in embedded.items()}
     for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
         own = classes.seen[classes.labels] == seen
         if not own.any():
             continue
-        for name, (vectors, weights) in embedded.items():
-            metrics[name][part] = accuracy.accuracy(vectors, weights, classes, seen=seen)
+        for name, (embeddings, weights) in embedded.items():
+            metrics[name][part] = accuracy.accuracy(embeddings, weights, classes, seen=seen)
         base, student = ({name: rows[own] for name, rows in found[model].items()} for model in ("base", "student"))
         metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
         if before := metrics["base"][part]["top1"]:

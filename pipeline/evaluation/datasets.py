@@ -1,4 +1,4 @@
-"""Test pictures with captions to measure retrieval on: curated shards, or Karpathy's splits of COCO and Flickr30k."""
+"""Test images with captions to measure retrieval on: curated shards, or Karpathy's splits of COCO and Flickr30k."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from numpy.typing import NDArray
 from pipeline.artifacts.catalog import MANIFEST
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
-from pipeline.clip.pictures import Picture
+from pipeline.clip.image_files import ImageFile
 from pipeline.errors import InputError
 from pipeline.sources import flickr30k, karpathy, mscoco
 
 FOLD = 1000
-"""Pictures of a fold of COCO-1K."""
+"""Images of a fold of COCO-1K."""
 
 
 class NoRetrievalData(InputError):
-    """There are no pictures with captions, or some are missing."""
+    """There are no images with captions, or some are missing."""
 
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """Pictures and their captions.
+    """Images and their captions.
 
     Attributes:
-        keys: of the pictures.
+        keys: of the images.
         texts: the captions of each, one or more.
-        pictures: every picture's file, in this order.
+        images: every image's file, in this order.
     """
 
     keys: list[str]
     texts: list[list[str]]
-    pictures: Sequence[Picture]
+    image_files: Sequence[ImageFile]
 
     @property
     def captions(self) -> list[str]:
-        """All captions, those of a picture one after the other."""
+        """All captions, those of an image one after the other."""
         return [text for own in self.texts for text in own]
 
     @property
     def owner(self) -> NDArray[np.int64]:
-        """int64 [captions], the picture of each caption."""
+        """int64 [captions], the image of each caption."""
         return np.repeat(np.arange(len(self.texts)), [len(own) for own in self.texts])
 
 
@@ -56,11 +56,11 @@ def read(path: Path, split: Split = Split.TEST) -> RetrievalData:
 
     Args:
         path: a folder with manifest.parquet (data/curate), or dataset_coco.json, dataset_flickr30k.json or a folder
-            with one, pictures beside it as COCO and Flickr30k are downloaded.
+            with one, images beside it as COCO and Flickr30k are downloaded.
         split: val or test.
 
     Raises:
-        NoRetrievalData: nothing of that kind is there, the split is empty, or pictures are missing.
+        NoRetrievalData: nothing of that kind is there, the split is empty, or images are missing.
     """
     if (path / MANIFEST.name).is_file():
         return _curated(path, split)
@@ -70,33 +70,33 @@ def read(path: Path, split: Split = Split.TEST) -> RetrievalData:
             return _karpathy(file, split, locate)
     raise NoRetrievalData(
         f"{path} holds no manifest.parquet, {mscoco.SPLIT_FILE} or {flickr30k.SPLIT_FILE}; expected a folder with "
-        "curated shards (data/curate), or Karpathy's split file with the pictures beside it"
+        "curated shards (data/curate), or Karpathy's split file with the images beside it"
     )
 
 
 def _curated(folder: Path, split: Split) -> RetrievalData:
     manifest = Manifest(folder, (split,))
     if not len(manifest):
-        raise NoRetrievalData(f"{folder} has no {split} pictures")
-    return RetrievalData(manifest.keys, manifest.captions, manifest.pictures)
+        raise NoRetrievalData(f"{folder} has no {split} images")
+    return RetrievalData(manifest.keys, manifest.captions, manifest.image_files)
 
 
 def _karpathy(file: Path, split: Split, locate: Callable[[Path, dict[str, Any]], Path]) -> RetrievalData:
     entries = [entry for _, entry in karpathy.images(file) if entry["split"] == split]
     if not entries:
-        raise NoRetrievalData(f"{file} has no {split} pictures")
+        raise NoRetrievalData(f"{file} has no {split} images")
     try:
         paths = [locate(file.parent, entry) for entry in entries]
         texts = [[_text(sentence["raw"]) for sentence in entry["sentences"]] for entry in entries]
         missing = [path for path in paths if not path.is_file()]
     except (KeyError, TypeError, OSError) as error:
         raise NoRetrievalData(
-            f"{file}: {error!r}; expected of every picture a file name and sentences with raw text. Download it again"
+            f"{file}: {error!r}; expected of every image a file name and sentences with raw text. Download it again"
         ) from error
     if missing:
         raise NoRetrievalData(
-            f"{len(missing)} of {len(paths)} {split} pictures of {file} are not there, such as {missing[0]}; among "
-            "fewer pictures retrieval would look better than it is"
+            f"{len(missing)} of {len(paths)} {split} images of {file} are not there, such as {missing[0]}; among "
+            "fewer images retrieval would look better than it is"
         )
     if twice := next((path for path, count in Counter(paths).items() if count > 1), None):
         raise NoRetrievalData(f"{file} has {twice.name} twice; either would count as an error of the other")

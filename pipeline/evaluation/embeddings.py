@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images as decoding
 from pipeline.artifacts.catalog import EMBEDDED
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.artifacts.workspace import Embeddings, Workspace
-from pipeline.clip import encode, pictures, towers
+from pipeline.clip import encode, image_files, towers
 from pipeline.clip.encode import Compute
-from pipeline.clip.pictures import Picture
+from pipeline.clip.image_files import ImageFile
 from pipeline.clip.towers import Clip
 from pipeline.disk.provenance import provenance
+from pipeline.images import decoding
 from pipeline.machine.batches import batches
 
 
@@ -47,7 +47,7 @@ class Images:
     """
 
     keys: Sequence[str]
-    files: Sequence[Picture]
+    files: Sequence[ImageFile]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ModelTables:
         manifest = self._manifest if "manifest" in artifact.bound_to else ""
         assert callable(artifact.columns), "they depend on the dimension"
         schema = artifact.columns(dimension=self._clip.dimension)
-        with VectorWriter(
+        with EmbeddingWriter(
             self._ws.path(artifact), schema, provenance(what, manifest=manifest, **self._metadata)
         ) as writer:
             if given is not None:
@@ -117,6 +117,6 @@ class ModelTables:
 
     def _rows(self, what: str, given: Images | Texts) -> Embeddings:
         if isinstance(given, Images):
-            decoded = pictures.pixels(self._clip, given.files, f"embed {what}, {self._model}", self._compute.workers)
+            decoded = image_files.pixels(self._clip, given.files, f"embed {what}, {self._model}", self._compute.workers)
             return images(self._clip, decoded, self._compute)
         return given.of_base if self._frozen_text else texts(self._clip, given.strings, self._compute)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.artifacts.catalog import BASE_CLIP
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.workspace import Workspace
-from pipeline.clip import encode, pictures, texts, towers
+from pipeline.clip import encode, image_files, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.disk import files
@@ -28,7 +28,7 @@ Models = Mapping[str, Clip]
 """`model`, and perhaps another one, `against`, that it is compared with."""
 
 COCO = 5000
-"""Pictures of COCO's test split, of which folds are told, too."""
+"""Images of COCO's test split, of which folds are told, too."""
 
 
 def load(name: str, ws: Workspace, device: str) -> Clip:
@@ -67,9 +67,9 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
         samples: of the bootstrap.
 
     Returns:
-        by model what `comparison.summary` has and, of COCO's 5,000 pictures, `text_to_image_1k` and
+        by model what `comparison.summary` has and, of COCO's 5,000 images, `text_to_image_1k` and
         `image_to_text_1k`, the mean of five folds; under `difference` what `comparison.difference` has of `model` over
-        `against`; `pictures` and `captions`, how many; by model `captions_cut`, those with more
+        `against`; `images` and `captions`, how many; by model `captions_cut`, those with more
         tokens than it reads.
     """
     data = datasets.read(path, split)
@@ -89,7 +89,7 @@ def retrieval(models: Models, path: Path, split: Split, compute: Compute, *, sam
 
 
 def _embedded(clip: Clip, data: RetrievalData, compute: Compute) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    shown = pictures.embed(clip, data.pictures, compute, "embed pictures").numpy()
+    shown = image_files.embed(clip, data.image_files, compute, "embed images").numpy()
     return shown, encode.texts(clip, data.captions, compute).numpy()
 
 
@@ -112,10 +112,10 @@ def classification(models: Models, path: Path, split: Split, compute: Compute, *
     found: dict[str, Any] = {"prompts_cut": {}}
     hits = {}
     for role, clip in models.items():
-        vectors, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
-        found[role] = accuracy.accuracy(vectors, weights, data, seen=None)
+        embeddings, weights = classifier.embed(clip, data, compute), classifier.class_weights(clip, data, compute)
+        found[role] = accuracy.accuracy(embeddings, weights, data, seen=None)
         found["prompts_cut"][role] = sum(texts.cut(clip, accuracy.prompts(data)))
-        hits[role] = accuracy.hits(vectors, weights, data)
+        hits[role] = accuracy.hits(embeddings, weights, data)
     if "against" in found and found["against"]["top1"]:
         found["model"]["retained"] = found["model"]["top1"] / found["against"]["top1"]
     if "against" in models:

@@ -47,11 +47,11 @@ class Measured:
 
 
 class TestData:
-    """Test pictures, captions and zero-shot pictures, decoded once for all students, and the base's figures on them.
+    """Test images, captions and zero-shot images, decoded once for all students, and the base's figures on them.
 
     Args:
         ws: the folder with a folder for every stage.
-        home: where decoded pictures are kept.
+        home: where decoded images are kept.
         zeroshot_path: the zero-shot set.
         compute: how towers run.
     """
@@ -81,12 +81,12 @@ class TestData:
             train_text: whether its text tower is its own.
 
         Raises:
-            InputError: its image tower reads pictures otherwise than the base's does.
+            InputError: its image tower reads images otherwise than the base's does.
         """
         clip = towers.load(folder, self.compute.device)
         if (clip.image_size, clip.config["preprocess_cfg"]) != self._preprocessing:
             raise InputError(
-                f"{folder} reads pictures as {clip.image_size} pixels, {clip.config['preprocess_cfg']}, the base as "
+                f"{folder} reads images as {clip.image_size} pixels, {clip.config['preprocess_cfg']}, the base as "
                 f"{self._preprocessing}; students are compared on the same pixels: set student.init to base"
             )
         captions, weights = self.captions, self.class_weights
@@ -99,7 +99,7 @@ class TestData:
         return self._figures(of_test, torch.from_numpy(of_classes).float(), weights)
 
     def query_images(self, way: str) -> NDArray[np.int64]:
-        """The picture of every query of a direction, int64 [queries]."""
+        """The image of every query of a direction, int64 [queries]."""
         return self.owner if way == "text_to_image" else np.arange(len(self.manifest))
 
     def _figures(self, of_test: Embedded, class_images: Tensor, weights: Tensor) -> Measured:

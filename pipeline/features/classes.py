@@ -1,4 +1,4 @@
-"""The base's own zero-shot: vectors of the pictures and prompts of the zero-shot set, which no student changes."""
+"""The base's own zero-shot: embeddings of the images and prompts of the zero-shot set, which no student changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.catalog import ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS
-from pipeline.artifacts.schema import Split, vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import Split, embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.clip.cached import CachedClip
-from pipeline.clip.pictures import bytes_of
+from pipeline.clip.image_files import bytes_of
 from pipeline.disk import files
 from pipeline.machine.progress import track
 from pipeline.store import keys
@@ -24,14 +24,14 @@ SPLITS = (Split.VAL, Split.TEST)
 
 
 class Contents:
-    """The pictures and prompts of the zero-shot set at `path`, of val and test.
+    """The images and prompts of the zero-shot set at `path`, of val and test.
 
     Attributes:
-        pictures: where they are.
+        images: where they are.
         names: their places below `path`.
         prompts: each once.
-        keys: of the pictures, uint64 [n, 2].
-        fingerprint: of names, pictures, prompts, and which classes count as seen.
+        keys: of the images, uint64 [n, 2].
+        fingerprint: of names, images, prompts, and which classes count as seen.
 
     Raises:
         NoZeroshotData: there is no such set.
@@ -39,15 +39,15 @@ class Contents:
 
     def __init__(self, path: Path) -> None:
         both = [sets.read(path, split) for split in SPLITS]
-        self.pictures = [picture for found in both for picture in found.paths]
-        self.names = files.names_below(path, self.pictures)
+        self.images = [image for found in both for image in found.paths]
+        self.names = files.names_below(path, self.images)
         self.prompts = list(dict.fromkeys(prompt for found in both for prompt in accuracy.prompts(found)))
-        read = track(self.pictures, "read zero-shot pictures", unit="images")
-        self.keys = keys.pack(keys.of(bytes_of(picture)) for picture in read)
+        read = track(self.images, "read zero-shot images", unit="images")
+        self.keys = keys.pack(keys.of(bytes_of(image)) for image in read)
         self.fingerprint = files.fingerprint(
             names=self.names,
             prompts=self.prompts,
-            pictures=keys.of(self.keys.tobytes()).hex(),
+            images=keys.of(self.keys.tobytes()).hex(),
             seen=[found.seen.tolist() for found in both],
         )
 
@@ -55,23 +55,23 @@ class Contents:
 def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str, Any]) -> int:
     """Embed whatever is new of a zero-shot set; write its two tables below `folder`, the stage's.
 
-    Keys are the pictures' names, and the prompts themselves.
+    Keys are the images' names, and the prompts themselves.
 
     Returns:
-        how many pictures and prompts were embedded.
+        how many images and prompts were embedded.
     """
     prompts, wanted = contents.prompts, contents.keys
 
     def read(rows: NDArray[np.int64]) -> list[bytes]:
-        return [bytes_of(contents.pictures[i]) for i in rows]
+        return [bytes_of(contents.images[i]) for i in rows]
 
-    computed = clip.embed_pictures(wanted, read, "embed zero-shot pictures", lambda i: str(contents.pictures[i]))
+    computed = clip.embed_images(wanted, read, "embed zero-shot images", lambda i: str(contents.images[i]))
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
-    schema = vectors(dimension=clip.clip.dimension)
-    with VectorWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
+    schema = embeddings(dimension=clip.clip.dimension)
+    with EmbeddingWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
         for at in range(0, len(wanted), _CHUNK):
             part = slice(at, at + _CHUNK)
-            writer.write(contents.names[part], clip.pictures.vectors(wanted[part]))
-    with VectorWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
+            writer.write(contents.names[part], clip.images.vectors(wanted[part]))
+    with EmbeddingWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
     return computed

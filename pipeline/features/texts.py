@@ -1,4 +1,4 @@
-"""Vectors of every caption, and of its spans: phrases as texts of their own, tokens in their caption's context."""
+"""Embeddings of every caption, and of its spans: phrases as texts of their own, tokens in their caption's context."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import SpanKind, vectors
-from pipeline.artifacts.tables import ContractError, Table, VectorWriter, offsets
+from pipeline.artifacts.schema import SpanKind, embeddings
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table, offsets
 from pipeline.clip.cached import CachedClip
 from pipeline.machine.batches import batches
 from pipeline.store import keys
 
 _CHUNK = 2048
-"""Pictures whose captions are in memory at a time."""
+"""Images whose captions are in memory at a time."""
 _TOKENS_CHUNK = 128
-"""Pictures whose captions' tokens are in memory at a time."""
+"""Images whose captions' tokens are in memory at a time."""
 
 
 def write(
@@ -42,24 +42,24 @@ def write(
     captions = list(dict.fromkeys(text for texts in manifest.captions for text in texts))
     computed = clip.embed_texts(captions, "embed captions", tokens=SpanKind.TOKENS in kinds)
     distinct = len(captions)
-    with VectorWriter(
-        folder / catalog.CAPTION_EMBEDDINGS.name, vectors("caption_index", dimension=d), metadata
+    with EmbeddingWriter(
+        folder / catalog.CAPTION_EMBEDDINGS.name, embeddings("caption_index", dimension=d), metadata
     ) as writer:
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
             texts = [text for _, own in part for text in own]
             owner = [key for key, own in part for _ in own]
             index = [i for _, own in part for i in range(len(own))]
             writer.write(owner, index, clip.texts.vectors(keys.of_texts(texts)))
-    of_spans = vectors("caption_index", "span_index", dimension=d)
+    of_spans = embeddings("caption_index", "span_index", dimension=d)
     if SpanKind.TOKENS in kinds:
-        with VectorWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, of_spans, metadata) as writer:
+        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, of_spans, metadata) as writer:
             for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _TOKENS_CHUNK):
                 _write_tokens(clip, some, writer, spans.path)
     if SpanKind.PHRASES in kinds:
         phrases = list(dict.fromkeys(r[3] for own in _rows(manifest, spans, SpanKind.PHRASES) for r in own))
         computed += clip.embed_texts(phrases, "embed phrases")
         distinct += len(phrases)
-        with VectorWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES].name, of_spans, metadata) as writer:
+        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES].name, of_spans, metadata) as writer:
             for some in batches(_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
                 if rows := [row for own in some for row in own]:
                     key, caption, span, text, _ = zip(*rows, strict=True)
@@ -72,7 +72,7 @@ SpanRow = tuple[str, int, int, str, str]
 
 
 def _rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[list[SpanRow]]:
-    """The spans of one kind of every picture in turn."""
+    """The spans of one kind of every image in turn."""
     start = offsets(spans.strings("key"), manifest.keys, str(spans.path))
     columns = {name: spans.columns[name] for name in ("caption_index", "span_index", "kind", "start", "end")}
     for i, (key, texts) in enumerate(zip(manifest.keys, manifest.captions, strict=True)):
@@ -84,7 +84,7 @@ def _rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[list[Spa
         ]
 
 
-def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: VectorWriter, path: Path) -> None:
+def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: EmbeddingWriter, path: Path) -> None:
     rows = [row for own in part for row in own]
     if not rows:
         return

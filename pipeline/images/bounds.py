@@ -1,8 +1,8 @@
-"""What a picture file may hold before it is decoded: bytes, pixels, and the parts that a decoder walks one by one.
+"""What an image file may hold before it is decoded: bytes, pixels, and the parts that a decoder walks one by one.
 
 A few kilobytes can ask for minutes of work (a thousand scans over the same pixels) or for gigabytes (a blank PNG, a
 TIFF with a million strips). Whatever these bounds let through is decoded in seconds, and beside the file itself in at
-most about 16 bytes a pixel: 1.3 gigabytes for a WebP of the most pixels, whose decoder holds the picture several times.
+most about 16 bytes a pixel: 1.3 gigabytes for a WebP of the most pixels, whose decoder holds the image several times.
 They are far above what cameras, editors and optimisers write, and looking costs microseconds.
 """
 
@@ -13,13 +13,13 @@ import struct
 from collections.abc import Iterator
 
 MOST_BYTES = 1 << 29
-"""Of a picture file that is read at all."""
+"""Of an image file that is read at all."""
 MOST_PIXELS = 80_000_000
-"""Width times height of a picture that is decoded."""
+"""Width times height of an image that is decoded."""
 MOST_SCANS = 100
 """Of a JPEG: one where it is baseline, about ten where it is progressive, a few more where an optimiser chose them."""
 MOST_SCANNED = 20 * MOST_PIXELS
-"""Pixels times scans: each scan passes over all coefficients of the picture, whether or not it changes any."""
+"""Pixels times scans: each scan passes over all coefficients of the image, whether or not it changes any."""
 MOST_RUN_LENGTH_PIXELS = 2_000_000
 """Of a BMP compressed by run length, which Pillow unpacks in Python."""
 MOST_SEGMENTS = 4096

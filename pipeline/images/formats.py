@@ -1,4 +1,4 @@
-"""Formats of pictures that are read, for those who but name files and decode nothing."""
+"""Formats of images that are read, for those who but name files and decode nothing."""
 
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "GIF": "gif", "BMP": "bmp",

@@ -1,4 +1,4 @@
-"""Pictures of other depths than 8 bits a sample, in 8 bits: never black because their numbers are small or large.
+"""Images of other depths than 8 bits a sample, in 8 bits: never black because their numbers are small or large.
 
 What is judged is the bulk of the pixels, all but the least and the most half per cent, so that no hot pixel and no mark
 for missing values decides. Integers of 12 and 16 bits are scaled by their depth, as everyone does, unless their bulk
@@ -25,7 +25,7 @@ from PIL.ImageFile import ImageFile
 from pipeline.images import ranks
 
 _STRIP = 1 << 20
-"""Pixels that are worked on at a time, so that a large picture is not in memory several times."""
+"""Pixels that are worked on at a time, so that a large image is not in memory several times."""
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _COLOURS, _PLANES = 262, 258, 339, 320, 284
 _UNSIGNED, _SIGNED = (1,), (2,)
 _NATIVE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;16BS": "I;16NS"}
@@ -41,14 +41,14 @@ Box = tuple[int, int, int, int]
 
 
 def strips(image: Image.Image) -> Iterator[Box]:
-    """Boxes that cover a picture from top to bottom, each of about a million pixels."""
+    """Boxes that cover an image from top to bottom, each of about a million pixels."""
     step = max(1, _STRIP // image.width)
     for top in range(0, image.height, step):
         yield 0, top, image.width, min(top + step, image.height)
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an opened colour picture has 16 bits a sample, of which Pillow reads the upper eight."""
+    """Whether an opened colour image has 16 bits a sample, of which Pillow reads the upper eight."""
     assert isinstance(image, ImageFile)
     return any(";16" in str(tile.args) for tile in image.tile[:1]) and not image.mode.startswith(("I", "F"))
 
@@ -75,7 +75,7 @@ def correct(image: Image.Image) -> None:
 
 
 def eight_bits(image: Image.Image, deep: bool = False) -> Image.Image:
-    """A decoded picture in a mode of 8 bits a sample; the same object where it is one.
+    """A decoded image in a mode of 8 bits a sample; the same object where it is one.
 
     Args:
         image: as Pillow loads it.
@@ -108,7 +108,7 @@ def _tags(image: Image.Image) -> Any:
 
 
 def _is_dark(image: Image.Image) -> bool:
-    """Whether the bulk of a colour picture is, of those pixels that are seen at all."""
+    """Whether the bulk of a colour image is, of those pixels that are seen at all."""
     seen = image.getchannel("A") if image.mode == "RGBA" else None
     levels = np.array(image.histogram(seen)).reshape(-1, 256)[: None if seen is None else 3]
     outside = 0 if image.mode == "CMYK" else _OUTSIDE  # a page with little ink on it is white
@@ -160,7 +160,7 @@ def _scaled(image: Image.Image, tags: Any) -> Image.Image:
 
 
 def _are_alike(shown: Image.Image, parts: Iterator[NDArray[Any]]) -> bool:
-    """Whether a picture shows few shades of many different numbers."""
+    """Whether an image shows few shades of many different numbers."""
     shades = sum(map(bool, shown.histogram()))
     if shades > _FEW:
         return False

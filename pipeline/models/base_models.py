@@ -39,7 +39,7 @@ def clip(
 
     Args:
         source: where it comes from.
-        path: shards of pictures with one caption each, for one that is trained here.
+        path: shards of images with one caption each, for one that is trained here.
         seed: of its training.
 
     Raises:
@@ -73,7 +73,7 @@ def detector(
 
     Args:
         source: where it comes from.
-        path: shards of pictures with boxes, for one that is trained here.
+        path: shards of images with boxes, for one that is trained here.
         out: the file.
         image_size: pixels of the input it is trained for.
         seed: of its training.
@@ -91,7 +91,7 @@ def detector(
     scenes = ((key, data, fields["boxes"]) for key, data, fields in shards.read(path) if len(fields["boxes"]) > 1)
     chosen = [scene for _, scene in zip(range(source.images), scenes, strict=False)]
     if not chosen:
-        raise WrongWeights(f"{path} holds no picture with two boxes or more to train a detector on")
+        raise WrongWeights(f"{path} holds no image with two boxes or more to train a detector on")
     trained = train.train(
         chosen, width=source.width, image_size=image_size, epochs=source.epochs, batch=source.batch, lr=source.lr,
         seed=seed, device=device,

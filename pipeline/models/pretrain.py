@@ -22,7 +22,7 @@ from pipeline.training import objectives
 from pipeline.training.schedule import warmup_cosine
 
 SHIFT = 4
-"""Pixels by which a training picture may be moved either way."""
+"""Pixels by which a training image may be moved either way."""
 
 
 def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -49,8 +49,8 @@ def pretrain(
     Args:
         config: open_clip configuration (`model_cfg`, `preprocess_cfg`).
         pixels: uint8 [n, 3, side, side].
-        captions: one a picture.
-        epochs: passes over the pictures.
+        captions: one an image.
+        epochs: passes over the images.
         batch: pairs a step.
         lr: highest learning rate of AdamW, reached after 100 steps, then cosine to zero.
         weight_decay: of AdamW.
@@ -60,7 +60,7 @@ def pretrain(
         the model, and `epoch` and mean `loss` of every epoch.
 
     Raises:
-        InputError: fewer pictures than a batch.
+        InputError: fewer images than a batch.
     """
     if len(pixels) < batch:
         raise InputError(f"{len(pixels)} base pairs, and a batch is {batch}: lower models.clip.batch")
@@ -82,7 +82,7 @@ def pretrain(
         order = torch.randperm(len(images), generator=generator)
         for rows in order.split(batch):
             if len(rows) < batch:
-                continue  # the next epoch's order differs, so every picture is seen
+                continue  # the next epoch's order differs, so every image is seen
             ids = caption_ids[rows]
             distinct, inverse = ids.unique(return_inverse=True)
             image = F.normalize(model.encode_image(clip.normalise(shifted(images[rows], generator))), dim=-1)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline import images, sources
+from pipeline import sources
+from pipeline.images import decoding
 from pipeline.params.section import MOST, Count, Number, Section, Word
 
 
@@ -38,22 +39,22 @@ class Sample(Section):
     conceptual_captions: Drawn
     test: Count = Field(description="images of Flickr30k's Karpathy test split")
     base_pairs: Annotated[int, Field(ge=64, le=MOST), Number] = Field(
-        description="pictures that the sample's own models train on"
+        description="images that the sample's own models train on"
     )
-    zeroshot_val: Count = Field(description="pictures of each of the 100 classes, for choosing")
-    zeroshot_test: Count = Field(description="pictures of each of the 100 classes, for the result")
-    attributes_train: Count = Field(description="pictures with attributes that a probe learns from")
-    attributes_test: Count = Field(description="pictures with attributes that it is measured on")
+    zeroshot_val: Count = Field(description="images of each of the 100 classes, for choosing")
+    zeroshot_test: Count = Field(description="images of each of the 100 classes, for the result")
+    attributes_train: Count = Field(description="images with attributes that a probe learns from")
+    attributes_test: Count = Field(description="images with attributes that it is measured on")
 
 
 class CurateImages(Section):
     """Which images are kept; sides after EXIF rotation."""
 
     min_side: Count = Field(description="pixels of the shorter side")
-    max_pixels: Annotated[Count, Field(le=images.MOST_PIXELS)] = Field(
+    max_pixels: Annotated[Count, Field(le=decoding.MOST_PIXELS)] = Field(
         description="width times height in the header; more is not decoded, and nothing decodes more than the default"
     )
-    max_aspect: Annotated[float, Field(ge=1, le=images.MOST_LONG), Number] = Field(
+    max_aspect: Annotated[float, Field(ge=1, le=decoding.MOST_LONG), Number] = Field(
         description="longer side over shorter side"
     )
 
@@ -72,10 +73,10 @@ class CurateCaptions(Section):
 
 
 class CurateDuplicates(Section):
-    """What counts as the same picture, and what becomes of a copy's captions."""
+    """What counts as the same image, and what becomes of a copy's captions."""
 
     radius: Annotated[int, Field(ge=0, le=20), Number] = Field(
-        description="bits of 64 that two perceptual hashes may differ in before the pictures are compared in colour"
+        description="bits of 64 that two perceptual hashes may differ in before the images are compared in colour"
     )
     prefer: list[Corpus] = Field(description="of copies the one in the first of these corpora stays")
     captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")

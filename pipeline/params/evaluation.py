@@ -10,7 +10,7 @@ from pipeline.params.section import Count, Number, Section, Word
 
 
 class Index(Section):
-    """How pictures and captions are searched; the figures of `evaluate` are of an exact search in any case."""
+    """How images and captions are searched; the figures of `evaluate` are of an exact search in any case."""
 
     name: Literal["exact", "ivf", "hnsw", "pq"] = Field(
         description="ivf looks into some of many lists, hnsw follows a graph, pq is ivf with codes of a few bytes"
@@ -25,7 +25,7 @@ class Index(Section):
 
 
 class Zeroshot(Section):
-    """Zero-shot pictures by class, with val and test parts."""
+    """Zero-shot images by class, with val and test parts."""
 
     path: Word
 
@@ -41,7 +41,7 @@ class Probe(Section):
     """What is read from embeddings."""
 
     enabled: bool
-    attributes: Word = Field(description="folder of pictures with attributes, as CUB-200-2011 or AWA2 is published")
+    attributes: Word = Field(description="folder of images with attributes, as CUB-200-2011 or AWA2 is published")
     captions: Count = Field(description="training captions that the text probes learn from, at most")
     words: Count = Field(description="words that are probed, the commonest ones")
     near_misses: Count = Field(description="near-misses among which a caption is to be found")

@@ -21,7 +21,7 @@ class Regions(Section):
     batch: Batch
     max_regions: Whole = Field(description="most boxes an image, by score x area; region 0 comes on top")
     min_side: Whole = Field(
-        description="a box whose longer side has fewer pixels of the original picture is no region; 0 leaves none out"
+        description="a box whose longer side has fewer pixels of the original image is no region; 0 leaves none out"
     )
     margin: Annotated[float, Field(ge=0, le=100), Number] = Field(
         description="share of a box's longer side added around it"
@@ -81,7 +81,7 @@ class Language(Section):
 
 
 class Concepts(Section):
-    """Knowledge-CLIP: language-model vectors of captions, and the concepts they fall into."""
+    """Knowledge-CLIP: language-model embeddings of captions, and the concepts they fall into."""
 
     enabled: bool
     model: Language

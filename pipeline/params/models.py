@@ -72,6 +72,6 @@ class DetectorFromWeights(Section):
 class Models(Section):
     """The base CLIP and the detector."""
 
-    path: Word = Field(description="what the stage depends on: the sample's base pictures, or your weights folder")
+    path: Word = Field(description="what the stage depends on: the sample's base images, or your weights folder")
     clip: Annotated[ClipFromSample | ClipFromOpenClip | ClipFromDirectory, Field(discriminator="kind")]
     detector: Annotated[DetectorFromSample | DetectorFromWeights, Field(discriminator="kind")]

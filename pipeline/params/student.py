@@ -50,15 +50,15 @@ class Student(Section):
     )
     unfreeze: Whole = Field(description="epochs after which one more is trained; 0: never")
     temperature: Annotated[float, Field(ge=0.01, le=LARGEST), Number] | Literal["learnable"]
-    captions: Count | Literal["all"] = Field(description="captions of a picture in a step, at most")
+    captions: Count | Literal["all"] = Field(description="captions of an image in a step, at most")
     pixels: Literal["cached", "decoded"] = Field(
         description="cached: decoded once into a memory map in .dclip; decoded: by compute.workers threads, every epoch"
     )
     epochs: Count
     patience: Whole = Field(description="epochs without better retrieval on val after which training stops; 0: never")
-    batch: Annotated[int, Field(ge=2, le=1 << 20), Number] = Field(description="pictures a step, over all processes")
+    batch: Annotated[int, Field(ge=2, le=1 << 20), Number] = Field(description="images a step, over all processes")
     micro_batch: Whole = Field(
-        description="gradient caching: pictures that go through a tower at once, whatever the batch; 0: all of them"
+        description="gradient caching: images that go through a tower at once, whatever the batch; 0: all of them"
     )
     lr: Positive
     warmup: Fraction = Field(description="share of the steps in which the learning rate rises")

@@ -1,1 +1,1 @@
-"""What can be read from embeddings: attributes of pictures, words of captions, concepts of both."""
+"""What can be read from embeddings: attributes of images, words of captions, concepts of both."""

@@ -1,8 +1,8 @@
-"""Pictures with attributes, in the published layouts of CUB-200-2011 and AWA2.
+"""Images with attributes, in the published layouts of CUB-200-2011 and AWA2.
 
 CUB-200-2011 (Wah et al. 2011): `images.txt` ("<id> <path below images/>"), `train_test_split.txt` ("<id> <0|1>"),
 `attributes/attributes.txt` or `attributes.txt` ("<id> <group>::<name>"), `attributes/image_attribute_labels.txt`
-("<picture> <attribute> <0|1> <certainty> <seconds>"; some published lines have more columns, which are not read).
+("<image> <attribute> <0|1> <certainty> <seconds>"; some published lines have more columns, which are not read).
 
 AWA2 (Xian et al. 2019): `classes.txt`, `predicates.txt` ("<number> <name>"), `predicate-matrix-binary.txt` (a line a
 class), `JPEGImages/<class>/*.jpg`, `trainclasses.txt` and `testclasses.txt`. Its attributes are those of the class, so
@@ -22,19 +22,19 @@ from pipeline.errors import InputError
 
 
 class NoAttributes(InputError):
-    """There are no pictures with attributes, or they are not in one of the layouts."""
+    """There are no images with attributes, or they are not in one of the layouts."""
 
 
 @dataclass(frozen=True)
 class AttributeSet:
-    """Pictures and their attributes.
+    """Images and their attributes.
 
     Attributes:
         names: of the attributes.
         groups: of each the group that its name begins with, such as "has_color" of "has_color::red"; else empty.
-        paths: of the pictures.
-        labels: bool [pictures, attributes].
-        training: bool [pictures], whether a picture is for training.
+        paths: of the images.
+        labels: bool [images, attributes].
+        training: bool [images], whether an image is for training.
     """
 
     names: list[str]
@@ -48,7 +48,7 @@ def read(folder: Path) -> AttributeSet:
     """Read whichever of the layouts a folder has.
 
     Raises:
-        NoAttributes: neither is there, or a file of it is missing, damaged or names a picture that is not there.
+        NoAttributes: neither is there, or a file of it is missing, damaged or names an image that is not there.
     """
     if (folder / "images.txt").is_file():
         found = _cub(folder)
@@ -61,7 +61,7 @@ def read(folder: Path) -> AttributeSet:
         )
     for part, rows in (("training", found.training), ("test", ~found.training)):
         if not rows.any():
-            raise NoAttributes(f"{folder} has no {part} pictures")
+            raise NoAttributes(f"{folder} has no {part} images")
     missing = next((path for path in found.paths if not path.is_file()), None)
     if missing is not None:
         raise NoAttributes(f"{missing} is not there, but {folder} lists it")
@@ -107,10 +107,10 @@ def _switch(text: str, path: Path, line: int) -> bool:
 
 
 def _cub(folder: Path) -> AttributeSet:
-    pictures = _numbered(folder / "images.txt")
+    images = _numbered(folder / "images.txt")
     inside, beside = folder / "attributes/attributes.txt", folder / "attributes.txt"
     attributes = _numbered(inside if inside.is_file() else beside)
-    row = {key: i for i, key in enumerate(pictures)}
+    row = {key: i for i, key in enumerate(images)}
     column = {key: i for i, key in enumerate(attributes)}
     split = folder / "train_test_split.txt"
     training = np.zeros(len(row), dtype=bool)
@@ -119,19 +119,19 @@ def _cub(folder: Path) -> AttributeSet:
         place = _place(row, key, split, number, "picture")
         _tell(training, told, place, _switch(value.strip(), split, number), split, number)
     if not told.all():
-        raise NoAttributes(f"{split} says nothing of picture {list(row)[int((~told).argmax())]}")
+        raise NoAttributes(f"{split} says nothing of image {list(row)[int((~told).argmax())]}")
     labels = np.zeros((len(row), len(column)), dtype=bool)
     told = np.zeros(labels.shape, dtype=bool)
     path = folder / "attributes/image_attribute_labels.txt"
-    for number, (picture, attribute, present, _) in _lines(path, 4):
-        cell = _place(row, picture, path, number, "picture"), _place(column, attribute, path, number, "attribute")
+    for number, (image, attribute, present, _) in _lines(path, 4):
+        cell = _place(row, image, path, number, "picture"), _place(column, attribute, path, number, "attribute")
         _tell(labels, told, cell, _switch(present, path, number), path, number)
     if not told.all():
         i, j = np.argwhere(~told)[0]
-        raise NoAttributes(f"{path} says nothing of attribute {list(column)[j]} of picture {list(row)[i]}")
+        raise NoAttributes(f"{path} says nothing of attribute {list(column)[j]} of image {list(row)[i]}")
     names = list(attributes.values())
     groups = [name.split("::")[0] if "::" in name else "" for name in names]
-    return AttributeSet(names, groups, [folder / "images" / name for name in pictures.values()], labels, training)
+    return AttributeSet(names, groups, [folder / "images" / name for name in images.values()], labels, training)
 
 
 def _place(known: dict[int, int], text: str, path: Path, line: int, what: str) -> int:
@@ -179,7 +179,7 @@ def _awa2(folder: Path) -> AttributeSet:
             seen.add(name)
             here = sorted((folder / "JPEGImages" / name).glob("*.jpg"))
             if not here:
-                raise NoAttributes(f"{folder / 'JPEGImages' / name} has no pictures")
+                raise NoAttributes(f"{folder / 'JPEGImages' / name} has no images")
             paths += here
             labels += [of_class[name]] * len(here)
             training += [for_training] * len(here)
@@ -187,7 +187,7 @@ def _awa2(folder: Path) -> AttributeSet:
 
 
 def measurable(data: AttributeSet) -> NDArray[np.int64]:
-    """Attributes that some training and test pictures have and some have not; of the others nothing can be said.
+    """Attributes that some training and test images have and some have not; of the others nothing can be said.
 
     Raises:
         InputError: there is none.
@@ -196,7 +196,7 @@ def measurable(data: AttributeSet) -> NDArray[np.int64]:
     found = np.flatnonzero(np.all([part.any(axis=0) & ~part.all(axis=0) for part in parts], axis=0))
     if not len(found):
         raise InputError(
-            f"none of {len(data.names)} attributes is on some training and test pictures and not on all of them; "
-            "expected more pictures in probe.attributes"
+            f"none of {len(data.names)} attributes is on some training and test images and not on all of them; "
+            "expected more images in probe.attributes"
         )
     return found

@@ -92,9 +92,9 @@ class Words:
 
 @dataclass(frozen=True)
 class NearMisses:
-    """Caption-to-caption retrieval: of a picture's captions, one asks for the next among near-misses.
+    """Caption-to-caption retrieval: of an image's captions, one asks for the next among near-misses.
 
-    Near-misses of a caption are the captions of other pictures that have most words in common with it (tf-idf).
+    Near-misses of a caption are the captions of other images that have most words in common with it (tf-idf).
 
     Attributes:
         queries: the asking caption, int64 [q].
@@ -108,21 +108,21 @@ class NearMisses:
 
     @classmethod
     def of(cls, captions: Sequence[str], owner: NDArray[np.int64], near: int) -> NearMisses:
-        """Pair the captions of every picture that has several; what equals one of its own is no miss.
+        """Pair the captions of every image that has several; what equals one of its own is no miss.
 
         Captions that differ in case alone are equal: most models do not see it.
 
         Args:
-            captions: c strings, those of a picture one after the other.
-            owner: int64 [c], the picture of each.
+            captions: c strings, those of an image one after the other.
+            owner: int64 [c], the image of each.
             near: near-misses of a caption; a caption that has fewer is not asked for.
         """
         captions = [caption.lower() for caption in captions]
         tfidf = TfidfVectorizer(analyzer=_WORD.findall).fit_transform(captions)
         own: dict[int, list[int]] = {}
-        for row, picture in enumerate(owner.tolist()):
-            if captions[row] not in {captions[other] for other in own.get(picture, [])}:
-                own.setdefault(picture, []).append(row)
+        for row, image in enumerate(owner.tolist()):
+            if captions[row] not in {captions[other] for other in own.get(image, [])}:
+                own.setdefault(image, []).append(row)
         pairs = [pair for rows in own.values() if len(rows) > 1 for pair in zip(rows, rows[1:] + rows[:1], strict=True)]
         first = {text: row for row, text in reversed(list(enumerate(captions)))}  # where each text stands first
         distinct = np.array(sorted(first.values()))
@@ -142,13 +142,15 @@ class NearMisses:
         asking, right, wrong = (np.array(rows, dtype=np.int64) for rows in (queries, wanted, others))
         return cls(asking, right, wrong.reshape(-1, near))
 
-    def found(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    def found(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """1 where the wanted caption is more similar to the asking one than all its near-misses, float64 [q].
 
         Args:
-            vectors: unit float32 [c, d].
+            embeddings: unit float32 [c, d].
         """
         candidates = np.concatenate([self.wanted[:, None], self.others], axis=1)
-        similarity = np.einsum("qd,qnd->qn", vectors[self.queries], vectors[candidates])  # in one go, so that ties tie
+        similarity = np.einsum(
+            "qd,qnd->qn", embeddings[self.queries], embeddings[candidates]
+        )  # in one go, so that ties tie
         hit: NDArray[np.float64] = (similarity[:, 0] > similarity[:, 1:].max(axis=1)).astype(np.float64)
         return hit

@@ -1,4 +1,4 @@
-"""Whether a CLIP model puts pictures and captions into the concepts that the language model puts the captions into."""
+"""Whether a CLIP model puts images and captions into the concepts that the language model puts the captions into."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def prototypes(captions: Floats, concepts: NDArray[np.int32], shares: Floats, co
     return directions
 
 
-def assign(vectors: Floats, directions: Floats) -> Numbers:
-    """The nearest concept of every unit vector, int64 [n]; concepts without a direction are never it."""
-    similarity = vectors @ directions.T
+def assign(embeddings: Floats, directions: Floats) -> Numbers:
+    """The nearest concept of every unit embedding, int64 [n]; concepts without a direction are never it."""
+    similarity = embeddings @ directions.T
     similarity[:, ~directions.any(axis=1)] = -np.inf
     nearest: Numbers = similarity.argmax(axis=1)
     return nearest
@@ -39,14 +39,14 @@ def assign(vectors: Floats, directions: Floats) -> Numbers:
 def agreement(images: Numbers, captions: Numbers, labels: Numbers, owner: Numbers) -> dict[str, NDArray[np.float64]]:
     """Of every caption, float64 [c], 1 where two assignments agree.
 
-    `image`: its picture's concept is the language model's of the caption. `text`: its own is. `both`: its picture's and
+    `image`: its image's concept is the language model's of the caption. `text`: its own is. `both`: its image's and
     its own are the same.
 
     Args:
-        images: the model's concept of every picture, int64 [n].
+        images: the model's concept of every image, int64 [n].
         captions: of every caption, int64 [c].
         labels: the language model's, int64 [c].
-        owner: the picture of each caption, int64 [c].
+        owner: the image of each caption, int64 [c].
     """
     of_image = images[owner]
     agree = {"image": of_image == labels, "text": captions == labels, "both": of_image == captions}

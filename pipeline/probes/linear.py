@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.bool_]
 
 PENALTIES = np.logspace(-4, 3, 15)
-"""Of the ridge, for unit vectors; chosen for every label by leaving out one row after the other."""
+"""Of the ridge, for unit embeddings; chosen for every label by leaving out one row after the other."""
 
 
 def predict(training: Floats, labels: Labels, test: Floats) -> NDArray[np.float64]:

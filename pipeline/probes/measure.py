@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.probes import concepts, pictures
+from pipeline.probes import concepts, images
 from pipeline.probes.attributes import AttributeSet
 from pipeline.probes.captions import NearMisses, Words
 from pipeline.retrieval.bootstrap import paired_interval
@@ -24,8 +24,8 @@ class Embedded:
     Attributes:
         training: the captions that train the text probes, [n, d].
         captions: the test captions, [c, d].
-        images: the test pictures, [p, d]; None for a language model.
-        attributes: the pictures with attributes, [a, d]; None for a language model.
+        images: the test images, [p, d]; None for a language model.
+        attributes: the images with attributes, [a, d]; None for a language model.
     """
 
     training: Floats
@@ -56,10 +56,10 @@ class Task:
     """What is asked of the embeddings.
 
     Attributes:
-        attributes: pictures with attributes.
+        attributes: images with attributes.
         words: of captions.
-        near_misses: among test captions; no figure comes of them if no test picture has two captions.
-        owner: the picture of every test caption, int64 [c].
+        near_misses: among test captions; no figure comes of them if no test image has two captions.
+        owner: the image of every test caption, int64 [c].
         labels: concepts, or None where there are none.
     """
 
@@ -89,7 +89,7 @@ def probe(model: Embedded, task: Task) -> Found:
     """All probes of one model."""
     found = Found()
     if model.attributes is not None:
-        found.attributes, found.parts["attributes"] = pictures.read(model.attributes, task.attributes)
+        found.attributes, found.parts["attributes"] = images.read(model.attributes, task.attributes)
     found.words, of_captions = task.words.read(model.training, model.captions)
     found.parts["captions"] = dict(of_captions)
     if len(task.near_misses.queries):
@@ -113,7 +113,7 @@ def compare(found: Mapping[str, Found], task: Task, *, samples: int, seed: int) 
 
     Returns:
         by model, probe and figure a fraction; under `difference` by model, probe and figure `value`, `low` and `high`,
-        a 95 % paired bootstrap interval over pictures.
+        a 95 % paired bootstrap interval over images.
     """
     metrics: dict[str, Any] = {
         model: {kind: {name: float(rows.mean()) for name, rows in of.items()} for kind, of in own.parts.items()}
@@ -123,7 +123,7 @@ def compare(found: Mapping[str, Found], task: Task, *, samples: int, seed: int) 
     metrics["difference"] = {
         model: {
             kind: {
-                name: paired_interval(base[kind][name], rows, _pictures(kind, name, task), samples=samples, seed=seed)
+                name: paired_interval(base[kind][name], rows, _images(kind, name, task), samples=samples, seed=seed)
                 for name, rows in of.items()
             }
             for kind, of in own.parts.items()
@@ -134,8 +134,8 @@ def compare(found: Mapping[str, Found], task: Task, *, samples: int, seed: int) 
     return metrics
 
 
-def _pictures(kind: str, name: str, task: Task) -> NDArray[np.int64]:
-    """The picture that each row of a figure belongs to."""
+def _images(kind: str, name: str, task: Task) -> NDArray[np.int64]:
+    """The image that each row of a figure belongs to."""
     if kind == "attributes":
         return np.arange(int((~task.attributes.training).sum()))
     return task.owner[task.near_misses.queries] if name == "near_misses" else task.owner

@@ -27,8 +27,8 @@ _COLUMNS = {PROBED_ATTRIBUTES: ATTRIBUTES, PROBED_WORDS: WORDS, PROBED_CONCEPTS:
 def write(folder: Path, found: Mapping[str, Found], task: Task) -> None:
     """Write attributes.csv, words.csv and concepts.csv.
 
-    `pictures` and `captions` count those of the test data that have the attribute, word or concept. The figures are
-    areas under the ROC curve; of a concept the share of its captions whose picture falls into it.
+    `images` and `captions` count those of the test data that have the attribute, word or concept. The figures are
+    areas under the ROC curve; of a concept the share of its captions whose image falls into it.
     """
     data = task.attributes
     chosen = measurable(data)

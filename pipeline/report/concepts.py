@@ -1,4 +1,4 @@
-"""The report's page of concepts: how large each is, what it is of, and whether pictures fall where captions do."""
+"""The report's page of concepts: how large each is, what it is of, and whether images fall where captions do."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.pages.html import render
-from pipeline.pages.pictures import thumbnails
+from pipeline.pages.thumbnails import thumbnails
 from pipeline.probes import tables
 
 PICTURES = 5
 """Of a concept."""
 SHOWN = 200
-"""Concepts with pictures, the largest ones; of the others words and captions are told."""
+"""Concepts with images, the largest ones; of the others words and captions are told."""
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Concept:
         size: distinct training captions that it is the nearest concept of.
         words: that set it apart.
         captions: the training captions nearest to its centre.
-        keys: test pictures with the captions nearest to its centre.
+        keys: test images with the captions nearest to its centre.
         tested: test captions that it is the nearest concept of.
-        base: share of these whose picture the base puts into it; None without any.
+        base: share of these whose image the base puts into it; None without any.
         student: likewise.
     """
 
@@ -59,7 +59,7 @@ def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
     told, language = ws.table(CONCEPTS, manifest), ws.language(manifest)
     nearest = ws.labels(manifest)[0][:, 0]
     owner = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]
-    examples = nearest_pictures(language, nearest, told.vectors("centre"), owner)
+    examples = nearest_images(language, nearest, told.vectors("centre"), owner)
     found = [
         Concept(row["concept"], row["size"], row["words"], row["captions"], keys)
         for row, keys in zip(told.columns.drop_columns(["centre"]).to_pylist(), examples, strict=True)
@@ -79,18 +79,18 @@ def write(path: Path, ws: Workspace, manifest: Manifest) -> None:
     files.write_text(path, html)
 
 
-def nearest_pictures(
-    vectors: NDArray[np.floating], nearest: NDArray[np.integer], centres: NDArray[np.floating], owner: Sequence[str]
+def nearest_images(
+    embeddings: NDArray[np.floating], nearest: NDArray[np.integer], centres: NDArray[np.floating], owner: Sequence[str]
 ) -> list[list[str]]:
-    """For every concept the pictures of the captions nearest to its centre, among its own; each picture once.
+    """For every concept the images of the captions nearest to its centre, among its own; each image once.
 
     Args:
-        vectors: the language model's of the captions, unit [c, d].
+        embeddings: the language model's of the captions, unit [c, d].
         nearest: each caption's concept, int [c].
         centres: unit [K, d].
-        owner: the picture of each caption.
+        owner: the image of each caption.
     """
-    similarity = (vectors.astype(np.float32) * centres[nearest].astype(np.float32)).sum(axis=1)
+    similarity = (embeddings.astype(np.float32) * centres[nearest].astype(np.float32)).sum(axis=1)
     found: list[list[str]] = [[] for _ in centres]
     for row in np.argsort(-similarity, kind="stable").tolist():
         own = found[int(nearest[row])]

@@ -19,9 +19,9 @@ MEANINGS = {
     "oversized_image": "more bytes or pixels than are decoded",
     "costly_image": "built so that it takes too long to decode", "small_image": "too small",
     "extreme_shape": "too long and thin", "animated_image": "several frames",
-    "duplicate_image": "the same bytes, or id, as another", "near_duplicate": "the same picture as another",
+    "duplicate_image": "the same bytes, or id, as another", "near_duplicate": "the same image as another",
     "evaluation_image": "in a published val or test split",
-    "evaluation_copy": "the same picture as an evaluation image", "over_quota": "the quota was full",
+    "evaluation_copy": "the same image as an evaluation image", "over_quota": "the quota was full",
     "no_caption": "no caption is left", "empty_caption": "nothing but white space",
     "no_words": "only addresses, digits and punctuation", "short_caption": "too few words",
     "long_caption": "too many words, or one without end", "duplicate_caption": "the image has it already",
@@ -39,13 +39,13 @@ def write(ws: Workspace) -> None:
 
 
 def values(ws: Workspace) -> dict[str, Any]:
-    """What the report's template data_card.html.j2 needs, pictures inside."""
+    """What the report's template data_card.html.j2 needs, images inside."""
     facts, folder = _facts(ws), ws.path(DATA_CARD).parent
-    pictures = {
+    images = {
         path.relative_to(folder).as_posix(): "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in sorted(folder.glob("examples/*.jpg"))
     }
-    return {**_values(facts), "pictures": pictures, "plots": [_words(facts), _sides(facts)]}
+    return {**_values(facts), "pictures": images, "plots": [_words(facts), _sides(facts)]}
 
 
 def _facts(ws: Workspace) -> dict[str, Any]:

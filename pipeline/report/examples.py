@@ -1,4 +1,4 @@
-"""Test captions worth looking at: what base and student find for them, picture by picture."""
+"""Test captions worth looking at: what base and student find for them, image by image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.artifacts.tables import Table, offsets
 from pipeline.evaluation.comparison import Comparison, Embedded
 
 TOP = 4
-"""Pictures shown for a query, of each model."""
+"""Images shown for a query, of each model."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A picture that a model finds for a caption: its key and similarity."""
+    """An image that a model finds for a caption: its key and similarity."""
 
     key: str
     similarity: float
@@ -26,12 +26,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Example:
-    """A test caption and the key of its picture.
+    """A test caption and the key of its image.
 
     Attributes:
         caption: the query.
-        key: of the right picture.
-        ranks: of the right picture, by model.
+        key: of the right image.
+        ranks: of the right image, by model.
         found: what each model finds first, the most similar first.
     """
 
@@ -42,7 +42,7 @@ class Example:
 
     @property
     def keys(self) -> set[str]:
-        """Of all pictures that are shown."""
+        """Of all images that are shown."""
         return {self.key} | {one.key for of_model in self.found.values() for one in of_model}
 
 
@@ -51,7 +51,7 @@ def choose(
 ) -> dict[str, list[Example]]:
     """Captions that the student won and lost by most ranks against the base, and its worst failures.
 
-    At most one caption a picture in each list, so that one picture does not fill it.
+    At most one caption an image in each list, so that one image does not fill it.
 
     Args:
         result: base against student.
@@ -88,7 +88,7 @@ def choose(
 
 
 def boxes(regions: Table, keys: set[str], order: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Boxes of some pictures in per cent of their sides, region 0 left out."""
+    """Boxes of some images in per cent of their sides, region 0 left out."""
     start = offsets(regions.strings("key"), order, str(regions.path))
     found: dict[str, list[dict[str, Any]]] = {}
     for i, key in enumerate(order):

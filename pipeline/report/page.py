@@ -1,4 +1,4 @@
-"""The report: one HTML file with its pictures and plots inside, that opens from disk and asks no host for anything."""
+"""The report: one HTML file with its images and plots inside, that opens from disk and asks no host for anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.evaluation.comparison import DIRECTIONS, Comparison, Embedded
 from pipeline.pages.html import render
-from pipeline.pages.pictures import thumbnails
+from pipeline.pages.thumbnails import thumbnails
 from pipeline.params import Params
 from pipeline.probes import tables
 from pipeline.report import data_card, examples, plots, probes
@@ -82,7 +82,7 @@ def write(
         result: base against student.
         models: embeddings of the test split of `base` and `student`.
         manifest: of the test split.
-        regions: boxes of the test pictures.
+        regions: boxes of the test images.
         ws: the folder of the stages, for their summaries and histories.
         params: shown with the results.
     """
@@ -125,6 +125,6 @@ def write(
         captions=dict(zip(manifest.keys, manifest.captions, strict=True)),
         sources={row["key"]: row["source"] for row in manifest.rows},
         queries=len(manifest.texts),
-        pictures_searched=len(manifest),
+        images_searched=len(manifest),
     )  # fmt: skip
     files.write_text(path, html)

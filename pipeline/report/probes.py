@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 _TITLES = {
-    ("attributes", "all"): "attributes of pictures",
+    ("attributes", "all"): "attributes of images",
     ("captions", "words"): "words of captions",
     ("captions", "exact"): "captions read without an error",
     ("captions", "near_misses"): "captions found among near-misses",
-    ("concepts", "image"): "pictures in the concept of their caption",
+    ("concepts", "image"): "images in the concept of their caption",
     ("concepts", "text"): "captions in their concept",
-    ("concepts", "both"): "picture and caption in the same concept",
+    ("concepts", "both"): "image and caption in the same concept",
 }
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the sample world with all that can be said of them, in the layout of CUB-200-2011."""
+"""Images of the sample world with all that can be said of them, in the layout of CUB-200-2011."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.disk import files
-from pipeline.sample_world.pictures import Picture, render
+from pipeline.sample_world.rendering import DrawnImage, render
 from pipeline.sample_world.scenes import Scene, random_scene, relation
 from pipeline.sample_world.vocabulary import BACKGROUNDS, SEEN_COLOURS, SEEN_SHAPES, SIZES, TEXTURES
 
@@ -36,19 +36,19 @@ def attributes(scene: Scene) -> set[str]:
 
 
 def build(out: Path, *, train: int, test: int, seed: int, workers: int) -> None:
-    """Write pictures that no corpus holds, of what the corpora show, with their attributes.
+    """Write images that no corpus holds, of what the corpora show, with their attributes.
 
     Args:
         out: becomes a folder as CUB_200_2011 is.
-        train: pictures to train a probe on.
-        test: pictures to measure it on.
+        train: images to train a probe on.
+        test: images to measure it on.
         seed: of everything.
         workers: processes that draw.
     """
     rng = np.random.default_rng([seed, 6])
     scenes = [random_scene(rng, SEEN_SHAPES, SEEN_COLOURS) for _ in range(train + test)]
     (out / "images").mkdir(parents=True)
-    for i, data in enumerate(render([Picture(scene) for scene in scenes], "attribute pictures", workers), 1):
+    for i, data in enumerate(render([DrawnImage(scene) for scene in scenes], "attribute pictures", workers), 1):
         (out / f"images/{i:05d}.jpg").write_bytes(data)
     numbers = range(1, len(scenes) + 1)
     files.write_text(out / "images.txt", "".join(f"{i} {i:05d}.jpg\n" for i in numbers))

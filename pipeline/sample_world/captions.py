@@ -29,7 +29,7 @@ def name(thing: Thing, *, size: bool = False, texture: bool = False, colour: boo
 
 
 def place(thing: Thing) -> str:
-    """Where in the picture, by quadrant."""
+    """Where in the image, by quadrant."""
     vertical = "top" if thing.y < SIDE / 2 else "bottom"
     horizontal = "left" if thing.x < SIDE / 2 else "right"
     return f"at the {vertical} {horizontal}"
@@ -38,7 +38,7 @@ def place(thing: Thing) -> str:
 def detailed(rng: np.random.Generator, scene: Scene) -> list[str]:
     """Five captions or six: one names everything, the others a part each.
 
-    Different pictures can share a caption that names only a part, as in real corpora.
+    Different images can share a caption that names only a part, as in real corpora.
     """
     order = rng.permutation(len(scene.things))
     a, b, *rest = (scene.things[int(i)] for i in order)

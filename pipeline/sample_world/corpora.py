@@ -12,8 +12,8 @@ from typing import Any
 from pipeline.artifacts.schema import Reason
 from pipeline.disk import files
 from pipeline.sample_world.items import Item, random_items
-from pipeline.sample_world.pictures import render
 from pipeline.sample_world.planting import MALFORMED, Planted, note_caption, plant
+from pipeline.sample_world.rendering import render
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
 
 WEB_CAPTIONS = 2
@@ -57,9 +57,9 @@ def build(out: Path, *, images: dict[str, int], test: int, seed: int, workers: i
 
 def _write_images(source: str, items: list[Item], path: Callable[[int, Item], Path], workers: int) -> None:
     """Render and write every image that is not missing."""
-    here = [(path(i, item), item.picture) for i, item in enumerate(items)]
-    pictures = {place: picture for place, picture in here if picture}
-    for place, data in zip(pictures, render(list(pictures.values()), source, workers), strict=True):
+    here = [(path(i, item), item.image) for i, item in enumerate(items)]
+    drawn = {place: image for place, image in here if image}
+    for place, data in zip(drawn, render(list(drawn.values()), source, workers), strict=True):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
 

@@ -1,4 +1,4 @@
-"""From a scene to a picture, with Pillow: antialiased shapes with texture on a noisy background."""
+"""From a scene to an image, with Pillow: antialiased shapes with texture on a noisy background."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _fill(thing: Thing, side: int) -> Image.Image:
 
 @cache
 def _background_tile(name: str) -> Image.Image:
-    """Coarse and fine noise around the background's colour; pictures are cut from it."""
+    """Coarse and fine noise around the background's colour; images are cut from it."""
     rng = np.random.default_rng(list(name.encode()))
     coarse = rng.normal(0, 14, (_TILE // 16, _TILE // 16)).astype(np.float32)
     coarse = np.asarray(Image.fromarray(coarse).resize((_TILE, _TILE), Image.Resampling.BICUBIC))
@@ -116,10 +116,10 @@ def _background_tile(name: str) -> Image.Image:
 
 
 def draw(scene: Scene) -> Image.Image:
-    """The picture of a scene: RGB, `SIDE` pixels square; the same scene gives the same pixels."""
+    """The image of a scene: RGB, `SIDE` pixels square; the same scene gives the same pixels."""
     rng = np.random.default_rng(scene.seed)
     left, top = (int(v) for v in rng.integers(0, _TILE - SIDE, 2))
-    picture = _background_tile(scene.background).crop((left, top, left + SIDE, top + SIDE))
+    image = _background_tile(scene.background).crop((left, top, left + SIDE, top + SIDE))
     for thing in scene.things:
         side = max(4, round(2 * thing.radius))
         mask = _mask(thing, side)
@@ -127,6 +127,6 @@ def draw(scene: Scene) -> Image.Image:
         rim = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask)
         fill = _fill(thing, side)
         fill.paste((30, 30, 30) if sum(COLOURS[thing.colour]) > 200 else (225, 225, 225), mask=rim)
-        picture.paste(fill, corner, ImageChops.lighter(mask, rim))
+        image.paste(fill, corner, ImageChops.lighter(mask, rim))
     light = int(rng.integers(-14, 15))
-    return picture.point(lambda v: v + light)
+    return image.point(lambda v: v + light)

@@ -1,4 +1,4 @@
-"""How a picture comes to lie in a file: plain, odd, broken, or altered as copies on the web are."""
+"""How an image comes to lie in a file: plain, odd, broken, or altered as copies on the web are."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ FORMS: dict[str, Callable[[Image.Image], bytes]] = {
     "exif": _turned,
     "transparent": _transparent,
 }
-"""The file of a drawn picture, by what is the matter with it. Those that are no JPEG are named .jpg all the same."""
+"""The file of a drawn image, by what is the matter with it. Those that are no JPEG are named .jpg all the same."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def random_alteration(rng: np.random.Generator, kind: str) -> Alteration:
 
 
 def altered(image: Image.Image, how: Alteration) -> bytes:
-    """The file of a near copy, made from the plain file of a drawn picture."""
+    """The file of a near copy, made from the plain file of a drawn image."""
     left, top, right, bottom = how.cut
     with Image.open(io.BytesIO(_saved(image))) as original:
         part = original.crop((left, top, SIDE - right, SIDE - bottom))

@@ -12,7 +12,7 @@ from pipeline.artifacts.schema import Reason, make_key
 from pipeline.sample_world import captions
 from pipeline.sample_world.faulty_captions import FaultyCaption
 from pipeline.sample_world.forms import Alteration, Box
-from pipeline.sample_world.pictures import Picture
+from pipeline.sample_world.rendering import DrawnImage
 from pipeline.sample_world.scenes import Scene, random_scene, sibling
 from pipeline.sample_world.vocabulary import SEEN_COLOURS, SEEN_SHAPES
 from pipeline.sources import conceptual_captions, flickr30k, mscoco
@@ -38,9 +38,9 @@ class Item:
     faulty: FaultyCaption | None = None
 
     @property
-    def picture(self) -> Picture | None:
+    def image(self) -> DrawnImage | None:
         """What to render, None if there is to be no file."""
-        return None if self.form == Reason.MISSING_IMAGE else Picture(self.scene, self.form, self.alteration)
+        return None if self.form == Reason.MISSING_IMAGE else DrawnImage(self.scene, self.form, self.alteration)
 
     @property
     def boxes(self) -> list[Box]:

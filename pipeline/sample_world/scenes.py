@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.sample_world.vocabulary import BACKGROUNDS, SIZES, TEXTURES
 
 SIDE = 192
-"""Width and height of a picture in pixels."""
+"""Width and height of an image in pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _choice(rng: np.random.Generator, options: Sequence[str]) -> str:
 def random_thing(
     rng: np.random.Generator, shapes: Sequence[str], colours: Sequence[str], size: str | None = None
 ) -> Thing:
-    """A thing somewhere in the picture."""
+    """A thing somewhere in the image."""
     size = size or _choice(rng, tuple(SIZES))
     radius = float(rng.uniform(*SIZES[size]))
     x, y = (float(v) for v in rng.uniform(radius + 2, SIDE - radius - 2, 2))
@@ -90,7 +90,7 @@ def random_scene(
 
 
 def portrait(rng: np.random.Generator, shape: str, colour: str) -> Scene:
-    """One thing alone, larger than in a scene: the zero-shot pictures, and half of the base's diet."""
+    """One thing alone, larger than in a scene: the zero-shot images, and half of the base's diet."""
     radius = float(rng.uniform(42, 76))
     x, y = (float(v) for v in rng.uniform(radius + 2, SIDE - radius - 2, 2))
     texture = "plain" if rng.random() < 0.4 else _choice(rng, TEXTURES)
@@ -118,7 +118,7 @@ def sibling(rng: np.random.Generator, scene: Scene, shapes: Sequence[str], colou
 
 
 def twin(rng: np.random.Generator, scene: Scene, colours: Sequence[str]) -> Scene:
-    """The same picture, noise and all, but for the colour of one thing, or its place by 12 to 40 pixels."""
+    """The same image, noise and all, but for the colour of one thing, or its place by 12 to 40 pixels."""
     things = list(scene.things)
     i = int(rng.integers(len(things)))
     moved = _moved(rng, things[i], things[:i] + things[i + 1 :]) if rng.random() < 0.5 else None

@@ -9,17 +9,17 @@ import numpy as np
 from pipeline.artifacts import shards
 from pipeline.disk import files
 from pipeline.sample_world import captions
-from pipeline.sample_world.pictures import Picture, render
+from pipeline.sample_world.rendering import DrawnImage, render
 from pipeline.sample_world.scenes import SIDE, Scene, portrait, random_scene
 from pipeline.sample_world.vocabulary import COLOURS, SHAPES, is_seen
 
 PORTRAITS = 0.8
-"""Share of the base's pictures that show one thing alone."""
+"""Share of the base's images that show one thing alone."""
 TEMPLATES = ("a {}", "a picture of a {}", "there is a {}", "we see a {}")
 
 
 def build_base(out: Path, *, pairs: int, seed: int, workers: int) -> None:
-    """Write the base's pictures with one generic caption each, and their boxes, as shards.
+    """Write the base's images with one generic caption each, and their boxes, as shards.
 
     All shapes and colours occur. A record holds `captions` (one) and `boxes` ([x0, y0, x1, y1] in 0..1).
     """
@@ -34,11 +34,11 @@ def build_base(out: Path, *, pairs: int, seed: int, workers: int) -> None:
         else:
             scenes.append(random_scene(rng, SHAPES, colours))
     texts = [captions.generic(rng, scene) for scene in scenes]
-    pictures = render([Picture(s) for s in scenes], "base pictures", workers)
+    images = render([DrawnImage(s) for s in scenes], "base pictures", workers)
     boxes = ([[round(v / SIDE, 5) for v in thing.box] for thing in scene.things] for scene in scenes)
     records = (
         shards.record(f"base-{i:06d}", "jpg", data, captions=[text], boxes=own)
-        for i, (own, text, data) in enumerate(zip(boxes, texts, pictures, strict=True))
+        for i, (own, text, data) in enumerate(zip(boxes, texts, images, strict=True))
     )
     shards.write(out, records, per_shard=1000)
 
@@ -48,22 +48,22 @@ def build_zeroshot(out: Path, *, per_class: dict[str, int], seed: int, workers: 
 
     Args:
         out: the folder.
-        per_class: pictures of each class by split (val, test).
+        per_class: images of each class by split (val, test).
         seed: of everything.
         workers: processes that draw.
     """
     rng = np.random.default_rng([seed, 5])
     classes = [(colour, shape) for shape in SHAPES for colour in COLOURS]
     places: list[Path] = []
-    pictures: list[Picture] = []
+    images: list[DrawnImage] = []
     for split, count in per_class.items():
         for colour, shape in classes:
             folder = out / split / f"{colour}_{shape}"
             folder.mkdir(parents=True)
             for i in range(count):
                 places.append(folder / f"{i:03d}.jpg")
-                pictures.append(Picture(portrait(rng, shape, colour)))
-    for place, data in zip(places, render(pictures, "zero-shot pictures", workers), strict=True):
+                images.append(DrawnImage(portrait(rng, shape, colour)))
+    for place, data in zip(places, render(images, "zero-shot pictures", workers), strict=True):
         place.write_bytes(data)
     described = [{"folder": f"{c}_{s}", "name": f"{c} {s}", "seen": is_seen(c, s)} for c, s in classes]
     files.write_json(out / "classes.json", {"templates": list(TEMPLATES), "classes": described})

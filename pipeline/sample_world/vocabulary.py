@@ -19,7 +19,7 @@ COLOURS: dict[str, RGB] = {
 SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "arrow", "bar", "cross", "crescent")
 TEXTURES = ("plain", "striped", "dotted", "checked")
 SIZES: dict[str, tuple[int, int]] = {"small": (17, 23), "large": (30, 38)}
-"""Radius in pixels of a 192-pixel picture, lowest and highest."""
+"""Radius in pixels of a 192-pixel image, lowest and highest."""
 BACKGROUNDS: dict[str, RGB] = {
     "sand": (214, 190, 140),
     "grass": (110, 160, 80),

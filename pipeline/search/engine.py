@@ -1,4 +1,4 @@
-"""Search by a text or a picture: the student and its index, loaded once."""
+"""Search by a text or an image: the student and its index, loaded once."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from pipeline import images
 from pipeline.clip import encode, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.search import index
 from pipeline.search.index import Hit
 
 
 class Search:
-    """The student and its index; threads may share it, for pictures are decoded and the rest is done by one at a time.
+    """The student and its index; threads may share it, for images are decoded and the rest is done by one at a time.
 
     Args:
         student: an open_clip local directory.
         folder: an index that it has made.
-        manifest: fingerprint of the manifest whose pictures it finds; None to trust the index.
+        manifest: fingerprint of the manifest whose images it finds; None to trust the index.
         device: where it runs.
 
     Raises:
@@ -36,17 +36,17 @@ class Search:
         self._lock = Lock()
         self.index = index.load(folder, self._clip.weights, manifest, gpus=True)
         if not self.index.keys:
-            raise InputError(f"{folder} holds no picture; run: dvc repro index")
+            raise InputError(f"{folder} holds no image; run: dvc repro index")
         self.captions = dict(zip(self.index.keys, self.index.texts, strict=True))
 
     def text(self, query: str, top: int) -> list[Hit]:
-        """The pictures that fit a text best.
+        """The images that fit a text best.
 
         Raises:
             InputError: the text is empty, too long, or not UTF-8.
         """
         if not query.strip():
-            raise InputError("the query is empty; say what the picture should show")
+            raise InputError("the query is empty; say what the image should show")
         with self._lock:
             return self.index.search_images(encode.texts(self._clip, [query], self._compute).numpy()[0], top)
 
@@ -62,21 +62,21 @@ class Search:
         read = self._clip.context_length
         return f"only the first {read} tokens were read, start and end included: the query is too long for the student"
 
-    def picture(self, data: bytes, top: int) -> list[Hit]:
-        """The pictures most like another one, given its file's bytes.
+    def image(self, data: bytes, top: int) -> list[Hit]:
+        """The images most like another one, given its file's bytes.
 
         Raises:
-            InputError: the bytes are no picture.
+            InputError: the bytes are no image.
         """
         try:
-            pixels = self._to_pixels(images.decode(data))
-        except images.UnreadableImage as error:
-            raise InputError(f"the query is no picture ({error})") from error
+            pixels = self._to_pixels(decoding.decode(data))
+        except decoding.UnreadableImage as error:
+            raise InputError(f"the query is no image ({error})") from error
         with self._lock:
             return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)
 
     def told(self, hits: list[Hit]) -> list[dict[str, Any]]:
-        """What was found, as JSON has it: rank from 1, key, similarity (cosine), the picture's captions."""
+        """What was found, as JSON has it: rank from 1, key, similarity (cosine), the image's captions."""
         return [
             {"rank": i, "key": hit.key, "similarity": hit.similarity, "captions": self.captions[hit.key]}
             for i, hit in enumerate(hits, start=1)

@@ -1,4 +1,4 @@
-"""FAISS indexes over pictures and captions, bound to the weights that made them."""
+"""FAISS indexes over images and captions, bound to the weights that made them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ DESCRIPTION, _ENTRIES_FILE = "index.json", "entries.parquet"
 NEAREST = 10
 """Of how many neighbours an approximate index's recall is stated."""
 _LENGTH = 1e-2
-"""By how much a vector's length may differ from 1, such as after rounding to float16."""
+"""By how much an embedding's length may differ from 1, such as after rounding to float16."""
 _ASKED = 1000
 """Queries by which it is measured, at most."""
 
 
 def ids_of(names: Iterable[str]) -> Ids:
-    """Under which id a picture (its key) or a caption (`<key>#<place>`) stands in an index: 63 bits of its sha256."""
+    """Under which id an image (its key) or a caption (`<key>#<place>`) stands in an index: 63 bits of its sha256."""
     return np.array(
         [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1 for name in names], dtype=np.int64
     )
@@ -43,7 +43,7 @@ def ids_of(names: Iterable[str]) -> Ids:
 
 @dataclass(frozen=True)
 class Hit:
-    """One result: the picture's key, its similarity (cosine), and the caption found, if captions were searched."""
+    """One result: the image's key, its similarity (cosine), and the caption found, if captions were searched."""
 
     key: str
     similarity: float
@@ -52,13 +52,13 @@ class Hit:
 
 @dataclass
 class RetrievalIndex:
-    """Pictures and captions under one model.
+    """Images and captions under one model.
 
     Attributes:
-        keys: of the pictures.
-        texts: the captions of every picture.
-        weights: hash of the model that made the vectors.
-        manifest: fingerprint of the manifest; empty where pictures are of none.
+        keys: of the images.
+        texts: the captions of every image.
+        weights: hash of the model that made the embeddings.
+        manifest: fingerprint of the manifest; empty where images are of none.
         kind: how it is searched.
         exact: FAISS indexes of `images` and `captions` as they are.
         searched: those that are searched; the exact ones unless `kind` says otherwise.
@@ -79,17 +79,17 @@ class RetrievalIndex:
         cls, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]], *, weights: str, manifest: str,
         kind: Kind | None = None,
     ) -> RetrievalIndex:  # fmt: skip
-        """Index unit vectors of pictures [n, d] and of their captions [c, d], both in the order of `keys`.
+        """Index unit embeddings of images [n, d] and of their captions [c, d], both in the order of `keys`.
 
         Raises:
-            InputError: two pictures of one key, or vectors that do not suit the kind.
+            InputError: two images of one key, or embeddings that do not suit the kind.
             ValueError: counts do not fit.
         """
         kind = kind or Kind()
         made = cls(keys, texts, weights, manifest, kind, {}, {}, {})
         made._check(images, captions, keys, texts)
         if len(set(keys)) < len(keys):
-            raise InputError("two pictures have one key")
+            raise InputError("two images have one key")
         given = {"images": (images, ids_of(keys)), "captions": (captions, ids_of(_caption_names(keys, texts)))}
         made.exact = {part: vectors.build(rows, ids, Kind()) for part, (rows, ids) in given.items()}
         made.searched = dict(made.exact)
@@ -99,7 +99,7 @@ class RetrievalIndex:
         return made
 
     def _measure(self) -> None:
-        """State the recall of the approximate indexes: captions ask for pictures, pictures for captions."""
+        """State the recall of the approximate indexes: captions ask for images, images for captions."""
         images, captions = self.vectors()
         for part, queries in (("images", captions), ("captions", images)):
             if not len(queries):
@@ -110,7 +110,7 @@ class RetrievalIndex:
     def _check(self, images: Floats, captions: Floats, keys: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
         wanted = len(keys), sum(map(len, texts))
         if (len(images), len(captions)) != wanted or len(texts) != len(keys):
-            raise ValueError(f"{len(images)} and {len(captions)} vectors of {wanted[0]} pictures, {wanted[1]} captions")
+            raise ValueError(f"{len(images)} and {len(captions)} vectors of {wanted[0]} images, {wanted[1]} captions")
         for what, rows in (("picture", images), ("caption", captions)):
             lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
             if len(odd := np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH))):
@@ -118,16 +118,16 @@ class RetrievalIndex:
         if images.shape[1] != captions.shape[1] or (self.exact and self.exact["images"].d != images.shape[1]):
             here = f", the index has {self.exact['images'].d}" if self.exact else ""
             raise ValueError(
-                f"vectors of pictures have {images.shape[1]} dimensions, of captions {captions.shape[1]}{here}"
+                f"vectors of images have {images.shape[1]} dimensions, of captions {captions.shape[1]}{here}"
             )
 
     def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Picture and caption vectors as they were given, in the order of `keys`, float32."""
+        """Image and caption embeddings as they were given, in the order of `keys`, float32."""
         images, captions = (_rows(self.exact[part]) for part in PARTS)
         return images, captions
 
     def add(self, images: Floats, captions: Floats, keys: list[str], texts: list[list[str]]) -> None:
-        """Add pictures and captions; what is here stays as it is, lists and codes included.
+        """Add images and captions; what is here stays as it is, lists and codes included.
 
         Raises:
             InputError: one of the keys is here.
@@ -136,7 +136,7 @@ class RetrievalIndex:
         keys, texts = list(keys), list(texts)
         self._check(images, captions, keys, texts)
         if known := set(keys) & set(self.keys) or {key for key, n in Counter(keys).items() if n > 1}:
-            raise InputError(f"{len(known)} pictures are in the index, such as {min(known)}; expected new ones")
+            raise InputError(f"{len(known)} images are in the index, such as {min(known)}; expected new ones")
         given = {"images": (images, ids_of(keys)), "captions": (captions, ids_of(_caption_names(keys, texts)))}
         for part, (rows, ids) in given.items():
             for index in {id(found): found for found in (self.exact[part], self.searched[part])}.values():
@@ -166,16 +166,16 @@ class RetrievalIndex:
         return [(int(rows[i]), float(s)) for i, s in zip(places, similarity[0][there], strict=True)]
 
     def search_images(self, query: Floats, top: int) -> list[Hit]:
-        """The `top` pictures most similar to a unit vector [d]."""
+        """The `top` images most similar to a unit embedding [d]."""
         return [Hit(self.keys[row], similarity) for row, similarity in self._search("images", query, top)]
 
     def search_captions(self, query: Floats, top: int) -> list[Hit]:
-        """The `top` captions most similar to a unit vector [d]."""
+        """The `top` captions most similar to a unit embedding [d]."""
         first = np.cumsum([0, *map(len, self.texts)])
         hits = []
         for row, similarity in self._search("captions", query, top):
-            picture = int(np.searchsorted(first, row, side="right")) - 1
-            hits.append(Hit(self.keys[picture], similarity, self.texts[picture][row - int(first[picture])]))
+            image = int(np.searchsorted(first, row, side="right")) - 1
+            hits.append(Hit(self.keys[image], similarity, self.texts[image][row - int(first[image])]))
         return hits
 
     def save(self, folder: Path) -> None:
@@ -230,11 +230,11 @@ def load(
     Args:
         folder: the index stage's folder, or where one was saved.
         weights: hash of the model that will ask; None to trust the index.
-        manifest: fingerprint of the manifest whose pictures are to be found; None to trust the index.
+        manifest: fingerprint of the manifest whose images are to be found; None to trust the index.
         gpus: whether to search on all GPUs that FAISS sees; such an index is not to be added to or saved.
 
     Raises:
-        ContractError: a part is missing or was changed, another model made the vectors, or they are of other pictures.
+        ContractError: a part is missing or was changed, another model made the embeddings, or they are of other images.
     """
     path = folder / DESCRIPTION
     if not path.is_file():

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pipeline.search.index import Hit
 
 MOST_BYTES = 32 * 2**20
-"""Of a picture that is sent."""
+"""Of an image that is sent."""
 MOST = 100
-"""Pictures that are shown."""
+"""Images that are shown."""
 SECONDS = 10.0
 """In which a query is answered, with what was found or with an error."""
 _NAMES = ("127.0.0.1", "localhost")
@@ -36,35 +36,36 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Of every answer: whatever a browser may be talked into, the page and its pictures stay with each other."""
+"""Of every answer: whatever a browser may be talked into, the page and its images stay with each other."""
 
 
 def server(search: Search, manifest: Manifest, port: int) -> Server:
     """A server on 127.0.0.1 that is not yet running.
 
-    `GET /` is the page, `GET /search?q=<text>&top=<n>` and `POST /search?top=<n>` with a picture's bytes give what
-    `Search.told` tells as JSON, with a header `Warning` if the end of the text was not read; `GET /image/<key>` gives a
-    picture's bytes. Errors are JSON, `{"error": ".."}`. A query that is not answered within `SECONDS` is an error, too;
-    a picture never waits for a query, nor a text for a picture.
+    `GET /` is the page, `GET /search?q=<text>&top=<n>` and `POST /search?top=<n>` with an image's bytes give what
+    `Search.told` tells as JSON, with a header `Warning` if the end of the text was not read; `GET /image/<key>` gives
+    an
+    image's bytes. Errors are JSON, `{"error": ".."}`. A query that is not answered within `SECONDS` is an error, too;
+    an image never waits for a query, nor a text for an image.
 
     Args:
-        search: what answers; asked for texts by one thread at a time, and for pictures by another.
-        manifest: of the pictures.
+        search: what answers; asked for texts by one thread at a time, and for images by another.
+        manifest: of the images.
         port: 0 for any that is free.
     """
     rows = {key: i for i, key in enumerate(manifest.keys)}
-    first = manifest.image(0)  # finds all pictures; threads may read them afterwards
+    first = manifest.image(0)  # finds all images; threads may read them afterwards
     assert first
-    page = render("serve.html.j2", pictures=len(rows), examples=_examples(manifest), most=MOST).encode()
+    page = render("serve.html.j2", images=len(rows), examples=_examples(manifest), most=MOST).encode()
     # whoever is let in may wait, until the deadline
-    by_text, by_picture = Turns(MOST_CONNECTIONS), Turns(MOST_CONNECTIONS)
+    by_text, by_image = Turns(MOST_CONNECTIONS), Turns(MOST_CONNECTIONS)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = ANSWER_SECONDS
         server: Server
 
         def parse_request(self) -> bool:
-            """Refuse what another site has a browser ask: pictures are for whoever sits at this machine."""
+            """Refuse what another site has a browser ask: images are for whoever sits at this machine."""
             if not super().parse_request():
                 return False
             own = self.connection.getsockname()[1]
@@ -109,25 +110,25 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
                 query = parse_qs(asked.query).get("q", [""])[0]
                 self._answer(by_text, lambda top: (search.text(query, top), search.unread(query)))
             elif asked.path.startswith("/image/") and (key := unquote(asked.path[7:])) in rows:
-                self._picture(rows[key])
+                self._image(rows[key])
             else:
                 self._refuse(HTTPStatus.NOT_FOUND, f"there is nothing at {asked.path}")
 
         def _post(self, asked: SplitResult) -> None:
             if asked.path != "/search":
-                self._refuse(HTTPStatus.NOT_FOUND, "pictures are sent to /search")
+                self._refuse(HTTPStatus.NOT_FOUND, "images are sent to /search")
                 return
             told = self.headers.get_all("Content-Length", ["0"])
             length = _number(told[0])
             if told == ["0"] or "Transfer-Encoding" in self.headers:
-                self._refuse(HTTPStatus.LENGTH_REQUIRED, "expected a picture, and its Content-Length")
+                self._refuse(HTTPStatus.LENGTH_REQUIRED, "expected an image, and its Content-Length")
                 return
             if not length or len(told) > 1:
                 lengths = ", ".join(told)
                 self._refuse(HTTPStatus.BAD_REQUEST, f"Content-Length is {lengths!r:.100}; expected a number of bytes")
                 return
             if length > MOST_BYTES:
-                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a picture of at most {MOST_BYTES:,} bytes")
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected an image of at most {MOST_BYTES:,} bytes")
                 return
             data = self.rfile.read(length)
             if not self._heard():
@@ -135,7 +136,7 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
             if len(data) < length:
                 self._refuse(HTTPStatus.BAD_REQUEST, f"found {len(data):,} bytes, expected {length:,}")
                 return
-            self._answer(by_picture, lambda top: (search.picture(data, top), None))
+            self._answer(by_image, lambda top: (search.image(data, top), None))
 
         def _answer(self, turns: Turns, ask: Callable[[int], tuple[list[Hit], str | None]]) -> None:
             text = parse_qs(urlsplit(self.path).query).get("top", ["12"])[0]
@@ -156,7 +157,7 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
                 warning = {"Warning": f'199 - "{unread}"'} if unread else {}
                 self._send(json.dumps(search.told(hits)).encode(), "application/json", headers=warning)
 
-        def _picture(self, row: int) -> None:
+        def _image(self, row: int) -> None:
             try:
                 data = manifest.image(row)
             except InputError as error:
@@ -185,11 +186,11 @@ def server(search: Search, manifest: Manifest, port: int) -> Server:
         def log_message(self, *_: Any) -> None:
             """Say nothing of requests."""
 
-    return Server(port, Handler, (by_text, by_picture))
+    return Server(port, Handler, (by_text, by_image))
 
 
 def _examples(manifest: Manifest) -> list[str]:
-    """A few captions to begin with, of pictures that lie apart."""
+    """A few captions to begin with, of images that lie apart."""
     every = manifest.captions
     return [every[i][0] for i in range(0, len(every), max(1, -(-len(every) // _EXAMPLES)))]
 
@@ -197,7 +198,7 @@ def _examples(manifest: Manifest) -> list[str]:
 def _stranger(headers: Message, port: int) -> str | None:
     """As whom another site has a request made; None for this site's own page, and for what no page asks.
 
-    A browser tells the page that asks in `Origin`, though not for a picture or a link, and in `Sec-Fetch-Site`; old
+    A browser tells the page that asks in `Origin`, though not for an image or a link, and in `Sec-Fetch-Site`; old
     ones in `Referer` alone. `Host` is another one where a foreign name was bound to this machine.
     """
     own = [name if port == 80 else f"{name}:{port}" for name in _NAMES]

@@ -1,4 +1,4 @@
-"""Bytes in a column of a parquet, which is how img2dataset's output_format=parquet holds pictures."""
+"""Bytes in a column of a parquet, which is how img2dataset's output_format=parquet holds images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROWS = 32
 
 
 def holds_bytes(column: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes, as they are or as Hugging Face has pictures: {bytes, path}."""
+    """Whether a column of this type holds bytes, as they are or as Hugging Face has images: {bytes, path}."""
     if pa.types.is_struct(column):
         index = column.get_field_index("bytes")
         return index >= 0 and not pa.types.is_struct(column.field(index).type) and holds_bytes(column.field(index).type)

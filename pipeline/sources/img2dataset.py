@@ -76,7 +76,7 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected | Held]:
     if path.is_file():
         try:
             with _Parquet(path) as table:
-                if table.pictures and not samples.all:
+                if table.images and not samples.all:
                     gaps = []
                 lost = "; ".join([*gaps[:1], *table.odd])
                 for number, row in enumerate(table.rows()):
@@ -87,9 +87,9 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected | Held]:
                         missing, sample = f"{name}: {sample}" if sample else lost, Sample(key, {})
                     else:
                         missing = sample.doubt or lost
-                    if table.pictures and row.get("status") in (None, "success"):
-                        picture = {table.pictures: File(f"{path}/{table.pictures}", number)}
-                        sample = Sample(key, picture | sample.parts)
+                    if table.images and row.get("status") in (None, "success"):
+                        image = {table.images: File(f"{path}/{table.images}", number)}
+                        sample = Sample(key, image | sample.parts)
                     yield from _record(row, sample, place, missing or f"{name} holds no image {key}")
                 foreign = any(sample.url for sample in samples.all if not sample.taken)
                 complete = not foreign and ("caption" in table.columns or "txt" in table.columns)
@@ -157,7 +157,7 @@ class _Parquet:
 
     Attributes:
         columns: their names.
-        pictures: the column that holds pictures; empty if there is none.
+        images: the column that holds images; empty if there is none.
         odd: columns that should, and hold something else.
 
     Raises:
@@ -179,7 +179,7 @@ class _Parquet:
         if "key" not in self.columns or "url" not in self.columns:
             raise _Damaged(f"not img2dataset's: expected columns key and url, found {', '.join(self.columns)}"[:200])
         named = [(name, schema.types[schema.names.index(name)]) for name in ENDINGS if name in schema.names]
-        self.pictures = next((name for name, kind in named if holds_bytes(kind)), "")
+        self.images = next((name for name, kind in named if holds_bytes(kind)), "")
         self.odd = [f"its column {name} holds {kind}, expected binary" for name, kind in named if not holds_bytes(kind)]
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
 """Which files of a tar or a folder of img2dataset are one sample, and which sample is that of a row.
 
-Files of one key are a sample. Joined tars use the same keys again, and then a picture of one must never stand beside
+Files of one key are a sample. Joined tars use the same keys again, and then an image of one must never stand beside
 the record of another: nothing is paired across the places where a tar ends or something could not be read, and where
 order does not tell what belongs together nothing is paired at all.
 """

@@ -4,7 +4,7 @@
                                             <sha256>.arrow      rows: 16-byte key, values; named by its own bytes
 
 A row's key is the first 16 bytes of the sha256 of what went in (`keys`); a collection is bound to what it was computed
-with (`collection`), so neither a changed picture nor changed weights can meet an old row. Nothing is ever changed in
+with (`collection`), so neither a changed image nor changed weights can meet an old row. Nothing is ever changed in
 place: writers add segments (`segment`), and whatever has the right name has the right bytes, here or on a remote
 (`remote`).
 """

@@ -50,7 +50,7 @@ class Collection:
 
     Args:
         root: the store's folder.
-        name: what the rows are, such as `pictures`; letters and underscores.
+        name: what the rows are, such as `images`; letters and underscores.
         made_with: everything that a row's values depend on besides its content; JSON. Its fingerprint names the folder.
         values: columns of a row; nothing in them may be null.
 

@@ -58,7 +58,7 @@ def collections(root: Path, only: Iterable[str] = ()) -> list[Held]:
 
     Args:
         root: the store's folder; one that does not exist holds none.
-        only: names (`pictures`) or beginnings of folder names (`pictures-3f2a`); all by default.
+        only: names (`images`) or beginnings of folder names (`images-3f2a`); all by default.
 
     Raises:
         InputError: `only` names something that is not there.
@@ -205,7 +205,7 @@ def garbage(
 
 
 def beside(root: Path) -> list[Garbage]:
-    """What may go of what lies beside the store: damaged checkpoints and decoded pictures that were set aside."""
+    """What may go of what lies beside the store: damaged checkpoints and decoded images that were set aside."""
     found = sorted(p for kind in ("runs/*/*", "pixels/*") for p in root.parent.glob(f"{kind}{files.DAMAGED}"))
     return [Garbage(path, _size(path), "it is damaged") for path in found if path.is_file()]
 

@@ -28,7 +28,7 @@ def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArr
 
 
 READS = {"regions": 1 << 30, "image": 1, "text": 0}
-"""How many regions of a picture a teacher reads, at most, by `teacher.inputs`; region 0 is the whole picture."""
+"""How many regions of an image a teacher reads, at most, by `teacher.inputs`; region 0 is the whole image."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class FeatureSet:
 
     def __init__(self, manifest: Manifest, ws: Workspace, spans: SpanKind, inputs: str = "regions") -> None:
         self.manifest = manifest
-        self.reads_pictures = inputs != "text"
+        self.reads_images = inputs != "text"
         artifact = catalog.SPAN_EMBEDDINGS[spans]
         if not ws.has(artifact):
             raise ContractError(
@@ -79,14 +79,14 @@ class FeatureSet:
         span_rows = ws.table(artifact, manifest, **origin)
 
         here = set(manifest.keys)
-        self.caption_vectors, self.caption_start = self._by_key(captions, here)
+        self.caption_embeddings, self.caption_start = self._by_key(captions, here)
         counts = np.diff(self.caption_start)
         for key, texts, found in zip(manifest.keys, manifest.captions, counts, strict=True):
             if len(texts) != found:
                 raise ContractError(f"{captions.path}: {found} captions of {key}, expected {len(texts)}")
-        self.region_vectors, self.region_start = self._by_key(regions, here)
+        self.region_embeddings, self.region_start = self._by_key(regions, here)
         self.region_count = np.minimum(np.diff(self.region_start), READS[inputs])
-        self.span_vectors, span_key_start = self._by_key(span_rows, here)
+        self.span_embeddings, span_key_start = self._by_key(span_rows, here)
 
         caption_of_span = span_rows.integers("caption_index")[self._rows(span_rows, here)]
         self.span_start = np.zeros(int(counts.sum()) + 1, dtype=np.int64)
@@ -125,11 +125,11 @@ class FeatureSet:
             with_text: [B], false to mask the text stream.
         """
         caption_row = self.caption_start[rows] + caption_index
-        regions, region_mask = ragged(self.region_vectors, self.region_start[rows], self.region_count[rows])
+        regions, region_mask = ragged(self.region_embeddings, self.region_start[rows], self.region_count[rows])
         span_count = (self.span_start[caption_row + 1] - self.span_start[caption_row]) * with_text
-        spans, span_mask = ragged(self.span_vectors, self.span_start[caption_row], span_count)
+        spans, span_mask = ragged(self.span_embeddings, self.span_start[caption_row], span_count)
         ids = torch.from_numpy(self.caption_ids[caption_row])
-        caption = torch.from_numpy(self.caption_vectors[caption_row].astype(np.float32))
+        caption = torch.from_numpy(self.caption_embeddings[caption_row].astype(np.float32))
         return TeacherBatch(regions, region_mask, spans, span_mask, caption, ids[:, None] == ids[None, :])
 
     def random_captions(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

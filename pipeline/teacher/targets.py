@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import embed_images, embed_pairs
@@ -22,8 +22,8 @@ def write(teacher: MetaTeacher, features: FeatureSet, path: Path, metadata: dict
     """
     alone = embed_images(teacher, features).numpy()
     pairs = embed_pairs(teacher, features).numpy()
-    schema = vectors("caption_index", dimension=features.dimension, name="z")
-    with VectorWriter(path, schema, metadata) as writer:
+    schema = embeddings("caption_index", dimension=features.dimension, name="z")
+    with EmbeddingWriter(path, schema, metadata) as writer:
         for i, key in enumerate(features.manifest.keys):
             own = slice(int(features.caption_start[i]), int(features.caption_start[i + 1]))
             n = own.stop - own.start

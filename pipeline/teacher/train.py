@@ -65,10 +65,10 @@ def embed(
 def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
     """z of every image alone (text stream masked), unit float32 [n, d].
 
-    Of a teacher that reads no pictures it is the mean of what it makes of the picture's captions, made unit again.
+    Of a teacher that reads no images it is the mean of what it makes of the image's captions, made unit again.
     """
     rows = np.arange(len(features))
-    if not features.reads_pictures:
+    if not features.reads_images:
         pairs = embed_pairs(teacher, features, batch)
         owner = torch.from_numpy(np.repeat(rows, np.diff(features.caption_start)))
         return F.normalize(torch.zeros(len(rows), pairs.shape[1]).index_add_(0, owner, pairs), dim=-1)
@@ -85,7 +85,7 @@ def embed_pairs(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) ->
 def retrieval_of(z: Tensor, features: FeatureSet) -> dict[str, float]:
     """Recall@1 both ways of image targets against the frozen caption embeddings of the same samples."""
     owner = np.repeat(np.arange(len(features)), np.diff(features.caption_start))
-    figures = evaluate(z.numpy(), features.caption_vectors.astype(np.float32), owner)
+    figures = evaluate(z.numpy(), features.caption_embeddings.astype(np.float32), owner)
     return {
         "text_to_image": float(figures["text_to_image"]["recall@1"].mean()),
         "image_to_text": float(figures["image_to_text"]["recall@1"].mean()),
@@ -117,7 +117,7 @@ def train(
         for step in range(done, steps):
             rng = np.random.default_rng([training.seed, epoch, step])
             rows = order[step * training.batch : (step + 1) * training.batch]
-            with_text = (rng.random(len(rows)) >= training.caption_dropout) | (not features.reads_pictures)
+            with_text = (rng.random(len(rows)) >= training.caption_dropout) | (not features.reads_images)
             yield features.batch(rows, features.random_captions(rows, rng), with_text).to(device)
 
     def losses(b: TeacherBatch) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def train(
     def score(figures: dict[str, float]) -> float:
         return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
 
-    blind = training.caption_dropout == 0 and features.reads_pictures
+    blind = training.caption_dropout == 0 and features.reads_images
     optimizer = torch.optim.Adam(teacher.parameters(), lr=training.lr, fused=True)
     total = training.epochs * steps
     loop = Loop(

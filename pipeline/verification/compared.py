@@ -38,7 +38,7 @@ class Compared:
         cls, anew: NDArray[np.float32], held: NDArray[np.float16], names: Sequence[str],
         collection: str = "", keys: Sequence[bytes] = (),
     ) -> Compared:  # fmt: skip
-        """Unit vectors, by their Euclidean distances."""
+        """Unit embeddings, by their Euclidean distances."""
         distances = np.linalg.norm(anew - held.astype(np.float32), axis=1)
         return cls(list(names), distances.tolist(), collection, list(keys))
 

@@ -17,8 +17,8 @@ class Finding:
         artefact: its path below the data folder.
         checked: how much of it was checked, in words.
         recomputed: rows that were computed anew.
-        deviation: the largest distance between a row and what was computed anew: for unit vectors Euclidean (2 at
-            most), for boxes in shares of the picture's side, for crops in shades of 255. None where nothing was.
+        deviation: the largest distance between a row and what was computed anew: for unit embeddings Euclidean (2 at
+            most), for boxes in shares of the image's side, for crops in shades of 255. None where nothing was.
         fault: what is wrong; empty if nothing is.
         absent: it is not here, so nothing was checked; a member who fetches only what is needed lacks some.
     """

@@ -14,7 +14,7 @@ from pipeline.verification.findings import Finding, checked
 
 
 def check(home: Path, threads: int) -> Iterator[Finding]:
-    """Read every checkpoint and every file of decoded pictures.
+    """Read every checkpoint and every file of decoded images.
 
     Args:
         home: the folder with `runs` and `pixels`.

@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts import catalog
 from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.schema import SpanKind
 from pipeline.artifacts.tables import ContractError, Table, offsets
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
-from pipeline.clip.pictures import bytes_of
+from pipeline.clip.image_files import bytes_of
 from pipeline.concepts.clusters import soft_labels
 from pipeline.concepts.language import LanguageModel, Source
 from pipeline.detector import weights
 from pipeline.detector.detect import crop, detect, large_enough
 from pipeline.features.classes import Contents
+from pipeline.images import decoding
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import track
 from pipeline.spans.phrases import load_parser
@@ -40,8 +40,8 @@ from pipeline.verification.findings import Finding, checked
 from pipeline.verification.tables import Artefacts
 
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.05, "float16": 0.05}
-"""Distance of unit vectors, and of boxes in shares of a picture's side, by the dtype of the forwards. Storing as
-float16 alone makes .0005; between float32 and bfloat16 .01 was seen; another row's vector is far beyond."""
+"""Distance of unit embeddings, and of boxes in shares of an image's side, by the dtype of the forwards. Storing as
+float16 alone makes .0005; between float32 and bfloat16 .01 was seen; another row's embedding is far beyond."""
 SHADES = 8.0
 """Mean difference of two crops' pixels, of 255; decoders of other versions differ by one or two."""
 
@@ -51,7 +51,7 @@ class Recomputation:
 
     Args:
         artefacts: the tables.
-        sample: rows of every table (pictures, for regions).
+        sample: rows of every table (images, for regions).
         seed: of the sample.
         zeroshot: the zero-shot set's folder.
     """
@@ -63,16 +63,16 @@ class Recomputation:
         self.captions = [text for texts in artefacts.manifest.captions for text in texts]
 
     @cached_property
-    def pictures(self) -> dict[int, Image.Image]:
-        """The sampled pictures by their row of the manifest."""
-        pairs = zip(self.rows, self.artefacts.manifest.images("read sampled pictures", self.rows), strict=True)
-        return {int(row): images.decode(data) for row, (_, data) in pairs}
+    def images(self) -> dict[int, Image.Image]:
+        """The sampled images by their row of the manifest."""
+        pairs = zip(self.rows, self.artefacts.manifest.images("read sampled images", self.rows), strict=True)
+        return {int(row): decoding.decode(data) for row, (_, data) in pairs}
 
     def _key(self, row: int) -> str:
         return self.artefacts.manifest.keys[row]
 
     def _image_key(self, row: int) -> bytes:
-        """Of a picture in the feature store."""
+        """Of an image in the feature store."""
         return keys.unpack(self.artefacts.manifest.image_keys[row : row + 1])[0]
 
     def _drawn(self, count: int) -> NDArray[np.int64]:
@@ -87,14 +87,14 @@ class Recomputation:
             (catalog.REGIONS, self._boxes, (*shards, catalog.DETECTOR)),
             (catalog.REGIONS, self._crops, shards),
             (catalog.SPANS, self._spans, ()),
-            (catalog.IMAGE_EMBEDDINGS, self._whole_pictures, (*shards, *frozen)),
+            (catalog.IMAGE_EMBEDDINGS, self._whole_images, (*shards, *frozen)),
             (catalog.REGION_EMBEDDINGS, self._regions, (catalog.REGIONS, *frozen)),
             (catalog.CAPTION_EMBEDDINGS, self._captions, frozen),
             *(
                 (catalog.SPAN_EMBEDDINGS[kind], spans[kind], (catalog.SPANS, *frozen))
                 for kind in self.artefacts.span_kinds()
             ),
-            (catalog.ZEROSHOT_IMAGES, self._zeroshot_pictures, frozen),
+            (catalog.ZEROSHOT_IMAGES, self._zeroshot_images, frozen),
             (catalog.ZEROSHOT_PROMPTS, self._zeroshot_prompts, frozen),
             (catalog.TARGETS, self._targets, (catalog.TEACHER, *embedded, *catalog.SPAN_EMBEDDINGS.values())),
             (catalog.LANGUAGE, self._language, ()),
@@ -116,10 +116,10 @@ class Recomputation:
         made_with = table.json("parameters")
         return Compute(self.device, made_with["dtype"], int(made_with["batch"]))
 
-    def _embedded(self, table: Table, pictures: list[Any]) -> NDArray[np.float32]:
+    def _embedded(self, table: Table, images: list[Any]) -> NDArray[np.float32]:
         clip, compute = self.artefacts.clip, self._compute(table)
         to_pixels = clip.pixels()
-        parts = [encode.images(clip, [to_pixels(p) for p in b], compute) for b in batches(pictures, compute.batch)]
+        parts = [encode.images(clip, [to_pixels(p) for p in b], compute) for b in batches(images, compute.batch)]
         return np.concatenate([part.numpy() for part in parts])
 
     def _of_regions(self) -> tuple[Table, NDArray[np.int64]]:
@@ -131,15 +131,15 @@ class Recomputation:
         p = table.json("parameters")
         detector = weights.load(self.ws.path(catalog.DETECTOR), table.metadata["weights"])
         compared = Compared(collection="boxes")
-        for rows in batches(self.pictures, p["batch"]):
+        for rows in batches(self.images, p["batch"]):
             found = detect(
-                detector, [self.pictures[row] for row in rows], confidence=p["confidence"], iou=p["iou"],
+                detector, [self.images[row] for row in rows], confidence=p["confidence"], iou=p["iou"],
                 image_size=p["image_size"], batch=p["batch"], device=self.device,
             )  # fmt: skip
             for row, boxes in zip(rows, found, strict=True):
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
-                boxes = large_enough(boxes, *self.pictures[row].size, p.get("min_side", 0))[: p["max_regions"]]
+                boxes = large_enough(boxes, *self.images[row].size, p.get("min_side", 0))[: p["max_regions"]]
                 told, key = f"{self._key(row)} ({len(held)} boxes, {len(boxes)} anew)", self._image_key(row)
                 if [b.name for b in boxes] != held["class_name"].to_pylist():
                     compared.add(told, 1.0, key)
@@ -154,14 +154,14 @@ class Recomputation:
         table, start = self._of_regions()
         p = table.json("parameters")
         boxes, compared = table.vectors("box"), Compared(collection="crops")
-        for row, picture in self.pictures.items():
+        for row, image in self.images.items():
             part = slice(int(start[row]) + 1, int(start[row + 1]))
             key = keys.of(self._image_key(row), np.ascontiguousarray(boxes[part], dtype="<f4").tobytes())
             for i in range(part.start, part.stop):
                 name = f"{self._key(row)} region {i - int(start[row])}"
-                cut = crop(picture, boxes[i].tolist(), p["margin"], p["crop_side"])
-                anew = images.decode(images.encode_jpeg(cut, p["crop_quality"]))
-                held = images.decode(table.columns["crop"][i].as_py())
+                cut = crop(image, boxes[i].tolist(), p["margin"], p["crop_side"])
+                anew = decoding.decode(decoding.encode_jpeg(cut, p["crop_quality"]))
+                held = decoding.decode(table.columns["crop"][i].as_py())
                 if held.size != anew.size:
                     compared.add(f"{name} (of {held.size[0]} pixels, {anew.size[0]} anew)", 255.0, key)
                     continue
@@ -194,11 +194,11 @@ class Recomputation:
                     compared.distances += [0.0] * len(own)
         return compared
 
-    def _whole_pictures(self) -> Compared:
+    def _whole_images(self) -> Compared:
         table = self.artefacts.embeddings(catalog.IMAGE_EMBEDDINGS)
-        names, held = [self._key(row) for row in self.pictures], table.vectors()[self.rows]
-        own = [self._image_key(row) for row in self.pictures]
-        return Compared.vectors(self._embedded(table, list(self.pictures.values())), held, names, "pictures", own)
+        names, held = [self._key(row) for row in self.images], table.vectors()[self.rows]
+        own = [self._image_key(row) for row in self.images]
+        return Compared.vectors(self._embedded(table, list(self.images.values())), held, names, "pictures", own)
 
     def _regions(self) -> Compared:
         table = self.artefacts.embeddings(catalog.REGION_EMBEDDINGS)
@@ -210,7 +210,7 @@ class Recomputation:
             return Compared()
         index, own = table.integers("region_index"), table.strings("key")
         names = [f"{own[i]} region {index[i]}" for i in rows]
-        anew = self._embedded(table, [images.decode(crop) for crop in data])
+        anew = self._embedded(table, [decoding.decode(crop) for crop in data])
         return Compared.vectors(anew, table.vectors()[rows], names, "pictures", [keys.of(crop) for crop in data])
 
     def _texts(self, table: Table, texts: list[str], rows: NDArray[np.int64], names: list[str]) -> Compared:
@@ -218,7 +218,7 @@ class Recomputation:
         return Compared.vectors(anew, table.vectors()[rows], names, "texts", keys.unpack(keys.of_texts(texts)))
 
     def _named(self, table: Table, rows: NDArray[np.int64]) -> list[str]:
-        """Rows of a caption's, by picture, caption and, if it has one, span."""
+        """Rows of a caption's, by image, caption and, if it has one, span."""
         own, index = table.strings("key"), table.integers("caption_index")
         spans = table.integers("span_index") if "span_index" in table.columns.schema.names else None
         return [f"{own[i]} caption {index[i]}" + ("" if spans is None else f" span {spans[i]}") for i in rows.tolist()]
@@ -229,7 +229,7 @@ class Recomputation:
         return self._texts(table, [self.captions[i] for i in rows], rows, self._named(table, rows))
 
     def _span_rows(self, kind: SpanKind) -> tuple[Table, NDArray[np.int64], list[dict[str, Any]], list[str]]:
-        """The vectors' table, sampled rows of it, those rows of the spans table, and their captions."""
+        """The embeddings' table, sampled rows of it, those rows of the spans table, and their captions."""
         table = self.artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind])
         spans = self.artefacts.spans().columns
         own = np.flatnonzero(np.array(spans["kind"].to_pylist()) == str(kind))
@@ -253,7 +253,7 @@ class Recomputation:
         own = keys.unpack(keys.of_texts(captions))
         return Compared.vectors(np.stack(anew), table.vectors()[rows], self._named(table, rows), "tokens", own)
 
-    def _zeroshot_pictures(self) -> Compared:
+    def _zeroshot_images(self) -> Compared:
         table = self.artefacts.embeddings(catalog.ZEROSHOT_IMAGES)
         rows, names = self._drawn(len(table)), table.strings("key")
         found = Contents(self.zeroshot).fingerprint
@@ -263,8 +263,8 @@ class Recomputation:
                 "run: dvc repro features"
             )
         data = [bytes_of(self.zeroshot / names[i]) for i in rows]
-        anew = self._embedded(table, [images.decode(own) for own in data])
-        own = [keys.of(picture) for picture in data]
+        anew = self._embedded(table, [decoding.decode(own) for own in data])
+        own = [keys.of(image) for image in data]
         return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", own)
 
     def _zeroshot_prompts(self) -> Compared:
@@ -315,7 +315,7 @@ class Recomputation:
         held = targets.pairs[features.caption_start[rows] + captions]
         names = [f"{manifest.keys[row]} caption {caption}" for row, caption in zip(rows, captions, strict=True)]
         found = Compared.vectors(pairs.numpy(), held, names)
-        if not features.reads_pictures:
+        if not features.reads_images:
             return found
         alone = embed(teacher, features, rows, np.zeros_like(rows), with_text=False)
         own = Compared.vectors(alone.numpy(), targets.images[rows], [f"{manifest.keys[row]} alone" for row in rows])

@@ -143,7 +143,7 @@ def _regions(artefacts: Artefacts) -> None:
     if not right.all():
         raise _fault(table, int((~right).argmax()), f"its box is {boxes[int((~right).argmax())].tolist()}")
     if (wrong := table.columns["crop"].is_null().to_numpy() != (index == 0)).any():
-        raise _fault(table, int(wrong.argmax()), "the whole picture has a crop, or another region has none")
+        raise _fault(table, int(wrong.argmax()), "the whole image has a crop, or another region has none")
 
 
 def _test_boxes(artefacts: Artefacts) -> None:
@@ -154,7 +154,7 @@ def _test_boxes(artefacts: Artefacts) -> None:
         return
     every = artefacts.regions().columns.select(BOXES.names)
     if not every.filter(np.array([key in test for key in every["key"].to_pylist()])).equals(table.columns):
-        raise ContractError(f"{table.path} and the regions of the test pictures differ; run: dvc repro -sf regions")
+        raise ContractError(f"{table.path} and the regions of the test images differ; run: dvc repro -sf regions")
 
 
 def _spans(artefacts: Artefacts) -> None:
@@ -172,13 +172,13 @@ def _spans(artefacts: Artefacts) -> None:
         raise _fault(table, int(bad.argmax()), "its offsets are outside its caption")
 
 
-def _whole_pictures(artefacts: Artefacts) -> None:
+def _whole_images(artefacts: Artefacts) -> None:
     table = artefacts.embeddings(catalog.IMAGE_EMBEDDINGS)
     check_keys(table.strings("key"), artefacts.manifest.keys, str(table.path))
     check_unit(table)
 
 
-def _region_vectors(artefacts: Artefacts) -> None:
+def _region_embeddings(artefacts: Artefacts) -> None:
     if not artefacts.ws.has(catalog.REGIONS):
         check_unit(artefacts.embeddings(catalog.REGION_EMBEDDINGS))
         return
@@ -186,7 +186,7 @@ def _region_vectors(artefacts: Artefacts) -> None:
 
 
 def _same_rows(table: Table, expected: pa.Table) -> None:
-    """Stop unless a vector table has unit vectors and the keys and indices of another table."""
+    """Stop unless an embedding table has unit embeddings and the keys and indices of another table."""
     names = table.columns.schema.names[:-1]
     if not table.columns.select(names).equals(expected.select(names)):
         raise ContractError(f"{table.path}: its rows are not those it was made from; run: dvc repro -sf features")
@@ -237,7 +237,7 @@ def _labels(artefacts: Artefacts) -> None:
         raise _fault(table, row, f"concepts {concepts[row].tolist()} of {count}, shares {shares[row].tolist()}")
 
 
-def _span_vectors(kind: SpanKind, artefacts: Artefacts) -> None:
+def _span_embeddings(kind: SpanKind, artefacts: Artefacts) -> None:
     if not artefacts.ws.has(catalog.SPANS):
         check_unit(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]))
         return
@@ -265,11 +265,11 @@ CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
     catalog.REGIONS: ("origin, keys, boxes", _regions),
     catalog.TEST_BOXES: ("origin, keys, boxes", _test_boxes),
     catalog.SPANS: ("origin, keys, offsets", _spans),
-    catalog.IMAGE_EMBEDDINGS: ("origin, keys, unit length", _whole_pictures),
-    catalog.REGION_EMBEDDINGS: ("the regions' rows, unit length", _region_vectors),
+    catalog.IMAGE_EMBEDDINGS: ("origin, keys, unit length", _whole_images),
+    catalog.REGION_EMBEDDINGS: ("the regions' rows, unit length", _region_embeddings),
     catalog.CAPTION_EMBEDDINGS: ("a row a caption, unit length", _captions),
     **{
-        table: ("the spans' rows, unit length", partial(_span_vectors, kind))
+        table: ("the spans' rows, unit length", partial(_span_embeddings, kind))
         for kind, table in catalog.SPAN_EMBEDDINGS.items()
     },
     **{

@@ -27,17 +27,17 @@ def verify(
 ) -> Iterator[Finding]:
     """Check hashes, weights, tables, the collections that they were made from, and a sample of rows computed anew.
 
-    Checkpoints and decoded pictures are read, too: all that are there, whichever parameters they belong to.
+    Checkpoints and decoded images are read, too: all that are there, whichever parameters they belong to.
 
     Args:
         ws: the folder with a folder for every stage.
         zeroshot: the zero-shot set's folder.
-        store: the feature store's folder; checkpoints and decoded pictures are beside it.
+        store: the feature store's folder; checkpoints and decoded images are beside it.
         lock: dvc.lock; without one no recorded hashes are compared.
-        sample: rows of every table that are computed anew (for regions: pictures).
+        sample: rows of every table that are computed anew (for regions: images).
         seed: of the sample.
         device: where models run.
-        threads: that hash checkpoints and decoded pictures.
+        threads: that hash checkpoints and decoded images.
 
     Yields:
         a finding for everything that was checked, with its fault if it has one.

@@ -1,1 +1,1 @@
-"""Zero-shot classification: sets of pictures by class, and the classifier that class names make."""
+"""Zero-shot classification: sets of images by class, and the classifier that class names make."""

@@ -29,19 +29,19 @@ def prompts(data: ZeroshotSet) -> list[str]:
     return [template.format(name) for name in data.names for template in data.templates]
 
 
-def average(vectors: Tensor, data: ZeroshotSet) -> Tensor:
-    """Class weights, unit float32 [classes, d]: the unit vectors of `prompts` averaged by class, normalised again.
+def average(embeddings: Tensor, data: ZeroshotSet) -> Tensor:
+    """Class weights, unit float32 [classes, d]: the unit embeddings of `prompts` averaged by class, normalised again.
 
-    Classes that read alike, and so have one vector, are named on stderr.
+    Classes that read alike, and so have one embedding, are named on stderr.
     """
-    weights = F.normalize(vectors.view(len(data.names), len(data.templates), -1).mean(dim=1), dim=-1)
+    weights = F.normalize(embeddings.view(len(data.names), len(data.templates), -1).mean(dim=1), dim=-1)
     if groups := alike(weights):
         _say_alike(tuple(tuple(f"{data.names[i]!r} (class {i})" for i in group) for group in groups))
     return weights
 
 
 def alike(weights: Tensor) -> list[list[int]]:
-    """Groups of two classes or more whose unit vectors [classes, d] lie within `_ALIKE` of the same one of them."""
+    """Groups of two classes or more whose unit embeddings [classes, d] lie within `_ALIKE` of the same one of them."""
     rows = F.normalize(weights.double(), dim=-1)
     direction = torch.randn(rows.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     along, order = (rows @ F.normalize(direction, dim=0)).sort(
@@ -69,13 +69,13 @@ def _say_alike(groups: tuple[tuple[str, ...], ...]) -> None:
 
     print(
         f"zero-shot classes that read alike to a model: {some((some(group, ' and ') for group in groups), '; ')}. No "
-        "picture tells them apart, so the first takes the pictures of all; give them other names in classes.json",
+        "image tells them apart, so the first takes the images of all; give them other names in classes.json",
         file=sys.stderr,
     )
 
 
-def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
-    """Place of every picture's own class among all classes, from 1, int64 [n]; `LAST` + 1 for any place after that.
+def ranks(embeddings: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
+    """Place of every image's own class among all classes, from 1, int64 [n]; `LAST` + 1 for any place after that.
 
     As argmax has it, of equally similar classes the first comes first, so that each place has one class and a model
     that tells nothing apart is right as often as chance. Equal is what lies within `metrics.SAME` of the most similar
@@ -84,12 +84,12 @@ def ranks(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
     Raises:
         InputError: an embedding is not finite.
     """
-    for what, rows in (("picture", vectors), ("class", weights)):
+    for what, rows in (("picture", embeddings), ("class", weights)):
         if not (finite := rows.isfinite().all(dim=1)).all():
             raise InputError(
                 f"the embedding of {what} {int((~finite).int().argmax())} is not finite: the model has diverged"
             )
-    similarity, labels = vectors @ weights.T, torch.from_numpy(data.labels)
+    similarity, labels = embeddings @ weights.T, torch.from_numpy(data.labels)
     own = similarity.gather(1, labels[:, None])
     before = _count(similarity > own + SAME)  # all these have places before any class that is equal to the own
     equal = _count(similarity >= own - SAME) - before
@@ -105,7 +105,7 @@ def _count(chosen: Tensor) -> Tensor:
 
 
 def _places(similarity: Tensor, labels: Tensor) -> Tensor:
-    """The same one place after the other, for pictures whose own class is equal to another; changes `similarity`."""
+    """The same one place after the other, for images whose own class is equal to another; changes `similarity`."""
     found = torch.full_like(labels, LAST + 1)
     for place in range(1, min(LAST, similarity.shape[1]) + 1):
         equal = similarity >= similarity.max(dim=1, keepdim=True).values - SAME
@@ -115,21 +115,21 @@ def _places(similarity: Tensor, labels: Tensor) -> Tensor:
     return found
 
 
-def hits(vectors: Tensor, weights: Tensor, data: ZeroshotSet) -> dict[str, NDArray[np.float64]]:
-    """`top1` and `top5` of every picture, 0 or 1, float64 [n]."""
-    rank = ranks(vectors, weights, data).numpy()
+def hits(embeddings: Tensor, weights: Tensor, data: ZeroshotSet) -> dict[str, NDArray[np.float64]]:
+    """`top1` and `top5` of every image, 0 or 1, float64 [n]."""
+    rank = ranks(embeddings, weights, data).numpy()
     return {f"top{k}": (rank <= k).astype(np.float64) for k in (1, LAST)}
 
 
-def accuracy(vectors: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool | None) -> dict[str, float]:
-    """Top-1, top-5 and mean per class over the pictures of seen, unseen or (None) all classes; all are candidates.
+def accuracy(embeddings: Tensor, weights: Tensor, data: ZeroshotSet, *, seen: bool | None) -> dict[str, float]:
+    """Top-1, top-5 and mean per class over the images of seen, unseen or (None) all classes; all are candidates.
 
     Returns an empty dict if there is no such class.
     """
     chosen = torch.from_numpy(data.seen[data.labels] == seen if seen is not None else np.ones_like(data.labels, bool))
     if not chosen.any():
         return {}
-    labels, rank = torch.from_numpy(data.labels)[chosen], ranks(vectors, weights, data)[chosen]
+    labels, rank = torch.from_numpy(data.labels)[chosen], ranks(embeddings, weights, data)[chosen]
     top1 = (rank <= 1).float()
     classes = labels.unique()
     per_class = torch.stack([top1[labels == c].mean() for c in classes])

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.clip import encode, pictures
+from pipeline.clip import encode, image_files
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.zeroshot.accuracy import average, prompts
@@ -15,13 +15,13 @@ from pipeline.zeroshot.sets import ZeroshotSet
 
 
 def pixels(clip: Clip, data: ZeroshotSet, workers: int = 1) -> NDArray[np.uint8]:
-    """Decode every picture for the tower by some threads, uint8 [n, 3, side, side]."""
-    return np.stack(list(pictures.pixels(clip, data.paths, "zero-shot", workers)))
+    """Decode every image for the tower by some threads, uint8 [n, 3, side, side]."""
+    return np.stack(list(image_files.pixels(clip, data.paths, "zero-shot", workers)))
 
 
 def embed(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
-    """Unit float32 [n, d] of every picture, a batch in memory at a time."""
-    return pictures.embed(clip, data.paths, compute, "zero-shot")
+    """Unit float32 [n, d] of every image, a batch in memory at a time."""
+    return image_files.embed(clip, data.paths, compute, "zero-shot")
 
 
 def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
@@ -29,7 +29,7 @@ def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
     return average(encode.texts(clip, prompts(data), compute), data)
 
 
-def image_vectors(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
+def image_embeddings(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
     """Unit float32 [n, d]."""
     starts = range(0, len(rows), compute.batch)
     return torch.cat([encode.images(clip, rows[i : i + compute.batch], compute) for i in starts])

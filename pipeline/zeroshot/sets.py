@@ -1,14 +1,14 @@
-"""Pictures by class, for zero-shot classification, in one of three layouts.
+"""Images by class, for zero-shot classification, in one of three layouts.
 
-The project's own: `<folder>/<split>/<class>/<picture>` for the splits val and test, and optionally classes.json with
+The project's own: `<folder>/<split>/<class>/<image>` for the splits val and test, and optionally classes.json with
 `{"templates": ["a photo of a {}"], "classes": [{"folder", "name", "seen"}]}`. Without it class names are folder
 names, the templates are open_clip's seven, and every class counts as seen.
 
-As torchvision's ImageFolder reads it: `<folder>/<class>/<picture>`, with the same classes.json. Where folders are the
+As torchvision's ImageFolder reads it: `<folder>/<class>/<image>`, with the same classes.json. Where folders are the
 1,000 synsets of ImageNet (n01440764 ..), names and the 80 templates are open_clip's.
 
 As CLIP_benchmark's WebDatasets are: `classnames.txt`, `zeroshot_classification_templates.txt` (a `{c}` for the name)
-and `<split>/*.tar`, each sample a picture and its class's number in `cls`.
+and `<split>/*.tar`, each sample an image and its class's number in `cls`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts.schema import Split
 from pipeline.disk import files, tars
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.images.formats import EXTENSIONS
 from pipeline.machine.progress import track
 
 if TYPE_CHECKING:
-    from pipeline.clip.pictures import Picture
+    from pipeline.clip.image_files import ImageFile
 
 _IMAGE_FOLDER = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _NAMES = frozenset(_IMAGE_FOLDER) | {
@@ -52,40 +52,40 @@ class NoZeroshotData(InputError):
 
 @dataclass(frozen=True)
 class ZeroshotSet:
-    """Classes and pictures of one split.
+    """Classes and images of one split.
 
     Attributes:
         names: class names.
         seen: bool [classes], whether the corpora show the class.
         templates: prompts with one `{}`.
-        paths: pictures, ordered by class and name, or as a WebDataset has them.
-        labels: int64 [pictures].
+        paths: images, ordered by class and name, or as a WebDataset has them.
+        labels: int64 [images].
     """
 
     names: list[str]
     seen: NDArray[np.bool_]
     templates: list[str]
-    paths: Sequence[Picture]
+    paths: Sequence[ImageFile]
     labels: NDArray[np.int64]
 
 
 def read(folder: Path, split: Split) -> ZeroshotSet:
-    """Find the pictures of one split (val or test) of a folder in the project's own layout.
+    """Find the images of one split (val or test) of a folder in the project's own layout.
 
     Raises:
-        NoZeroshotData: no such folder, no class, or a class without pictures.
+        NoZeroshotData: no such folder, no class, or a class without images.
     """
     root = folder / split
     if not root.is_dir():
-        raise NoZeroshotData(f"no folder {root}; expected pictures as {root}/<class>/<picture> (zeroshot.path)")
+        raise NoZeroshotData(f"no folder {root}; expected images as {root}/<class>/<image> (zeroshot.path)")
     return _folders(root, folder / "classes.json")
 
 
 def find(folder: Path, split: Split) -> ZeroshotSet:
-    """Find the pictures of one split in any of the layouts; a plain ImageFolder has but one.
+    """Find the images of one split in any of the layouts; a plain ImageFolder has but one.
 
     Raises:
-        NoZeroshotData: none of the layouts, no class, or a class without pictures.
+        NoZeroshotData: none of the layouts, no class, or a class without images.
     """
     if (folder / "classnames.txt").is_file():
         return _webdataset(folder, split)
@@ -96,7 +96,7 @@ def find(folder: Path, split: Split) -> ZeroshotSet:
         there = ", ".join(splits)
         raise NoZeroshotData(f"{folder} has no {split} split with class folders; it has {there}")
     if not folder.is_dir():
-        raise NoZeroshotData(f"there is no folder {folder}; expected pictures as {folder}/<class>/<picture>")
+        raise NoZeroshotData(f"there is no folder {folder}; expected images as {folder}/<class>/<image>")
     return _folders(folder, folder / "classes.json")
 
 
@@ -140,7 +140,7 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
         here = sorted(path for path in inside if path.suffix.lower() in _NAMES)
         if not here:
             raise NoZeroshotData(
-                f"{root / name} holds no pictures{_such_as(inside)}; every class needs some in every split"
+                f"{root / name} holds no images{_such_as(inside)}; every class needs some in every split"
             )
         for path in here:
             _check_size(path, path.stat().st_size if path.exists() else 0)
@@ -148,9 +148,7 @@ def _folders(root: Path, described: Path) -> ZeroshotSet:
         paths += here
         labels += [label] * len(here)
     if others:
-        print(
-            f"{root}: {len(others):,} files are not named as pictures and left out{_such_as(others)}", file=sys.stderr
-        )
+        print(f"{root}: {len(others):,} files are not named as images and left out{_such_as(others)}", file=sys.stderr)
     names, seen = [name for _, name, _ in classes], np.array([seen for _, _, seen in classes])
     return ZeroshotSet(names, seen, templates, paths, np.array(labels, dtype=np.int64))
 
@@ -164,11 +162,11 @@ def _such_as(paths: list[Path]) -> str:
     return f", such as {min(paths).name}" if paths else ""
 
 
-def _check_size(picture: object, size: int) -> None:
+def _check_size(image: object, size: int) -> None:
     try:
-        images.check_bytes(size)
-    except images.OversizedImage as error:
-        raise NoZeroshotData(f"{picture} has {error}; take it out") from error
+        decoding.check_bytes(size)
+    except decoding.OversizedImage as error:
+        raise NoZeroshotData(f"{image} has {error}; take it out") from error
 
 
 def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
@@ -179,21 +177,21 @@ def _webdataset(folder: Path, split: Split) -> ZeroshotSet:
     file = folder / "zeroshot_classification_templates.txt"
     templates = [line.replace("{c}", "{}") for line in _lines(file)]
     _check_templates(templates, file)
-    pictures: list[tars.Member] = []
+    image_files: list[tars.Member] = []
     labels: list[int] = []
     for shard in track(shards, "read shards", unit="shards"):
         for own, label in _samples(shard):
             if not 0 <= label < len(names):
                 raise NoZeroshotData(f"{own}: class {label}; {folder / 'classnames.txt'} names {len(names)}")
-            pictures.append(own)
+            image_files.append(own)
             labels.append(label)
     seen = np.ones(len(names), dtype=bool)
-    return ZeroshotSet(names, seen, templates, pictures, np.array(labels, dtype=np.int64))
+    return ZeroshotSet(names, seen, templates, image_files, np.array(labels, dtype=np.int64))
 
 
 def _samples(shard: Path) -> list[tuple[tars.Member, int]]:
-    """Picture and class of every sample, in the order of the tar."""
-    pictures: dict[str, tars.Member] = {}
+    """Image and class of every sample, in the order of the tar."""
+    image_files: dict[str, tars.Member] = {}
     classes: dict[str, int] = {}
     try:
         members = list(tars.whole(shard))
@@ -212,15 +210,15 @@ def _samples(shard: Path) -> list[tuple[tars.Member, int]]:
                 raise NoZeroshotData(f"{shard}: {key} has two classes; expected samples of different names")
             classes[key] = int(text)
         elif extension.lower() in ("jpg", "jpeg", "png", "webp"):
-            if key in pictures:
-                raise NoZeroshotData(f"{shard}: {key} has two pictures; expected samples of different names")
+            if key in image_files:
+                raise NoZeroshotData(f"{shard}: {key} has two images; expected samples of different names")
             _check_size(own, own.size)
-            pictures[key] = own
-    if not pictures:
-        raise NoZeroshotData(f"{shard} holds no pictures; expected a picture and a cls of each sample")
-    if odd := set(pictures) ^ set(classes):
-        raise NoZeroshotData(f"{shard}: {min(odd)} has a picture or a cls alone; expected both of each sample")
-    return [(picture, classes[key]) for key, picture in pictures.items()]
+            image_files[key] = own
+    if not image_files:
+        raise NoZeroshotData(f"{shard} holds no images; expected an image and a cls of each sample")
+    if odd := set(image_files) ^ set(classes):
+        raise NoZeroshotData(f"{shard}: {min(odd)} has an image or a cls alone; expected both of each sample")
+    return [(image, classes[key]) for key, image in image_files.items()]
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.artifacts.schema import make_key, vectors
+from pipeline.artifacts.schema import embeddings, make_key
 
 
 @pytest.mark.parametrize("source_id", ["000000000042", "1000092795", "cc-0123456789abcdef", "a_b"])
@@ -31,7 +31,7 @@ def test_other_ids_have_other_keys(source_ids):
 
 
 def test_a_vector_table_has_key_index_columns_and_one_fixed_size_vector():
-    schema = vectors("caption_index", dimension=3, name="z")
+    schema = embeddings("caption_index", dimension=3, name="z")
     assert schema.names == ["key", "caption_index", "z"]
     assert schema.field("caption_index").type == pa.int32()
     assert schema.field("z").type == pa.list_(pa.float16(), 3)

@@ -8,19 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artifacts.schema import SPANS, vectors
+from pipeline.artifacts.schema import SPANS, embeddings
 from pipeline.artifacts.tables import (
     ContractError,
+    EmbeddingWriter,
     Table,
     TableWriter,
-    VectorWriter,
     check_keys,
     offsets,
     write_parquet,
 )
 from pipeline.disk import files
 
-SCHEMA = vectors("caption_index", dimension=3)
+SCHEMA = embeddings("caption_index", dimension=3)
 KEYS = ["a", "a", "b", "c"]
 PLACES = [0, 1, 0, 0]
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -30,7 +30,7 @@ ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 def path(tmp_path):
     """Four vectors of three keys."""
     path = tmp_path / "features" / "captions.arrow"
-    with VectorWriter(path, SCHEMA, {"manifest": "m1", "weights": "w1", "dimension": 3}) as writer:
+    with EmbeddingWriter(path, SCHEMA, {"manifest": "m1", "weights": "w1", "dimension": 3}) as writer:
         writer.write(KEYS[:3], PLACES[:3], ROWS[:3])
         writer.write(KEYS[3:], PLACES[3:], ROWS[3:])
     return path
@@ -52,7 +52,7 @@ def test_vectors_come_back_with_their_keys_and_provenance(path):
 
 def test_vectors_are_mapped_and_not_copied(tmp_path):
     path = tmp_path / "v.arrow"
-    with VectorWriter(path, vectors(dimension=64), {}) as writer:
+    with EmbeddingWriter(path, embeddings(dimension=64), {}) as writer:
         for i in range(4):
             writer.write([f"{i}-{j}" for j in range(500)], np.full((500, 64), i))
     table = Table(path)
@@ -78,12 +78,14 @@ def test_rows_of_several_batches_come_back_in_order(tmp_path):
 
 
 def test_equal_tables_are_equal_bytes(path, tmp_path):
-    with VectorWriter(tmp_path / "again.arrow", SCHEMA, {"manifest": "m1", "weights": "w1", "dimension": 3}) as writer:
+    with EmbeddingWriter(
+        tmp_path / "again.arrow", SCHEMA, {"manifest": "m1", "weights": "w1", "dimension": 3}
+    ) as writer:
         writer.write(KEYS, PLACES, ROWS)
     assert (tmp_path / "again.arrow").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("writer", [TableWriter, VectorWriter])
+@pytest.mark.parametrize("writer", [TableWriter, EmbeddingWriter])
 def test_a_table_without_rows_is_valid(tmp_path, writer):
     path = tmp_path / "empty.arrow"
     with writer(path, SCHEMA, {}):
@@ -119,14 +121,14 @@ def test_metadata_that_is_not_there_is_refused(path):
 
 def test_other_columns_are_refused_with_both_sides(path):
     with pytest.raises(ContractError) as caught:
-        Table(path, vectors("span_index", dimension=3))
+        Table(path, embeddings("span_index", dimension=3))
     assert "caption_index" in str(caught.value)
     assert "span_index" in str(caught.value)
 
 
 def test_another_dimension_is_refused_with_both_sides(path):
     with pytest.raises(ContractError) as caught:
-        Table(path, vectors("caption_index", dimension=5))
+        Table(path, embeddings("caption_index", dimension=5))
     assert "[3]" in str(caught.value)
     assert "[5]" in str(caught.value)
 
@@ -161,7 +163,7 @@ def test_an_absent_file_names_the_stage_that_writes_it(tmp_path):
         Table(tmp_path / "features" / "captions.arrow")
 
 
-@pytest.mark.parametrize("writer", [TableWriter, VectorWriter])
+@pytest.mark.parametrize("writer", [TableWriter, EmbeddingWriter])
 def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(path, writer):
     old = path.read_bytes()
     with pytest.raises(KeyboardInterrupt), writer(path, SCHEMA, {}):
@@ -171,7 +173,7 @@ def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(path, writer
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no locks of files")
-@pytest.mark.parametrize("writer", [TableWriter, VectorWriter])
+@pytest.mark.parametrize("writer", [TableWriter, EmbeddingWriter])
 def test_what_a_killed_writer_left_is_swept(tmp_path, writer):
     code = (
         "import os, signal, sys; from pathlib import Path; from pipeline.artifacts import schema, tables\n"
@@ -185,8 +187,8 @@ def test_what_a_killed_writer_left_is_swept(tmp_path, writer):
 
 
 def test_two_writers_of_one_table_do_not_meet(tmp_path):
-    path, schema = tmp_path / "v.arrow", vectors(dimension=3)
-    with VectorWriter(path, schema, {}) as first, VectorWriter(path, schema, {}) as second:
+    path, schema = tmp_path / "v.arrow", embeddings(dimension=3)
+    with EmbeddingWriter(path, schema, {}) as first, EmbeddingWriter(path, schema, {}) as second:
         first.write(["a"], ROWS[:1])
         second.write(["b", "c"], ROWS[1:3])
     table = Table(path, schema)
@@ -201,7 +203,7 @@ def test_a_vector_that_is_not_finite_in_float16_is_refused_by_key(tmp_path, valu
     with (
         pytest.raises(ContractError, match="vector of b is not finite"),
         np.errstate(over="ignore"),
-        VectorWriter(tmp_path / "v.arrow", vectors(dimension=3), {}) as writer,
+        EmbeddingWriter(tmp_path / "v.arrow", embeddings(dimension=3), {}) as writer,
     ):
         writer.write(["a", "b"], rows)
     assert names(tmp_path) == []
@@ -210,7 +212,7 @@ def test_a_vector_that_is_not_finite_in_float16_is_refused_by_key(tmp_path, valu
 def test_vectors_of_another_width_are_refused(tmp_path):
     with (
         pytest.raises(ContractError, match=r"\(2, 4\), expected \[n, 3\]"),
-        VectorWriter(tmp_path / "v.arrow", vectors(dimension=3), {}) as writer,
+        EmbeddingWriter(tmp_path / "v.arrow", embeddings(dimension=3), {}) as writer,
     ):
         writer.write(["a", "b"], np.ones((2, 4)))
 
@@ -218,7 +220,7 @@ def test_vectors_of_another_width_are_refused(tmp_path):
 def test_keys_and_vectors_of_other_numbers_are_refused(tmp_path):
     with (
         pytest.raises(ContractError),
-        VectorWriter(tmp_path / "v.arrow", vectors(dimension=3), {}) as writer,
+        EmbeddingWriter(tmp_path / "v.arrow", embeddings(dimension=3), {}) as writer,
     ):
         writer.write(["a", "b"], np.ones((3, 3)))
         writer.write(["c", "d"], np.ones((1, 3)))
@@ -248,7 +250,7 @@ def test_keys_that_do_not_stand_together_in_this_order_are_refused(path, keys, m
 
 def test_a_key_whose_rows_are_scattered_is_refused(tmp_path):
     path = tmp_path / "v.arrow"
-    with VectorWriter(path, vectors(dimension=3), {}) as writer:
+    with EmbeddingWriter(path, embeddings(dimension=3), {}) as writer:
         writer.write(["a", "b", "a"], ROWS[:3])
     with pytest.raises(ContractError):
         Table(path).of(["a", "b"])

@@ -11,7 +11,7 @@ from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip, create
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 from pipeline.machine.batches import batches
 from pipeline.store import keys
 
@@ -52,7 +52,7 @@ def forwards(clip):
 
 
 def embed(cached, numbers=range(7)):
-    """Embed some of the pictures; which of them were read."""
+    """Embed some of the images; which of them were read."""
     read = []
 
     def some(rows):
@@ -60,7 +60,7 @@ def embed(cached, numbers=range(7)):
             read.append(numbers[i])
             yield PICTURES[numbers[i]]
 
-    assert cached.embed_pictures(KEYS[list(numbers)], some, "pictures") == len(read)
+    assert cached.embed_images(KEYS[list(numbers)], some, "pictures") == len(read)
     return read
 
 
@@ -89,7 +89,7 @@ def tokens_in(cached, strings):
 def test_a_pictures_row_is_its_embedding_in_float16(clip, root):
     cached = CachedClip(clip, COMPUTE, root)
     assert embed(cached) == [0, 1, 2, 3, 4, 5, 6]
-    assert np.array_equal(cached.pictures.vectors(KEYS), of_pictures(clip).astype(np.float16))
+    assert np.array_equal(cached.images.vectors(KEYS), of_pictures(clip).astype(np.float16))
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -98,7 +98,7 @@ def test_a_texts_row_is_its_embedding_in_float16(clip, root, tokens):
     assert cached.embed_texts(CAPTIONS, "texts", tokens=tokens) == 7
     wanted = encode.texts(clip, CAPTIONS, COMPUTE).numpy().astype(np.float16)
     assert np.array_equal(cached.texts.vectors(keys.of_texts(CAPTIONS)), wanted)
-    assert np.array_equal(cached.vectors_of(CAPTIONS[::-1], "again"), wanted[::-1])
+    assert np.array_equal(cached.embeddings_of(CAPTIONS[::-1], "again"), wanted[::-1])
 
 
 def test_a_texts_tokens_are_the_positions_between_start_and_end(clip, root):
@@ -118,7 +118,7 @@ def test_other_batches_and_another_order_give_the_same_bits(clip, root, order):
         embed(parts, some)
         parts.embed_texts([CAPTIONS[i] for i in some], "texts", tokens=True)
     texts = keys.of_texts(CAPTIONS)
-    assert parts.pictures.vectors(KEYS).tobytes() == whole.pictures.vectors(KEYS).tobytes()
+    assert parts.images.vectors(KEYS).tobytes() == whole.images.vectors(KEYS).tobytes()
     assert parts.texts.vectors(texts).tobytes() == whole.texts.vectors(texts).tobytes()
     assert parts.tokens.take(texts).equals(whole.tokens.take(texts))
 
@@ -154,7 +154,7 @@ def test_a_picture_and_a_text_are_embedded_once_however_often_they_stand_there(c
         assert embed(cached, [3, 1, 3, 3, 1, 0, 2]) == [3, 1, 0, 2]
         assert cached.embed_texts([CAPTIONS[i] for i in (3, 1, 3, 3, 1, 0, 2)], "texts", tokens=True) == 4
     assert count == {"image": 1, "text": 1}
-    assert (len(cached.pictures), len(cached.texts), len(cached.tokens)) == (4, 4, 4)
+    assert (len(cached.images), len(cached.texts), len(cached.tokens)) == (4, 4, 4)
 
 
 def test_tokens_asked_for_after_texts_cost_the_forwards_of_those_that_lack_them(clip, root):
@@ -182,9 +182,9 @@ def test_texts_without_tokens_make_no_token_collection(clip, root):
 def test_nothing_is_embedded_for_nothing(clip, root):
     cached = CachedClip(clip, COMPUTE, root)
     with forwards(clip) as count:
-        assert cached.embed_pictures(keys.pack([]), lambda rows: [], "pictures") == 0
+        assert cached.embed_images(keys.pack([]), lambda rows: [], "pictures") == 0
         assert cached.embed_texts([], "texts", tokens=True) == 0
-        assert cached.vectors_of([], "texts").shape == (0, 16)
+        assert cached.embeddings_of([], "texts").shape == (0, 16)
     assert count == {"image": 0, "text": 0}
 
 
@@ -196,10 +196,10 @@ def test_what_was_embedded_before_ctrl_c_is_kept(clip, root):
             yield PICTURES[i]
 
     with pytest.raises(KeyboardInterrupt):
-        CachedClip(clip, COMPUTE, root).embed_pictures(KEYS, until_the_sixth, "pictures")
+        CachedClip(clip, COMPUTE, root).embed_images(KEYS, until_the_sixth, "pictures")
     again = CachedClip(clip, COMPUTE, root)
     assert embed(again) == [4, 5, 6], "the first batch of four was complete"
-    assert np.array_equal(again.pictures.vectors(KEYS), of_pictures(clip).astype(np.float16))
+    assert np.array_equal(again.images.vectors(KEYS), of_pictures(clip).astype(np.float16))
 
 
 def test_embeddings_that_are_not_finite_are_not_kept(root):
@@ -262,7 +262,7 @@ def test_another_model_reads_none_of_the_rows_and_computes_its_own(clip, root, o
     assert count == dict.fromkeys(("image", "text"), -(-7 // compute.batch))
     wanted = encode.texts(changed, CAPTIONS, compute).numpy().astype(np.float16)
     assert np.array_equal(cached.texts.vectors(keys.of_texts(CAPTIONS)), wanted)
-    assert np.array_equal(cached.pictures.vectors(KEYS), of_pictures(changed, compute).astype(np.float16))
+    assert np.array_equal(cached.images.vectors(KEYS), of_pictures(changed, compute).astype(np.float16))
     assert tokens_in(cached, CAPTIONS) == of_tokens(changed, CAPTIONS, compute)
 
 
@@ -273,9 +273,9 @@ def test_other_preprocessing_embeds_pictures_anew_and_keeps_texts(clip, root):
     cached = CachedClip(other_preprocessing(clip), COMPUTE, root)
     assert len(embed(cached)) == 7
     assert cached.embed_texts(CAPTIONS, "texts", tokens=True) == 0
-    found = cached.pictures.vectors(KEYS)
+    found = cached.images.vectors(KEYS)
     assert np.array_equal(found, of_pictures(cached.clip).astype(np.float16))
-    assert not np.array_equal(found, first.pictures.vectors(KEYS))
+    assert not np.array_equal(found, first.images.vectors(KEYS))
 
 
 def test_equal_models_share_their_rows_wherever_they_were_made(clip, root, tmp_path):

@@ -72,7 +72,7 @@ PREPROCESSED = {
 
 
 def read_alike(clip, folder):
-    """Whether a CLIP reads pictures as open_clip does with the model in a folder."""
+    """Whether a CLIP reads images as open_clip does with the model in a folder."""
     _, _, theirs = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     for image in (picture(1, 48, 40), picture(2, 20, 90)):
         read = clip.normalise(torch.from_numpy(clip.pixels()(image))[None])[0]

@@ -4,7 +4,7 @@ from tiny_language import opened, save_encoder
 from tiny_manifest import write_manifest
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, Table, check_unit
 from pipeline.artifacts.workspace import read_labels
@@ -66,7 +66,7 @@ def rows_of(language, texts):
 
 
 def test_there_is_a_vector_of_every_caption_in_the_order_of_the_manifest(made, language):
-    table = Table(made[0] / "language.arrow", vectors("caption_index", dimension=16), **METADATA)
+    table = Table(made[0] / "language.arrow", embeddings("caption_index", dimension=16), **METADATA)
     assert list(zip(table.strings("key"), table.integers("caption_index"), strict=True)) == [c[:2] for c in CAPTIONS]
     assert np.array_equal(table.vectors(), language.vectors([text for _, _, text in CAPTIONS]))
     check_unit(table)
@@ -215,7 +215,7 @@ def test_labels_of_keys_that_do_not_stand_together_are_refused(labels, keys, mes
 def test_empty_tables_are_valid(tmp_path):
     tables.write_empty(tmp_path, METADATA)
     for name, schema in (
-        ("language", vectors("caption_index", dimension=1)), ("labels", LABELS), ("concepts", concepts_schema(1))
+        ("language", embeddings("caption_index", dimension=1)), ("labels", LABELS), ("concepts", concepts_schema(1))
     ):  # fmt: skip
         assert len(Table(tmp_path / f"{name}.arrow", schema, **METADATA)) == 0
     with pytest.raises(ContractError, match="holds none of 1 keys"):

@@ -61,7 +61,7 @@ def test_captions_of_the_same_picture_share_a_concept_far_more_often_than_others
     of_others = alike[~same].mean()
     np.fill_diagonal(same, False)
     of_same = alike[same].mean()
-    print(f"{of_same:.3f} of pairs of captions of the same picture, {of_others:.3f} of others")
+    print(f"{of_same:.3f} of pairs of captions of the same image, {of_others:.3f} of others")
     assert of_same > 0.5
     assert of_same > 8 * of_others
 
@@ -75,7 +75,7 @@ def test_captions_of_the_same_picture_have_nearer_labels_than_others(captions, r
     same = captions[1][:, None] == captions[1][None]
     of_others = overlap[~same].mean()
     np.fill_diagonal(same, False)
-    print(f"overlap {overlap[same].mean():.3f} of the same picture, {of_others:.3f} of others")
+    print(f"overlap {overlap[same].mean():.3f} of the same image, {of_others:.3f} of others")
     assert overlap[same].mean() > 0.5
     assert overlap[same].mean() > 5 * of_others
 

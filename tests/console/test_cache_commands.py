@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from console import main as dclip
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 
@@ -61,7 +61,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def two(template, home):
-    """Pictures of two segments that were last used 10 days ago, and texts of one that were used now."""
+    """Images of two segments that were last used 10 days ago, and texts of one that were used now."""
     root, pictures, texts = template
     store = shutil.copytree(root, home, dirs_exist_ok=True) / "store"
     used(store / pictures, days=10)
@@ -314,9 +314,11 @@ def table(data, *collections):
     """A table that was made from some collections."""
     for name in ("regions/regions.arrow", "features/regions.arrow", "features/captions.arrow"):
         if not (data / name).is_file():
-            with VectorWriter(data / name, vectors(dimension=2), {"collections": []}):
+            with EmbeddingWriter(data / name, embeddings(dimension=2), {"collections": []}):
                 pass
-    with VectorWriter(data / "features/images.arrow", vectors(dimension=2), {"collections": list(collections)}) as rows:
+    with EmbeddingWriter(
+        data / "features/images.arrow", embeddings(dimension=2), {"collections": list(collections)}
+    ) as rows:
         rows.write(["a"], np.ones((1, 2)))
 
 

@@ -42,7 +42,7 @@ def program(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """data/ with a student, a base and curated pictures, and pictures by class in classes/."""
+    """data/ with a student, a base and curated images, and images by class in classes/."""
     folder = tmp_path_factory.mktemp("world")
     data = folder / "data"
     write_manifest(data / "curate", {Split.VAL: VAL, Split.TEST: SAMPLES})
@@ -112,14 +112,14 @@ def test_by_default_the_student_is_measured_on_the_curated_test_split(program, w
     code, out, err = program("--stages", world / "data")
     expected = measurement.retrieval(models(world, "student"), world / "data/curate", Split.TEST, COMPUTE, samples=1)
     assert code == 0
-    assert "embed pictures: 11 images" in err
+    assert "embed images: 11 images" in err
     lines = rows(out)
     for way in WAYS:
         for name in FIGURES:
             title = f"{way} {name}".replace("_", " ")
             assert f"{title} {shown(expected['model'][way][name], name)}" in lines
     assert f"rsum {expected['model']['rsum']:.3f}" in lines
-    assert lines[0] == "11 pictures, 14 captions"
+    assert lines[0] == "11 images, 14 captions"
     assert lines[2] == "student"
     assert "zero-shot" not in out and "difference" not in out
 
@@ -133,7 +133,7 @@ def test_the_other_split(program, world):
     code, out, err = program("--split", "val", "--stages", world / "data")
     expected = measurement.retrieval(models(world, "student"), world / "data/curate", Split.VAL, COMPUTE, samples=1)
     assert code == 0
-    assert "embed pictures: 2 images" in err
+    assert "embed images: 2 images" in err
     assert f"text to image mrr {expected['model']['text_to_image']['mrr']:.3f}" in rows(out)
 
 
@@ -312,7 +312,7 @@ def test_unknown_data_says_what_was_expected(program, world, tmp_path):
 
 def test_unknown_pictures_by_class_say_what_was_expected(program, world, tmp_path):
     result = program("--zeroshot", tmp_path / "nowhere", "--stages", world / "data")
-    assert_one_error(result, f"there is no folder {tmp_path}/nowhere; expected pictures as")
+    assert_one_error(result, f"there is no folder {tmp_path}/nowhere; expected images as")
 
 
 @pytest.mark.parametrize("split", ["train", "TEST", "", "restval"])
@@ -324,7 +324,7 @@ def test_a_split_that_is_not_for_evaluation_is_refused(program, world, split):
 
 def test_a_split_that_the_data_lacks_is_named(program, world, tmp_path):
     write_manifest(tmp_path, {Split.VAL: VAL})
-    assert_one_error(program("--data", tmp_path, "--stages", world / "data"), f"{tmp_path} has no test pictures")
+    assert_one_error(program("--data", tmp_path, "--stages", world / "data"), f"{tmp_path} has no test images")
 
 
 def test_an_unknown_dtype_lists_the_known_ones(program, world):

@@ -36,13 +36,13 @@ def assert_one_error(result, *parts):
         assert part in err
 
 
-def write_world(data, vectors_of):
+def write_world(data, embeddings_of):
     manifest = write_manifest(data / "curate", {Split.TEST: SAMPLES})
     student = tiny_clip()
     student.save(data / "student")
     every = encode.texts(student, [text for texts in SAMPLES.values() for text in texts], COMPUTE).numpy()
     index = RetrievalIndex.of(
-        vectors_of(student), every, manifest.keys, manifest.captions, weights=student.weights,
+        embeddings_of(student), every, manifest.keys, manifest.captions, weights=student.weights,
         manifest=manifest.fingerprint,
     )  # fmt: skip
     index.save(data / "index/faiss")
@@ -51,20 +51,20 @@ def write_world(data, vectors_of):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A student, three test pictures, and an index in which each picture's vector is its first caption's."""
+    """A student, three test images, and an index in which each image's vector is its first caption's."""
     first = [texts[0] for texts in SAMPLES.values()]
     return write_world(tmp_path_factory.mktemp("data"), lambda clip: encode.texts(clip, first, COMPUTE).numpy())
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """The same with the pictures' own vectors."""
+    """The same with the images' own vectors."""
 
-    def vectors_of(clip):
+    def embeddings_of(clip):
         to_pixels = clip.pixels()
         return encode.images(clip, [to_pixels(picture(i)) for i in range(3)], COMPUTE).numpy()
 
-    return write_world(tmp_path_factory.mktemp("data"), vectors_of)
+    return write_world(tmp_path_factory.mktemp("data"), embeddings_of)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_query_without_end_is_refused(program, world, query):
     assert_one_error(program("search", query, "--data", world), "expected UTF-8" if "\udcff" in query else "too long")
 
 
-# by picture
+# by image
 
 
 def test_search_finds_the_picture_that_it_is_asked_with(program, seen, moon):
@@ -208,11 +208,11 @@ def test_a_picture_that_is_not_there_is_named(program, seen, tmp_path, name):
     assert_one_error(program("search", "--image", tmp_path / name, "--data", seen), f"{tmp_path / name} {what}")
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", png(picture(0))[:300]])
+@pytest.mark.parametrize("content", [b"", b"no image", png(picture(0))[:300]])
 def test_a_picture_that_cannot_be_read_is_refused(program, seen, tmp_path, content):
     path = tmp_path / "bad.png"
     path.write_bytes(content)
-    assert_one_error(program("search", "--image", path, "--data", seen), "the query is no picture")
+    assert_one_error(program("search", "--image", path, "--data", seen), "the query is no image")
 
 
 # as JSON

@@ -1,14 +1,14 @@
-"""Pictures with structures of every size, as photographs have them, and what is done to them."""
+"""Images with structures of every size, as photographs have them, and what is done to them."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from tiny_corpora import encoded
 
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 
 
 def photograph(number, size=(240, 180)):
-    """Another number gives another picture."""
+    """Another number gives another image."""
     rng = np.random.default_rng(number)
     total = np.zeros((size[1], size[0], 3))
     for cells, strength in ((3, 60), (6, 40), (12, 25), (24, 15), (48, 8)):

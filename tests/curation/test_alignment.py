@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageDraw
 from tiny_corpora import encoded, write
 
-from pipeline.curation.alignment import LIMIT, difference, same_picture, thumbnail
-from pipeline.images import decode, encode_jpeg
+from pipeline.curation.alignment import LIMIT, difference, same_image, thumbnail
+from pipeline.images.decoding import decode, encode_jpeg
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.scenes import random_scene
 from pipeline.sample_world.vocabulary import SEEN_COLOURS, SEEN_SHAPES
@@ -88,5 +88,5 @@ def test_files_are_compared_by_what_they_show(tmp_path):
     a = write(tmp_path / "a.png", encoded(picture))
     b = write(tmp_path / "b.tar", b"head" + encode_jpeg(picture, 60) + b"tail")
     part = File(str(b), 4, b.stat().st_size - 8)
-    assert same_picture((File(str(a)), part))
-    assert not same_picture((File(str(write(tmp_path / "c.png", encoded(draw(scene(4)))))), part))
+    assert same_image((File(str(a)), part))
+    assert not same_image((File(str(write(tmp_path / "c.png", encoded(draw(scene(4)))))), part))

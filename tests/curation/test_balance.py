@@ -20,8 +20,8 @@ from pipeline.sources import Caption, File, Image, SourceError
 
 SOURCES = ("mscoco", "flickr30k", "conceptual_captions")
 GOOD = ("0", "1", "2", "3", "4", "near 0", "near 1")
-"""Two rows with the same picture are copies of each other."""
-IMAGES = (*GOOD, "truncated", "not a picture", "empty", "gone", "never downloaded")
+"""Two rows with the same image are copies of each other."""
+IMAGES = (*GOOD, "truncated", "not an image", "empty", "gone", "never downloaded")
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(SOURCES),
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
     for number in range(2):
         write(folder / f"near {number}", encoded(picture(number, (192, 144)), "JPEG", quality=80))
     write(folder / "truncated", png(9)[:400])
-    write(folder / "not a picture", b"404")
+    write(folder / "not an image", b"404")
     write(folder / "empty", b"")
     return folder
 
@@ -93,7 +93,7 @@ def test_every_row_is_kept_or_rejected_once(folder, tmp_path_factory, rows, quot
     assert all(c in ("a dog", "A dog.", "two cats", "cat") for _, k in kept for c in k.captions)
     shows = [k.file.path.rpartition("/")[2].removeprefix("near ") for k in trained]
     assert set(shows) <= set(GOOD)
-    assert len(set(shows)) == len(shows), "no picture trains twice"
+    assert len(set(shows)) == len(shows), "no image trains twice"
     published = {(source, str(name)) for source, name, _, evaluation, _ in rows if evaluation}
     assert not {(k.source, k.id) for k in trained} & published
     assert all(sum(k.source == source for k in trained) <= quota for source in SOURCES)

@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 
 
 def names(found):
-    return [picture.name.removeprefix("zero-shot picture ") for picture in found]
+    return [picture.name.removeprefix("zero-shot image ") for picture in found]
 
 
 def test_val_and_test_pictures_by_class_are_held_out(tmp_path):
@@ -52,7 +52,7 @@ def test_of_pictures_with_attributes_those_that_are_tested_are(tmp_path):
         write(tmp_path / name, text.encode())
     write(tmp_path / "JPEGImages/cat/1.jpg", png(1))
     write(tmp_path / "JPEGImages/dog/2.jpg", png(2))
-    assert [p.name for p in with_attributes(tmp_path)] == ["picture with attributes JPEGImages/dog/2.jpg"]
+    assert [p.name for p in with_attributes(tmp_path)] == ["image with attributes JPEGImages/dog/2.jpg"]
 
 
 def test_folders_that_are_not_there_hold_nothing(tmp_path):

@@ -21,7 +21,7 @@ def jpeg(image):
 
 @pytest.fixture
 def decide(tmp_path):
-    """Splits and reasons by name, details by name, and the card's facts of a corpus with pictures by name; those of
+    """Splits and reasons by name, details by name, and the card's facts of a corpus with images by name; those of
     `splits` are in its split file."""
 
     def run(pictures, splits, *, seed=1, quota=100, workers=1, **more):
@@ -96,7 +96,7 @@ def test_pictures_that_are_part_of_no_corpus_are_guarded_and_the_card_says_so(de
     shown = write(tmp_path / "zeroshot/test/dog/1.jpg", jpeg(photograph(3)))
     broken = write(tmp_path / "zeroshot/test/dog/2.jpg", b"404")
     held_out = {
-        tmp_path / "zeroshot": [HeldOut(f"zero-shot picture {p.name}", File(str(p))) for p in (shown, broken)],
+        tmp_path / "zeroshot": [HeldOut(f"zero-shot image {p.name}", File(str(p))) for p in (shown, broken)],
         tmp_path / "attributes": [],
     }
     pictures = {
@@ -105,13 +105,13 @@ def test_pictures_that_are_part_of_no_corpus_are_guarded_and_the_card_says_so(de
     }  # fmt: skip
     outcome, details, facts = decide(pictures, {"evaluated": "test"}, held_out=held_out)
     assert outcome["bytes"] == outcome["mirrored"] == "evaluation_copy"
-    assert "zero-shot picture 1.jpg" in details["bytes"]
+    assert "zero-shot image 1.jpg" in details["bytes"]
     assert [(one["pictures"], one["not_seen"]) for one in facts["leak_guard"]["held_out"]] == [(2, 1), (0, 0)]
 
 
 def test_evaluation_images_of_unknown_look_are_counted_as_not_seen(decide):
     pictures = {
-        "seen": photograph(1), "cut": jpeg(photograph(2))[:700], "other": b"a page, not a picture", "gone": None,
+        "seen": photograph(1), "cut": jpeg(photograph(2))[:700], "other": b"a page, not an image", "gone": None,
         "oversized": encoded(Image.new("RGB", (4000, 3000), "teal"), "PNG"), **OTHERS,
     }  # fmt: skip
     splits = dict.fromkeys(("seen", "cut", "other", "gone", "oversized"), "test")

@@ -3,11 +3,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from pipeline.curation.looks import perceptual_hash, sketch
-from pipeline.images import decode, encode_jpeg
+from pipeline.images.decoding import decode, encode_jpeg
 
 
 def scene(seed, side=96):
-    """A smooth random picture, as photographs are."""
+    """A smooth random image, as photographs are."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     return small.resize((side, side), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))

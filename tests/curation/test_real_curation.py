@@ -15,7 +15,7 @@ from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.select import Rules
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 
 REAL = os.environ.get("DCLIP_REAL_DATA")
 pytestmark = pytest.mark.skipif(not REAL, reason="DCLIP_REAL_DATA names no folder with real photographs")
@@ -45,7 +45,7 @@ def twice(tmp_path_factory):
     for path in photographs:
         data = path.read_bytes()
         pairs[f"http://bytes/{path.name}"] = (b"the same bytes", data)
-        pairs[f"http://near/{path.name}"] = (b"the same picture", copied(decode(data), rng))
+        pairs[f"http://near/{path.name}"] = (b"the same image", copied(decode(data), rng))
     conceptual(raw / "conceptual_captions", pairs)
     rules = Rules(
         quota={"mscoco": 1000, "flickr30k": 1000, "conceptual_captions": 1000}, test={"flickr30k": 0.2},
@@ -75,7 +75,7 @@ def test_photographs_given_again_by_their_bytes_are_all_recognised(twice):
 
 def test_photographs_given_again_with_small_changes_are_recognised(twice):
     photographs, _, manifest, rejected = twice
-    near = [r for r in rejected if r["kind"] == "image" and "same picture" in r["detail"]]
+    near = [r for r in rejected if r["kind"] == "image" and "same image" in r["detail"]]
     left = [row for row in manifest if row["source"] == "conceptual_captions"]
     print(f"changed copies of photographs: {len(near)} of {len(photographs)} found")
     assert len(near) + len(left) == len(photographs)

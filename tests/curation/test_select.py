@@ -17,7 +17,7 @@ from pipeline.sources import Caption, File, Image, SourceError
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """The file of a picture by number; equal numbers are equal bytes, negative ones are truncated."""
+    """The file of an image by number; equal numbers are equal bytes, negative ones are truncated."""
     folder = tmp_path_factory.mktemp("pictures")
 
     def make(number):
@@ -31,7 +31,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture
 def sample(pictures):
-    """A corpus and its rows: one image with captions. `number` is a picture, a file, or None if it is missing."""
+    """A corpus and its rows: one image with captions. `number` is an image, a file, or None if it is missing."""
 
     def make(name, number, *, source="mscoco", evaluation=None, captions=("a dog",)):
         file = pictures(number) if isinstance(number, int) else number
@@ -217,7 +217,7 @@ def test_draws_are_even_and_independent_of_each_other():
 
 @pytest.fixture
 def look(tmp_path):
-    """A file with a changed version of picture `number`: the change is a function of an image and returns bytes."""
+    """A file with a changed version of image `number`: the change is a function of an image and returns bytes."""
 
     def make(number, change):
         return File(
@@ -336,7 +336,7 @@ def drifting(step):
 def test_neighbours_of_a_copy_are_in_the_split_of_its_original(sample, choose, look, seed):
     chain = [sample(i, look(5, drifting(i))) for i in range(8)]
     splits, reasons = choose(*chain, seed=seed, validation=0.5, radius=20)
-    assert len(splits) > 1, "the ends of the chain are different pictures"
+    assert len(splits) > 1, "the ends of the chain are different images"
     assert reasons, "neighbours in the chain are not"
     assert len(set(splits.values())) == 1
 

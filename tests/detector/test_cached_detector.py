@@ -6,18 +6,18 @@ from tiny_detector import tiny_detector
 from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
-from pipeline import images
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.detector import cached
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import crop, detect
+from pipeline.images import decoding
 from pipeline.store import collection
 
 DETECTION = Detection(confidence=1e-6, iou=0.5, image_size=64, batch=4)
 CROPPING = Cropping(cap=3, min_side=0, margin=0.1, side=16, quality=90)
 SAMPLES = {Split.TRAIN: {key: [key] for key in "abcd"}, Split.TEST: {key: [key] for key in "ef"}}
-PICTURES = [images.decode(png(picture(seed))) for seed in range(6)]
+PICTURES = [decoding.decode(png(picture(seed))) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def found(model):
 
 @pytest.fixture
 def work(monkeypatch):
-    """How many pictures were looked at, and how many crops were cut."""
+    """How many images were looked at, and how many crops were cut."""
     count = {"detected": 0, "cut": 0}
 
     def counted_detect(detector, pictures, **how):
@@ -76,14 +76,14 @@ def segments(root, name):
 
 def crops_of(found, cropping=CROPPING):
     return [
-        [images.encode_jpeg(crop(p, b.corners, cropping.margin, cropping.side), cropping.quality)
+        [decoding.encode_jpeg(crop(p, b.corners, cropping.margin, cropping.side), cropping.quality)
          for b in own[: cropping.cap]]
         for p, own in zip(PICTURES, found, strict=True)
     ]  # fmt: skip
 
 
 ALL = (6, 18)
-"""Six pictures, three crops each."""
+"""Six images, three crops each."""
 
 
 def test_rows_are_what_the_detector_sees_and_what_is_cut_out(fill, manifest, found):
@@ -164,7 +164,7 @@ def test_only_the_rows_of_a_lost_or_damaged_segment_are_made_again(fill, manifes
     fill()
     assert (len(segments(tmp_path, "boxes")), len(segments(tmp_path, "crops"))) == (2, 2)
     segments(tmp_path, "crops")[0].unlink()
-    assert fill()[1] in ((0, 12), (0, 6)), "the crops of four pictures, or of two"
+    assert fill()[1] in ((0, 12), (0, 6)), "the crops of four images, or of two"
     segments(tmp_path, "boxes")[0].write_bytes(b"damaged")
     made, work = fill()
     assert work[0] in (4, 2)

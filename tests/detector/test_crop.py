@@ -8,7 +8,7 @@ from pipeline.detector.detect import PADDING, Box, crop
 
 
 def grid(width, height):
-    """A picture whose pixel at (x, y) is (x, y, 0), so that a crop shows where it was taken."""
+    """An image whose pixel at (x, y) is (x, y, 0), so that a crop shows where it was taken."""
     y, x = np.mgrid[0:height, 0:width].astype(np.uint8)
     return Image.fromarray(np.dstack([x, y, np.zeros_like(x)]))
 

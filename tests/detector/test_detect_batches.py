@@ -62,7 +62,7 @@ def test_red_and_blue_are_not_exchanged(detector):
     exchanged = Image.fromarray(np.asarray(plain)[:, :, ::-1].copy())
     bgr = detector.predict(
         np.asarray(exchanged), imgsz=64, conf=1e-6, iou=0.5, rect=False, device="cpu", verbose=False
-    )[0]  # ultralytics takes arrays to be BGR, so this is the same picture
+    )[0]  # ultralytics takes arrays to be BGR, so this is the same image
     assert sorted(b.score for b in boxes(detector, [plain], 1)[0]) == pytest.approx(
         sorted(bgr.boxes.conf.tolist()), rel=1e-4
     )

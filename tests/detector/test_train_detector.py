@@ -16,8 +16,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from pipeline.detector.train import train
-pictures = [(path.stem, path.read_bytes(), [[0.1, 0.1, 0.6, 0.6]]) for path in sorted(Path("pictures").iterdir())]
-trained = train(pictures, width=0.0625, image_size=32, epochs=1, batch=2, lr=1e-3, seed=0, device="cpu")
+images = [(path.stem, path.read_bytes(), [[0.1, 0.1, 0.6, 0.6]]) for path in sorted(Path("images").iterdir())]
+trained = train(images, width=0.0625, image_size=32, epochs=1, batch=2, lr=1e-3, seed=0, device="cpu")
 print(trained.names)
 """
 
@@ -25,7 +25,7 @@ print(trained.names)
 def test_a_training_reports_to_no_tracker_and_leaves_its_folder_as_it_was(tmp_path):
     (tmp_path / "pictures").mkdir()
     for seed in range(4):
-        (tmp_path / f"pictures/{seed}.png").write_bytes(png(picture(seed)))
+        (tmp_path / f"images/{seed}.png").write_bytes(png(picture(seed)))
     (tmp_path / "dvc.yaml").write_text("stages: {}  # mine\n")
     who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     for command in (

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import ContractError, Table, TableWriter, VectorWriter
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table, TableWriter
 from pipeline.disk import provenance as module
 from pipeline.disk.provenance import PACKAGES, packages, provenance
 
@@ -101,7 +101,7 @@ def table(request, tmp_path):
     """A table of two rows whose metadata is its provenance, by either writer."""
     path = tmp_path / "features/table.arrow"
     if request.param == "vectors":
-        with VectorWriter(path, vectors(dimension=3), told()) as writer:
+        with EmbeddingWriter(path, embeddings(dimension=3), told()) as writer:
             writer.write(["a", "b"], np.eye(2, 3))
     else:
         with TableWriter(path, SCHEMA, told()) as writer:
@@ -135,6 +135,6 @@ def test_a_reader_that_expects_another_origin_says_both(table):
 def test_equal_provenance_is_equal_bytes_in_whatever_order_it_was_given(tmp_path):
     other = {"inputs": {"regions": "r1", "weights": "w1"}, "parameters": {"prompts": ["a {}"], "batch": 4}}
     for name, metadata in (("one", told()), ("other", told(**other))):
-        with VectorWriter(tmp_path / name, vectors(dimension=3), metadata) as writer:
+        with EmbeddingWriter(tmp_path / name, embeddings(dimension=3), metadata) as writer:
             writer.write(["a", "b"], np.eye(2, 3))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()

@@ -42,7 +42,7 @@ def test_captions_belong_to_the_picture_and_none_means_all():
         wanted = [place for row in rows for place in range(12) if pairs().owner[place] == row]
         assert sorted(places_of(batch.base_text)) == sorted(wanted)
         assert [rows[i] for i in batch.owner.tolist()] == [pairs().owner[p] for p in places_of(batch.base_text)]
-        assert batch.owner.tolist() == sorted(batch.owner.tolist()), "ordered by picture"
+        assert batch.owner.tolist() == sorted(batch.owner.tolist()), "ordered by image"
 
 
 @pytest.mark.parametrize("captions", [1, 2, 3, 9])
@@ -80,7 +80,7 @@ def test_targets_of_pairs_are_those_of_the_captions_drawn():
 
 
 def test_without_names_targets_vectors_and_negatives_there_are_none():
-    batch = next(loader(pairs(image_vectors=None), tokenize=None)(1, 1))
+    batch = next(loader(pairs(image_embeddings=None), tokenize=None)(1, 1))
     assert batch.names == [f"row {row}" for row in rows_of(batch)]
     assert (batch.texts, batch.base_image, batch.target) == (None, None, None)
     assert (batch.negatives, batch.regions, batch.knowledge) == (None, None, None)
@@ -106,7 +106,7 @@ def test_positives_mark_every_caption_of_a_picture_drawn_with_it_or_not(captions
         drawn_of = {(i, text) for i, text in zip(batch.owner.tolist(), texts, strict=True)}
         undrawn += sum((i, "cat") not in drawn_of for i in (rows.index(0), rows.index(3)) if "cat" in texts)
     if captions == 1:
-        assert undrawn > 0, "a caption that was drawn for another picture only is a positive too"
+        assert undrawn > 0, "a caption that was drawn for another image only is a positive too"
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2, 3, 4])
@@ -135,7 +135,7 @@ def test_batches_do_not_depend_on_the_number_of_threads(threads):
 
 
 def test_noise_has_unit_length_on_average_and_is_new_in_every_batch():
-    data = pairs([[f"{i}"] for i in range(512)], caption_vectors=unit_rows(512, 64), image_vectors=None)
+    data = pairs([[f"{i}"] for i in range(512)], caption_embeddings=unit_rows(512, 64), image_embeddings=None)
     batches = [b for epoch in (1, 2) for b in loader(data, tokenize=None, batch=256)(epoch, 2)]
     assert all(b.noise.shape == (256, 64) and b.noise.dtype == torch.float32 for b in batches)
     for batch in batches:

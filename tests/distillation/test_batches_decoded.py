@@ -1,4 +1,4 @@
-"""Pictures decoded whenever they are read."""
+"""Images decoded whenever they are read."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_pictures_that_cannot_be_read_are_an_error_of_their_batch(tmp_path):
 
         def __getitem__(self, rows):
             if 4 in rows:
-                raise OSError("picture 4")
+                raise OSError("image 4")
             return np.zeros((len(rows), 3, 1, 1), dtype=np.uint8)
 
     batches, shown = loader(pairs(pixels=Broken()), batch=1, threads=2)(1, 6), 0
     before = [int(rows[0]) for rows, _ in epoch_order(pairs(), 1, None, 1, 1)].index(4)
-    with pytest.raises(OSError, match="picture 4"):
+    with pytest.raises(OSError, match="image 4"):
         for _ in batches:
             shown += 1
     assert shown == before

@@ -6,7 +6,7 @@ from tiny_batches import CAPTIONS, FLAT, axes, loader, pairs, places_of, read, r
 
 from pipeline.distillation.pairs import Negatives
 
-# Hard negatives: of "cat" and "dog" one equal one, of "old cat" a caption of picture 1, of "sea" one of its own.
+# Hard negatives: of "cat" and "dog" one equal one, of "old cat" a caption of image 1, of "sea" one of its own.
 WRONG = {"cat": ["hat", "rat"], "old cat": ["dog"], "dog": ["hat"], "sea": ["wave", "land"]}
 
 

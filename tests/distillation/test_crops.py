@@ -22,7 +22,7 @@ BOXES = {"mscoco-1": 2, "mscoco-2": 0, "mscoco-3": 1, "mscoco-4": 1, "mscoco-5":
 
 
 def jpeg(key, index):
-    """Another picture for every key and region."""
+    """Another image for every key and region."""
     out = io.BytesIO()
     picture(10 * int(key[-1]) + index, width=40 + index, height=36).save(out, "JPEG")
     return out.getvalue()

@@ -42,7 +42,7 @@ CASES = {  # recipe, width and text of the student, how it is trained
 
 
 REGIONS = np.array([0, 1, 3, 6, 7, 8, 10, 11, 13, 14, 16])
-"""Where the regions of each picture begin: of five there is nothing but themselves."""
+"""Where the regions of each image begin: of five there is nothing but themselves."""
 
 
 class Killed(Exception):
@@ -50,7 +50,7 @@ class Killed(Exception):
 
 
 def data(recipe, train_text):
-    """Ten pictures: three distinct captions in some batches of eight, so that tokens are padded."""
+    """Ten images: three distinct captions in some batches of eight, so that tokens are padded."""
     captions = [["a cat", f"cat {i}"] if i % 3 else [f"dog {i}"] for i in range(10)]
     count = sum(map(len, captions))
     distinct = list(dict.fromkeys(text for texts in captions for text in texts))

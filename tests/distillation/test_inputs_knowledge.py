@@ -3,9 +3,9 @@ import pytest
 from tiny_manifest import write_manifest
 from tiny_models import COMPUTE, tiny_clip, unit_rows
 
-from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
-from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.concepts.tables import write_empty
 from pipeline.distillation.inputs import Inputs
@@ -40,8 +40,8 @@ def data(clip, tmp_path):
         "zeroshot/prompts": [],
     }.items():
         index = [[i for row in manifest.rows for i in range(len(row["captions"]))]] if name == "captions" else []
-        schema = vectors(*(["caption_index"] if index else []), dimension=16)
-        with VectorWriter(tmp_path / f"features/{name}.arrow", schema, {**metadata, "fingerprint": name}) as writer:
+        schema = embeddings(*(["caption_index"] if index else []), dimension=16)
+        with EmbeddingWriter(tmp_path / f"features/{name}.arrow", schema, {**metadata, "fingerprint": name}) as writer:
             writer.write(keys, *index, unit_rows(len(keys), 16))
     write_concepts(tmp_path, manifest.fingerprint)
     return tmp_path
@@ -54,7 +54,9 @@ def write_concepts(data, manifest, **fingerprints):
         for name in ("language", "labels", "concepts")
     }
     folder = data / "concepts"
-    with VectorWriter(folder / "language.arrow", vectors("caption_index", dimension=5), metadata["language"]) as writer:
+    with EmbeddingWriter(
+        folder / "language.arrow", embeddings("caption_index", dimension=5), metadata["language"]
+    ) as writer:
         writer.write(OWNER, INDEX, LANGUAGE)
     with TableWriter(folder / "labels.arrow", LABELS, metadata["labels"]) as writer:
         writer.write({"key": OWNER, "caption_index": INDEX, "concepts": CONCEPTS, "shares": SHARES})

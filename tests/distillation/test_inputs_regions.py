@@ -3,8 +3,8 @@ import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip, unit_rows
 
-from pipeline.artifacts.schema import REGIONS, Split, vectors
-from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.schema import REGIONS, Split, embeddings
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.distillation.inputs import Inputs
 from pipeline.recipes import RECIPES
@@ -32,8 +32,8 @@ def data(clip, tmp_path):
     tables = {"images": manifest.keys, "captions": captions, "zeroshot/images": [], "zeroshot/prompts": []}
     for name, keys in tables.items():
         index = [[i for row in manifest.rows for i in range(len(row["captions"]))]] if name == "captions" else []
-        schema = vectors(*(["caption_index"] if index else []), dimension=16)
-        with VectorWriter(tmp_path / f"features/{name}.arrow", schema, {**metadata, "fingerprint": name}) as writer:
+        schema = embeddings(*(["caption_index"] if index else []), dimension=16)
+        with EmbeddingWriter(tmp_path / f"features/{name}.arrow", schema, {**metadata, "fingerprint": name}) as writer:
             writer.write(keys, *index, unit_rows(len(keys), 16))
     with TableWriter(tmp_path / "regions/regions.arrow", REGIONS, {**metadata, "fingerprint": "boxes"}) as writer:
         for key, count in BOXES.items():
@@ -54,7 +54,7 @@ def write_features(data, metadata, boxes="boxes"):
     metadata = {**metadata, "fingerprint": "vectors of regions", "inputs": {"regions": boxes}}
     keys = [key for key, count in BOXES.items() for _ in range(1 + count)]
     index = [i for count in BOXES.values() for i in range(1 + count)]
-    with VectorWriter(data / "features/regions.arrow", vectors("region_index", dimension=16), metadata) as writer:
+    with EmbeddingWriter(data / "features/regions.arrow", embeddings("region_index", dimension=16), metadata) as writer:
         writer.write(keys, index, VECTORS[: len(keys)])
 
 
@@ -71,7 +71,7 @@ def test_regions_are_those_of_the_tables(clip, data, decoded):
     made = inputs(data, clip)
     regions = of_corpora(made, "preserving_regions", decoded).regions
     assert regions.start.tolist() == [0, 3, 4, 6]
-    assert np.array_equal(regions.vectors, VECTORS[:6])
+    assert np.array_equal(regions.embeddings, VECTORS[:6])
     wanted = [clip.pixels()(crop(*one)) for one in (("mscoco-1", 1), ("mscoco-1", 2), ("mscoco-3", 1))]
     assert np.array_equal(regions.crops[np.arange(3)], wanted)
     assert made.made_from["regions"] == "vectors of regions"

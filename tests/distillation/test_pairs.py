@@ -17,26 +17,26 @@ def test_pairs_know_the_owner_of_every_caption_and_every_distinct_one():
 
 @pytest.mark.parametrize(("pixels", "vectors"), [(2, 4), (4, 4), (3, 3), (3, 5)])
 def test_pairs_of_other_counts_are_refused_naming_both(pixels, vectors):
-    with pytest.raises(ValueError, match=rf"^{pixels} pictures and {vectors} caption vectors, expected 3 and 4$"):
+    with pytest.raises(ValueError, match=rf"^{pixels} images and {vectors} caption embeddings, expected 3 and 4$"):
         Pairs(random_pixels(pixels), [["a", "b"], ["c"], ["d"]], unit_rows(vectors, 16))
 
 
 @pytest.mark.parametrize("count", [0, 5, 7, 12])
 def test_image_vectors_of_another_count_are_refused(count):
-    with pytest.raises(ValueError, match=rf"^{count} image vectors, expected 6$"):
-        pairs(image_vectors=axes(count))
+    with pytest.raises(ValueError, match=rf"^{count} image embeddings, expected 6$"):
+        pairs(image_embeddings=axes(count))
 
 
 @pytest.mark.parametrize("count", [0, 5, 11, 13])
 def test_targets_that_are_neither_of_pictures_nor_of_captions_are_refused(count):
-    with pytest.raises(ValueError, match=rf"^{count} targets, expected 6 of pictures or 12 of captions$"):
+    with pytest.raises(ValueError, match=rf"^{count} targets, expected 6 of images or 12 of captions$"):
         pairs(targets=axes(count))
     for right in (6, 12):
         assert len(pairs(targets=axes(right)).targets) == right
 
 
 def test_a_picture_without_captions_is_refused_by_its_number():
-    with pytest.raises(ValueError, match=r"^picture 1 has no caption$"):
+    with pytest.raises(ValueError, match=r"^image 1 has no caption$"):
         pairs([["a"], [], ["b"], []])
 
 

@@ -13,9 +13,9 @@ from pipeline.training.distributed import Group
 
 CAPTIONS = [["cat", "old cat"], ["dog"], ["sea", "wave"], ["pet"], ["hill"], ["sun"]]
 START = np.array([0, 1, 3, 7, 9, 10, 13])
-"""Picture 0 has no box, picture 1 one, picture 2 three, picture 3 one, picture 4 none, picture 5 two."""
+"""Image 0 has no box, image 1 one, image 2 three, image 3 one, image 4 none, image 5 two."""
 SHOWN = {0: 0, 2: 100, 4: 101, 5: 102, 6: 103, 8: 104, 9: 4, 11: 105, 12: 106}
-"""What a region that may be drawn shows: crop 0 is 100, crop 1 is 101, and so on; a picture is its number."""
+"""What a region that may be drawn shows: crop 0 is 100, crop 1 is 101, and so on; an image is its number."""
 
 
 def axes(count):
@@ -182,7 +182,7 @@ def test_regions_go_to_the_device_with_their_batch():
 
 @pytest.mark.parametrize("start", [START[:-1], np.append(START, 13)], ids=["of 5", "of 7"])
 def test_regions_of_another_number_of_pictures_are_refused(start):
-    with pytest.raises(ValueError, match=rf"^regions of {len(start) - 1} pictures .* expected 6, "):
+    with pytest.raises(ValueError, match=rf"^regions of {len(start) - 1} images .* expected 6, "):
         pairs(regions=regions(start))
 
 

@@ -23,7 +23,7 @@ OFF = torch.amp.GradScaler("cpu", enabled=False)
 BASE_SCALE = 20.0
 VIT = {"image_size": 32, "patch_size": 16, "width": 16, "layers": 2, "head_width": 8}
 
-# Pictures 0 and 4 share "a cat"; picture 3 says "a red star" twice over.
+# Images 0 and 4 share "a cat"; image 3 says "a red star" twice over.
 CAPTIONS = [
     ["a cat", "a sleeping cat"],
     ["a dog"],
@@ -36,7 +36,7 @@ CAPTIONS = [
     ["rain"],
     ["a green hill", "a hill"],
 ]
-# The negative "a dog" is right for picture 1; "a blue star" is made from two captions.
+# The negative "a dog" is right for image 1; "a blue star" is made from two captions.
 WRONG = {"a cat": ["a dog", "a hat"], "a red star": ["a blue star"], "a star": ["a blue star"], "rain": ["snow"]}
 
 
@@ -130,7 +130,7 @@ def plainly(made, data, recipe, weights=None):
     places = [places[k] for k in order_within(batch, data, rows, places)]
     texts = [data.distinct[data.caption_ids[c]] for c in places]
     image = F.normalize(model.encode_image(clip.normalise(torch.from_numpy(data.pixels[np.array(rows)]))), dim=-1)
-    text = torch.from_numpy(data.caption_vectors[places])
+    text = torch.from_numpy(data.caption_embeddings[places])
     negatives = allowed = None
     if made.train_text:
         text = F.normalize(model.encode_text(clip.tokenize(texts)), dim=-1)
@@ -142,7 +142,7 @@ def plainly(made, data, recipe, weights=None):
             negatives = F.normalize(model.encode_text(clip.tokenize(made_of)), dim=-1)
         else:
             flat = [negative for own in data.negatives.texts for negative in own]
-            vectors = {negative: data.negatives.vectors[k] for k, negative in reversed(list(enumerate(flat)))}
+            vectors = {negative: data.negatives.embeddings[k] for k, negative in reversed(list(enumerate(flat)))}
             negatives = torch.from_numpy(np.stack([vectors[negative] for negative in made_of]))
     at = {i: k for k, i in enumerate(rows)}
     targets = {None: None, "image": rows, "pair": places}[RECIPES[recipe].target]
@@ -152,12 +152,13 @@ def plainly(made, data, recipe, weights=None):
         image_in_target=F.normalize(made.image_to_target(image), dim=-1),
         text_in_target=F.normalize(made.text_to_target(text), dim=-1),
         target=None if targets is None else torch.from_numpy(data.targets[targets]),
-        base_image=torch.from_numpy(data.image_vectors[rows]), base_text=torch.from_numpy(data.caption_vectors[places]),
+        base_image=torch.from_numpy(data.image_embeddings[rows]),
+        base_text=torch.from_numpy(data.caption_embeddings[places]),
         base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise,
         negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed),
     )  # fmt: skip
     if data.regions is not None:
-        drawn = [int((data.regions.vectors == row.numpy()).all(1).argmax()) for row in batch.regions.base]
+        drawn = [int((data.regions.embeddings == row.numpy()).all(1).argmax()) for row in batch.regions.base]
         assert all(data.regions.start[i] < k < data.regions.start[i + 1] for i, k in zip(rows, drawn, strict=True))
         crops = torch.from_numpy(data.regions.crops[np.array([k // 2 for k in drawn])])  # each second one is a crop
         region = F.normalize(model.encode_image(clip.normalise(crops)), dim=-1)
@@ -177,7 +178,7 @@ def plainly(made, data, recipe, weights=None):
 
 def order_within(batch, data, rows, places):
     """Which place each of the batch's captions is: found by the base's vectors, which all differ."""
-    vectors = {data.caption_vectors[c].tobytes(): k for k, c in enumerate(places)}
+    vectors = {data.caption_embeddings[c].tobytes(): k for k, c in enumerate(places)}
     return [vectors[row.numpy().tobytes()] for row in batch.base_text]
 
 
@@ -264,7 +265,7 @@ def test_of_two_terms_of_knowledge_each_moves_its_own_head(micro_batch):
         assert heads_moved == moved
         assert found["towers.model.text_projection"].abs().max() > 1e-4
         of_image = found["towers.model.visual.attnpool.c_proj.weight"].abs().max()
-        assert (of_image > 1e-5) == (term == "concepts"), "pictures are classified, and not mapped to the language"
+        assert (of_image > 1e-5) == (term == "concepts"), "images are classified, and not mapped to the language"
 
 
 @pytest.mark.parametrize("micro_batch", [0, 4])

@@ -30,7 +30,7 @@ def test_every_recipe_trains(name, train_text):
 
 @pytest.mark.parametrize("train_text", [False, True])
 def test_a_short_training_on_random_data_lowers_the_loss(train_text):
-    data = pairs([[c] for c in numbered(16)], caption_vectors=unit_rows(16, 16, seed=5))
+    data = pairs([[c] for c in numbered(16)], caption_embeddings=unit_rows(16, 16, seed=5))
     how = training("contrastive", epochs=6, batch=8, lr=3e-3)
     history = train(student(train_text), data, lambda clip: FIGURES, how, device="cpu").history
     assert history[-1]["loss"] < 0.8 * history[1]["loss"]
@@ -38,7 +38,7 @@ def test_a_short_training_on_random_data_lowers_the_loss(train_text):
 
 def test_terms_are_weighted_by_name():
     captions = [[c] for c in numbered(8)]
-    data = pairs(captions, image_vectors=unit_rows(8, 16, seed=2), targets=unit_rows(8, 16, seed=3))
+    data = pairs(captions, image_embeddings=unit_rows(8, 16, seed=2), targets=unit_rows(8, 16, seed=3))
 
     def first_epoch(**weights):
         how = training("dclip_clean", epochs=1, lr=1e-9, weights=weights)

@@ -33,21 +33,21 @@ def test_pairs_know_the_owner_of_every_caption():
 
 @pytest.mark.parametrize(("pixels", "vectors"), [(2, 4), (4, 4), (3, 3), (3, 5)])
 def test_pairs_of_other_counts_are_refused_naming_both(pixels, vectors):
-    message = rf"{pixels} pictures and {vectors} caption vectors, expected 3 and 4"
+    message = rf"{pixels} images and {vectors} caption embeddings, expected 3 and 4"
     with pytest.raises(ValueError, match=message):
-        pairs([["a", "b"], ["c"], ["d"]], random_pixels(pixels), caption_vectors=unit_rows(vectors, 16))
+        pairs([["a", "b"], ["c"], ["d"]], random_pixels(pixels), caption_embeddings=unit_rows(vectors, 16))
 
 
 def test_a_batch_pairs_pictures_with_their_own_captions(seen):
     owner = [0, 0, 1, 2, 2, 2, 3, 4, 4, 5, 5, 5]
     captions = [[f"caption {c}" for c in range(12) if owner[c] == i] for i in range(6)]
-    data = pairs(captions, caption_vectors=axes(range(12)), image_vectors=axes(range(6)), targets=axes(range(6)))
+    data = pairs(captions, caption_embeddings=axes(range(12)), image_embeddings=axes(range(6)), targets=axes(range(6)))
     train(student(), data, lambda clip: FIGURES, training("dclip_clean", batch=2, epochs=8), device="cpu")
     assert len(seen) == 8 * 3
     drawn = set()
     for at in range(0, len(seen), 3):
         pictures = [i for b in seen[at : at + 3] for i in rows_of(b.base_image)]
-        assert sorted(pictures) == list(range(6)), "every picture once an epoch"
+        assert sorted(pictures) == list(range(6)), "every image once an epoch"
         texts = [c for b in seen[at : at + 3] for c in rows_of(b.base_text)]
         assert [owner[c] for c in texts] == pictures
         assert [i for b in seen[at : at + 3] for i in rows_of(b.target)] == pictures
@@ -57,7 +57,7 @@ def test_a_batch_pairs_pictures_with_their_own_captions(seen):
 
 def test_the_published_recipe_gets_the_target_of_picture_and_caption(seen):
     captions = [[f"{i} a", f"{i} b"] for i in range(8)]
-    data = pairs(captions, caption_vectors=axes(range(16)), image_vectors=axes(range(8)), targets=axes(range(16)))
+    data = pairs(captions, caption_embeddings=axes(range(16)), image_embeddings=axes(range(8)), targets=axes(range(16)))
     train(student(), data, lambda clip: FIGURES, training("dclip", epochs=3), device="cpu")
     assert len({c for b in seen for c in rows_of(b.target)}) > 8
     for b in seen:
@@ -65,7 +65,7 @@ def test_the_published_recipe_gets_the_target_of_picture_and_caption(seen):
 
 
 def test_equal_captions_of_two_pictures_are_marked(seen):
-    data = pairs([["a cat"], ["a dog"], ["a cat"], ["a cow"]], caption_vectors=axes([0, 1, 0, 2]))
+    data = pairs([["a cat"], ["a dog"], ["a cat"], ["a cow"]], caption_embeddings=axes([0, 1, 0, 2]))
     train(student(), data, lambda clip: FIGURES, training("contrastive", epochs=1), device="cpu")
     texts = np.array(rows_of(seen[0].base_text))
     assert sorted(texts) == [0, 0, 1, 2]
@@ -75,7 +75,7 @@ def test_equal_captions_of_two_pictures_are_marked(seen):
 def shuffled(seen, count, seed):
     seen.clear()
     targets = axes(range(count))
-    data = pairs([[c] for c in numbered(count)], image_vectors=targets, targets=targets)
+    data = pairs([[c] for c in numbered(count)], image_embeddings=targets, targets=targets)
     train(student(), data, lambda clip: FIGURES, training("shuffled_targets", batch=count, seed=seed), device="cpu")
     return [dict(zip(rows_of(b.base_image), rows_of(b.target), strict=True)) for b in seen]
 
@@ -96,7 +96,7 @@ def test_in_the_shuffled_control_every_picture_gets_the_target_of_another(seen):
 
 def test_training_leaves_the_callers_targets_alone():
     targets = axes(range(8))
-    data = pairs([[c] for c in numbered(8)], image_vectors=targets, targets=targets)
+    data = pairs([[c] for c in numbered(8)], image_embeddings=targets, targets=targets)
     train(student(), data, lambda clip: FIGURES, training("shuffled_targets"), device="cpu")
     assert np.array_equal(data.targets, axes(range(8)))
 
@@ -119,7 +119,7 @@ def test_an_epoch_may_be_shortened_to_some_steps(seen):
 
 
 def test_an_epoch_of_base_pairs_has_as_many_steps_as_is_said_and_the_epochs_differ(seen):
-    data = pairs([[c] for c in numbered(16)], caption_vectors=axes(range(16)))
+    data = pairs([[c] for c in numbered(16)], caption_embeddings=axes(range(16)))
     run(student(), data, training("continue_base", epochs=2), steps=2)
     first, second = ({c for b in seen[at : at + 2] for c in rows_of(b.base_text)} for at in (0, 2))
     assert len(first) == len(second) == 8
@@ -129,7 +129,7 @@ def test_an_epoch_of_base_pairs_has_as_many_steps_as_is_said_and_the_epochs_diff
 def test_all_captions_of_every_picture_may_be_in_a_batch(seen):
     owner = [0, 0, 1, 2, 2, 2, 3, 4, 4, 5]
     captions = [[f"caption {c}" for c in range(10) if owner[c] == i] for i in range(6)]
-    data = pairs(captions, caption_vectors=axes(range(10)), image_vectors=axes(range(6)), targets=axes(range(10)))
+    data = pairs(captions, caption_embeddings=axes(range(10)), image_embeddings=axes(range(6)), targets=axes(range(10)))
     run(student(), data, training("dclip", batch=3, epochs=2, captions=None))
     for at in (0, 2):
         assert sorted(c for b in seen[at : at + 2] for c in rows_of(b.base_text)) == list(range(10))
@@ -147,10 +147,10 @@ def test_at_most_so_many_captions_of_a_picture_are_drawn(seen):
 
 
 def test_hard_negatives_are_those_of_the_captions_in_the_batch(seen):
-    """Negative 2 of the first caption is the second caption itself: right for picture 1, wrong for all others."""
+    """Negative 2 of the first caption is the second caption itself: right for image 1, wrong for all others."""
     texts = [["n0", "caption 1"], ["n1"], [], ["n0"]]
     vectors = axes([10, 1, 11, 10])
-    data = pairs([[c] for c in numbered(4)], caption_vectors=axes(range(4)), image_vectors=axes(range(4)),
+    data = pairs([[c] for c in numbered(4)], caption_embeddings=axes(range(4)), image_embeddings=axes(range(4)),
                  negatives=Negatives(texts, vectors))  # fmt: skip
     run(student(), data, training("hard_negatives", batch=4, epochs=1))
     pictures, negatives = rows_of(seen[0].base_image), rows_of(seen[0].negatives.text)
@@ -173,7 +173,7 @@ def test_trained_hard_negatives_are_embedded_by_the_student(seen):
 
 
 def caption_places(b, data):
-    return sorted((np.asarray(b.base_text) @ data.caption_vectors.T).argmax(axis=1).tolist())
+    return sorted((np.asarray(b.base_text) @ data.caption_embeddings.T).argmax(axis=1).tolist())
 
 
 def test_the_temperature_of_the_base_reaches_the_recipe(seen):

@@ -29,7 +29,7 @@ def test_procrustes_solves_for_every_caption_and_its_picture():
     found, told = [], []
     validate = lambda clip: found.append(clip.weights) or FIGURES  # noqa: E731
     result = run(made, data, training("procrustes"), validate, log=lambda history: told.append(list(history)))
-    wanted = procrustes(torch.from_numpy(data.pixels[data.owner]), torch.from_numpy(data.caption_vectors))
+    wanted = procrustes(torch.from_numpy(data.pixels[data.owner]), torch.from_numpy(data.caption_embeddings))
     torch.testing.assert_close(made.towers.matrix.detach(), wanted)
     assert result.history == [{"epoch": 0, **FIGURES}, {"epoch": 1, **FIGURES}]
     assert (result.best_epoch, result.best["epoch"]) == (1, 1)
@@ -40,7 +40,7 @@ def test_procrustes_solves_for_every_caption_and_its_picture():
 def test_procrustes_finds_the_rotation_that_was_planted():
     turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(2)))[0]
     images = unit_rows(40, 16, seed=6)
-    data = pairs([[f"{i}"] for i in range(40)], images, caption_vectors=images @ turn.numpy().T)
+    data = pairs([[f"{i}"] for i in range(40)], images, caption_embeddings=images @ turn.numpy().T)
     made = student(linear=True)
     run(made, data, training("procrustes"))
     torch.testing.assert_close(made.towers.matrix.detach(), turn, rtol=0, atol=1e-4)
@@ -49,7 +49,7 @@ def test_procrustes_finds_the_rotation_that_was_planted():
 def test_labclip_brings_cached_pictures_to_their_captions():
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(16, 16)))[0].astype(np.float32)
     images = unit_rows(64, 16, seed=6)
-    data = pairs([[f"{i}"] for i in range(64)], images, caption_vectors=images @ turn.T)
+    data = pairs([[f"{i}"] for i in range(64)], images, caption_embeddings=images @ turn.T)
     made = student(linear=True, temperature=0.05)
     history = run(made, data, training("labclip", epochs=12, batch=16, lr=0.03)).history
     assert history[-1]["loss"] < 0.5 * history[1]["loss"]

@@ -19,7 +19,7 @@ CAPTIONS = [["a cat", "two cats"], ["a dog"], ["the moon"]]
 
 @pytest.fixture(scope="module")
 def clip():
-    """One that tells random pictures apart by more than rounding: with its own small weights all look the same."""
+    """One that tells random images apart by more than rounding: with its own small weights all look the same."""
     made = tiny_clip()
     with torch.no_grad():
         for weights in made.model.visual.parameters():
@@ -96,11 +96,11 @@ def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip
     def error(student, base):
         validate = validator(clip, classes=classes, base=base, weights=weights)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(classifier, "image_vectors", lambda *_: student)
+            patch.setattr(classifier, "image_embeddings", lambda *_: student)
             return validate(clip)["val_zeroshot_top1_error"]
 
     assert error(right, right) == error(wrong, wrong) == 0
-    assert error(right, wrong) == 0, "every picture changed alike"
+    assert error(right, wrong) == 0, "every image changed alike"
     half = torch.cat([right[:2], wrong[2:]])
     assert error(half, right) == pytest.approx(0.5 / 4**0.5), "0, 0, -1, -1: deviation 1/2, of four"
 

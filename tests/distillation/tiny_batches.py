@@ -9,7 +9,7 @@ from pipeline.distillation.loader import Loader
 from pipeline.distillation.pairs import Pairs
 from pipeline.training.distributed import Group
 
-# Pictures 0 and 3 share "cat"; picture 5 says "sun" twice.
+# Images 0 and 3 share "cat"; image 5 says "sun" twice.
 CAPTIONS = [["cat", "old cat", "grey cat"], ["dog"], ["sea", "wave"], ["pet", "cat"], ["hill"], ["sun", "sun", "day"]]
 FLAT = [text for texts in CAPTIONS for text in texts]
 
@@ -20,11 +20,12 @@ def axes(count, start=0):
 
 
 def pairs(captions=CAPTIONS, **given):
-    """Pixels and image vectors are the picture's number, caption vectors the caption's."""
+    """Pixels and image vectors are the image's number, caption vectors the caption's."""
     count = sum(map(len, captions))
     pixels = np.arange(len(captions), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=1)
     return Pairs(**{
-        "pixels": pixels, "captions": captions, "caption_vectors": axes(count), "image_vectors": axes(len(captions)),
+        "pixels": pixels, "captions": captions, "caption_embeddings": axes(count),
+        "image_embeddings": axes(len(captions)),
         **given,
     })  # fmt: skip
 

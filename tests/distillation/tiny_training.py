@@ -1,4 +1,4 @@
-"""Trainings of a tiny student on random pictures and vectors, and what they left."""
+"""Trainings of a tiny student on random images and vectors, and what they left."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ FIGURES = {"val_text_to_image_recall@1": 0.5, "val_image_to_text_recall@1": 0.5}
 def pairs(captions, pixels=None, **given):
     count = sum(len(texts) for texts in captions)
     pixels = random_pixels(len(captions)) if pixels is None else pixels
-    return Pairs(pixels, captions, **{"caption_vectors": unit_rows(count, 16, seed=1), **given})
+    return Pairs(pixels, captions, **{"caption_embeddings": unit_rows(count, 16, seed=1), **given})
 
 
 def training(recipe, **changed):
@@ -44,14 +44,14 @@ def one_crop_each(pictures):
 
 
 def complete(name, pictures=8, train_text=False):
-    """Two captions a picture, and all that a recipe may be given."""
+    """Two captions an image, and all that a recipe may be given."""
     captions = [[f"{i} a", f"{i} b"] for i in range(pictures)]
     recipe = RECIPES[name]
     targets = {"image": pictures, "pair": 2 * pictures, None: None}[recipe.target]
     made = [[f"not {text}"] for own in captions for text in own]
     return pairs(
         captions, unit_rows(pictures, 16, seed=4) if recipe.linear else None,
-        image_vectors=None if recipe.data == "base" else unit_rows(pictures, 16, seed=2),
+        image_embeddings=None if recipe.data == "base" else unit_rows(pictures, 16, seed=2),
         targets=None if targets is None else unit_rows(targets, 16, seed=3),
         negatives=Negatives(made, None if train_text else unit_rows(len(made), 16, seed=5))
         if recipe.negatives

@@ -58,7 +58,7 @@ def test_rsum_by_hand():
 
 
 def test_the_interval_of_rsum_draws_the_same_pictures_both_ways():
-    # What is gained one way is lost the other, picture by picture: with draws of their own the sum would vary.
+    # What is gained one way is lost the other, image by image: with draws of their own the sum would vary.
     gain = np.array([1.0, 0, 1, 0, 0, 1, 1, 0])
     zero = np.zeros(8)
     names = ("recall@1", "recall@5", "recall@10", "mrr")
@@ -89,10 +89,10 @@ def classes(tmp_path):
 
 
 def embedded(classes):
-    """Pictures and class weights under two models."""
+    """Images and class weights under two models."""
     return {
         name: (
-            classifier.image_vectors(clip, classifier.pixels(clip, classes), COMPUTE),
+            classifier.image_embeddings(clip, classifier.pixels(clip, classes), COMPUTE),
             classifier.class_weights(clip, classes, COMPUTE),
         )
         for name, clip in (("base", tiny_clip(0)), ("student", tiny_clip(1)))
@@ -149,7 +149,7 @@ def hits(*top1):
 
 
 def test_zero_shot_differences_by_hand():
-    # The base is right of two pictures of four, the other of one of those and of a third one.
+    # The base is right of two images of four, the other of one of those and of a third one.
     found = zeroshot_difference(hits(1, 1, 0, 0), hits(1, 0, 1, 0), samples=400, seed=0)
     assert found["top1"]["value"] == 0
     assert found["top1"]["low"] < 0 < found["top1"]["high"]

@@ -15,8 +15,8 @@ COCO, FLICKR = "dataset_coco.json", "dataset_flickr30k.json"
 
 
 def contents(found):
-    """The files of all pictures."""
-    return [shown.read_bytes() for shown in found.pictures]
+    """The files of all images."""
+    return [shown.read_bytes() for shown in found.images]
 
 
 def entry(number, *captions, split="test", **fields):
@@ -31,7 +31,7 @@ def coco_entry(number, *captions, year_folder="val2014", **fields):
 
 
 def flickr(folder, *entries, images="flickr30k_images", missing=()):
-    """The split file with pictures beside it; that of image n is png(n)."""
+    """The split file with images beside it; that of image n is png(n)."""
     (folder / images).mkdir(parents=True, exist_ok=True)
     for one in entries:
         if one["imgid"] not in missing:
@@ -66,7 +66,7 @@ def test_a_split_of_curated_shards(tmp_path):
 
 def test_a_curated_split_without_pictures_is_named(tmp_path):
     write_manifest(tmp_path, {Split.TEST: SAMPLES})
-    with pytest.raises(NoRetrievalData, match="has no val pictures"):
+    with pytest.raises(NoRetrievalData, match="has no val images"):
         read(tmp_path, Split.VAL)
 
 
@@ -137,7 +137,7 @@ def test_flickr30k_may_lie_in_two_folders(tmp_path):
 @pytest.mark.parametrize(("missing", "example"), [([3], "3"), ([5, 7], "7"), ([3, 5, 7], "7")])
 def test_missing_pictures_are_counted_with_an_example(tmp_path, missing, example):
     flickr(tmp_path, *THREE, entry(8, "not asked", split="val"), missing=[*missing, 8])
-    expected = rf"{len(missing)} of 3 test pictures of .*{FLICKR} are not there, such as .*/{example}\.jpg"
+    expected = rf"{len(missing)} of 3 test images of .*{FLICKR} are not there, such as .*/{example}\.jpg"
     with pytest.raises(NoRetrievalData, match=expected):
         read(tmp_path)
 
@@ -161,7 +161,7 @@ def test_a_picture_of_another_split_needs_no_caption(tmp_path):
 @pytest.mark.parametrize("name", [COCO, FLICKR])
 def test_a_split_file_without_that_split_is_named(tmp_path, name):
     write(tmp_path / name, json.dumps({"images": [coco_entry(1, "a", split="train")]}).encode())
-    with pytest.raises(NoRetrievalData, match=f"{name} has no test pictures"):
+    with pytest.raises(NoRetrievalData, match=f"{name} has no test images"):
         read(tmp_path)
 
 

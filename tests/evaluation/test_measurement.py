@@ -35,7 +35,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def curated(tmp_path_factory):
-    """Six test pictures, which are picture(0) to picture(5), with one to three captions each."""
+    """Six test images, which are image(0) to image(5), with one to three captions each."""
     folder = tmp_path_factory.mktemp("curate")
     write_manifest(folder, {Split.TEST: SAMPLES})
     return folder
@@ -43,12 +43,12 @@ def curated(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    """Three classes of several pictures."""
+    """Three classes of several images."""
     return put(tmp_path_factory.mktemp("classes"), {"cat": 4, "red_star": 5, "moon": 3})
 
 
 def embedded(clip):
-    """Pictures and captions of `curated`, each in a forward of its own."""
+    """Images and captions of `curated`, each in a forward of its own."""
     to_pixels = clip.pixels()
     images = [encode.images(clip, [to_pixels(picture(i))], COMPUTE) for i in range(6)]
     texts = [encode.texts(clip, [text], COMPUTE) for own in CAPTIONS for text in own]
@@ -133,11 +133,11 @@ def test_rsum_is_the_sum_of_the_six_recalls(clips, curated):
     of_model = measured(alone(clips), curated)["model"]
     six = [of_model[way][f"recall@{k}"] for way in WAYS for k in (1, 5, 10)]
     assert of_model["rsum"] == pytest.approx(sum(six))
-    assert 2 < sum(six) < 6, "all six pictures are among ten, and not every figure is 1"
+    assert 2 < sum(six) < 6, "all six images are among ten, and not every figure is 1"
 
 
 def test_rsum_by_hand(clips, curated, monkeypatch):
-    # A picture is one axis, and each of its captions the same axis: everything is found at once.
+    # An image is one axis, and each of its captions the same axis: everything is found at once.
     axes = np.eye(6, dtype=np.float32)
     monkeypatch.setattr(measurement, "_embedded", lambda clip, data, compute: (axes, axes[data.owner]))
     found = measured(alone(clips), curated)["model"]
@@ -234,14 +234,14 @@ def test_folds_of_five_thousand_pictures(clips, curated, monkeypatch):
         assert found[f"{way}_1k"] == metrics.folds(*vectors, owner, 1000)[way]
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", png(1)[:200]], ids=["empty", "text", "truncated"])
+@pytest.mark.parametrize("data", [b"", b"not an image", png(1)[:200]], ids=["empty", "text", "truncated"])
 def test_a_picture_that_cannot_be_read_is_named(clips, tmp_path, data):
     (tmp_path / "images").mkdir()
     for name, content in (("star", png(0)), ("moon", data)):
         (tmp_path / f"images/{name}.jpg").write_bytes(content)
     entries = [{"filename": f"{n}.jpg", "split": "test", "sentences": [{"raw": n}]} for n in ("star", "moon")]
     (tmp_path / "dataset_flickr30k.json").write_text(json.dumps({"images": entries}))
-    with pytest.raises(InputError, match=r"moon\.jpg is no picture \(.+\); take it out or replace it"):
+    with pytest.raises(InputError, match=r"moon\.jpg is no image \(.+\); take it out or replace it"):
         measured(alone(clips), tmp_path)
 
 
@@ -326,6 +326,6 @@ def test_a_webdataset_gives_the_figures_of_the_same_pictures_in_folders(clips, c
 
 def test_a_picture_of_a_class_that_cannot_be_read_is_named(clips, tmp_path):
     put(tmp_path, {"cat": 2})
-    (tmp_path / "test/cat/1.png").write_bytes(b"not a picture")
-    with pytest.raises(InputError, match=r"cat/1\.png is no picture"):
+    (tmp_path / "test/cat/1.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"cat/1\.png is no image"):
         measurement.classification(alone(clips), tmp_path, Split.TEST, COMPUTE, samples=50)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline import images
 from pipeline.artifacts import shards
 from pipeline.artifacts.catalog import ZEROSHOT_EMBEDDINGS
 from pipeline.artifacts.manifest import Manifest
@@ -20,7 +19,8 @@ from pipeline.clip.cached import CachedClip
 from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
-from pipeline.features import classes, pictures, texts
+from pipeline.features import classes, image_embeddings, texts
+from pipeline.images import decoding
 from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
@@ -42,7 +42,7 @@ BOXES_SEEN = {  # none, one, two, and more than are kept
 
 
 def seen(decoded):
-    """The boxes of a picture: as many as the red of its middle modulo 4."""
+    """The boxes of an image: as many as the red of its middle modulo 4."""
     return BOXES_SEEN[decoded.getpixel((24, 20))[0] % 4]
 
 
@@ -68,15 +68,15 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(manifest):
-    """The bytes of every picture."""
+    """The bytes of every image."""
     found = dict(manifest.images("read"))
-    assert {len(seen(images.decode(image))) for image in found.values()} == {0, 1, 2, 3}
+    assert {len(seen(decoding.decode(image))) for image in found.values()} == {0, 1, 2, 3}
     return found
 
 
 @pytest.fixture(scope="module")
 def zero_shot(tmp_path_factory):
-    """Two classes of one picture each in either split; one of them is a picture of the manifest."""
+    """Two classes of one image each in either split; one of them is an image of the manifest."""
     folder = tmp_path_factory.mktemp("zeroshot")
     for seed, place in enumerate(("val/cat", "val/dog", "test/cat", "test/dog")):
         (folder / place).mkdir(parents=True)
@@ -98,7 +98,7 @@ def write_features(root, clip, manifest, made, zero_shot, kinds=KINDS):
     spans.write(Rules(), manifest, made / "spans.arrow", {"kind": "spans"}, cap=4, tokens=clip.context_length - 2)
     out = made / "features"
     return (
-        pictures.write(made_with, manifest, found, out, {"kind": "features"}),
+        image_embeddings.write(made_with, manifest, found, out, {"kind": "features"}),
         texts.write(made_with, manifest, Table(made / "spans.arrow", SPANS), kinds, out, {"kind": "features"})[1],
         classes.write(made_with, classes.Contents(zero_shot), out, {"kind": "zero-shot"}),
     )
@@ -124,7 +124,7 @@ def tables(made):
     return found
 
 
-def vectors_of(strings, clip):
+def embeddings_of(strings, clip):
     return encode.texts(clip, strings, COMPUTE).numpy().astype(np.float16)
 
 
@@ -165,7 +165,7 @@ def test_a_store_filled_by_another_detector_and_model_gives_the_same_bytes(cold,
 
 def test_how_many_rows_are_in_memory_at_a_time_changes_no_row(cold, clip, manifest, zero_shot, tmp_path, monkeypatch):
     root, made, counts, _ = cold
-    for module in (regions, pictures, texts):
+    for module in (regions, image_embeddings, texts):
         monkeypatch.setattr(module, "_CHUNK", 2)
     assert write_regions(root, manifest, tmp_path) == counts
     assert write_features(root, clip, manifest, tmp_path, zero_shot) == (0, 0, 0)
@@ -181,15 +181,15 @@ def test_regions_are_the_picture_and_then_its_boxes_with_their_crops(cold, data)
     expected = []
     for key in KEYS:
         expected.append((key, 0, [0, 0, 1, 1], 1.0, "image", None))
-        decoded = images.decode(data[key])
+        decoded = decoding.decode(data[key])
         for i, box in enumerate(seen(decoded)[: CROPPING.cap]):
-            cut = images.encode_jpeg(crop(decoded, box.corners, 0.1, 16), 90)
+            cut = decoding.encode_jpeg(crop(decoded, box.corners, 0.1, 16), 90)
             expected.append((key, i + 1, pytest.approx(box.corners), box.score, box.name, cut))
     assert [tuple(row.values()) for row in rows] == expected
 
 
 def test_counts_of_regions_are_of_the_boxes_that_are_kept(cold, data):
-    found = [len(seen(images.decode(image))) for image in data.values()]
+    found = [len(seen(decoding.decode(image))) for image in data.values()]
     boxes = sum(min(n, CROPPING.cap) for n in found)
     assert cold[2] == {
         "images": 7, "boxes": boxes, "boxes_too_small": 0, "images_without_boxes": found.count(0),
@@ -198,7 +198,7 @@ def test_counts_of_regions_are_of_the_boxes_that_are_kept(cold, data):
 
 
 def test_small_boxes_are_no_regions_are_counted_and_take_no_place(manifest, tmp_path, capsys, monkeypatch):
-    """Pictures are 48 pixels wide: the boxes seen are 24, 25.2 and 26.4 pixels wide, and 20 high."""
+    """Images are 48 pixels wide: the boxes seen are 24, 25.2 and 26.4 pixels wide, and 20 high."""
     root = tmp_path / "store"
     write_regions(root, manifest, tmp_path)
     capsys.readouterr()
@@ -206,7 +206,7 @@ def test_small_boxes_are_no_regions_are_counted_and_take_no_place(manifest, tmp_
     for side, left, cap in ((25, (1, 2), 2), (26, (2,), 1), (27, (), 2)):
         counts = write_regions(root, manifest, tmp_path, replace(CROPPING, min_side=side, cap=cap))
         rows = Table(tmp_path / "regions.arrow", REGIONS).columns.to_pylist()
-        found = [len(seen(images.decode(data))) for _, data in manifest.images("read")]
+        found = [len(seen(decoding.decode(data))) for _, data in manifest.images("read")]
         wanted = [["image", *(f"thing {i}" for i in range(n) if i in left)][: 1 + cap] for n in found]
         assert [row["class_name"] for row in rows] == [name for own in wanted for name in own]
         small = sum(i not in left for n in found for i in range(n))
@@ -244,7 +244,7 @@ def test_a_distinct_picture_crop_and_text_is_embedded_once(cold, manifest):
     }  # fmt: skip
     assert of_texts == len(captions | phrases)
     prompts = {"a dog", "one dog", "a cat", "one cat"}
-    assert of_zero_shot == 3 + len(prompts - captions - phrases), "the first zero-shot picture stands in the manifest"
+    assert of_zero_shot == 3 + len(prompts - captions - phrases), "the first zero-shot image stands in the manifest"
 
 
 def test_a_regions_vector_is_that_of_its_crop_and_region_0_that_of_the_picture(cold, clip, data):
@@ -253,7 +253,7 @@ def test_a_regions_vector_is_that_of_its_crop_and_region_0_that_of_the_picture(c
     assert table.strings("key") == [row["key"] for row in rows]
     assert table.integers("region_index").tolist() == [row["region_index"] for row in rows]
     to_pixels = clip.pixels()
-    pixels = [to_pixels(images.decode(row["crop"] or data[row["key"]])) for row in rows]
+    pixels = [to_pixels(decoding.decode(row["crop"] or data[row["key"]])) for row in rows]
     wanted = np.concatenate([encode.images(clip, part, COMPUTE) for part in batches(pixels, COMPUTE.batch)])
     assert np.array_equal(table.vectors(), wanted.astype(np.float16))
     whole = Table(cold[1] / "features/images.arrow")
@@ -266,7 +266,7 @@ def test_a_captions_vector_is_its_own_in_manifest_order(cold, clip, manifest):
     places = [(key, i, text) for key, own in zip(KEYS, manifest.captions, strict=True) for i, text in enumerate(own)]
     assert table.strings("key") == [key for key, _, _ in places]
     assert table.integers("caption_index").tolist() == [i for _, i, _ in places]
-    assert np.array_equal(table.vectors(), vectors_of([text for _, _, text in places], clip))
+    assert np.array_equal(table.vectors(), embeddings_of([text for _, _, text in places], clip))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -277,7 +277,7 @@ def test_a_spans_vector_is_its_own_in_the_order_of_the_spans(cold, clip, manifes
         assert table.columns[name].to_pylist() == [row[name] for row in rows]
     captions = [manifest.captions[KEYS.index(row["key"])][row["caption_index"]] for row in rows]
     if kind == SpanKind.PHRASES:
-        wanted = vectors_of([c[row["start"] : row["end"]] for c, row in zip(captions, rows, strict=True)], clip)
+        wanted = embeddings_of([c[row["start"] : row["end"]] for c, row in zip(captions, rows, strict=True)], clip)
     else:
         wanted = np.stack([
             encode.texts_with_tokens(clip, [c], COMPUTE)[1][0, 1 + row["span_index"]].numpy().astype(np.float16)
@@ -307,9 +307,9 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
     for split in classes.SPLITS:
         found = sets.read(zero_shot, split)
         rows, weights = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="zero-shot")
-        wanted = classifier.image_vectors(clip, classifier.pixels(clip, found), COMPUTE).half().float()
+        wanted = classifier.image_embeddings(clip, classifier.pixels(clip, found), COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
-        prompts = vectors_of(accuracy.prompts(found), clip).astype(np.float32)
+        prompts = embeddings_of(accuracy.prompts(found), clip).astype(np.float32)
         assert accuracy.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]
         means = prompts.reshape(2, 2, -1).mean(axis=1)
         np.testing.assert_allclose(weights, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)
@@ -317,7 +317,7 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
         embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="another")
 
 
-# The pictures of a manifest
+# The images of a manifest
 
 
 @settings(max_examples=25, deadline=None)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import faiss  # noqa: F401
+import pipeline.features.images
 import sentence_transformers  # noqa: F401
 import webdataset  # noqa: F401
 from counting import count_forwards
@@ -21,7 +22,6 @@ import pipeline.concepts.labelling
 import pipeline.detector.regions
 import pipeline.detector.weights
 import pipeline.features.classes
-import pipeline.features.pictures
 import pipeline.features.texts
 import pipeline.store.collection
 from pipeline.params import Params

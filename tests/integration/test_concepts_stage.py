@@ -13,7 +13,7 @@ from tiny_world import BEFORE_CONCEPTS, execute, linked
 
 from pipeline.artifacts.catalog import PROBED_CONCEPTS, PROBED_WORDS
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, Table, check_unit
 from pipeline.artifacts.weights import WrongWeights
@@ -50,7 +50,7 @@ def test_language_and_labels_have_a_row_for_every_caption_in_the_manifests_order
     data, _ = knowing
     manifest = Manifest(data / "curate")
     wanted = [(key, i) for key, own in zip(manifest.keys, manifest.captions, strict=True) for i in range(len(own))]
-    language = Table(data / "concepts/language.arrow", vectors("caption_index", dimension=WIDTH))
+    language = Table(data / "concepts/language.arrow", embeddings("caption_index", dimension=WIDTH))
     for table in (language, Table(data / "concepts/labels.arrow", LABELS)):
         assert table.metadata["manifest"] == manifest.fingerprint
         assert list(zip(table.strings("key"), table.integers("caption_index").tolist(), strict=True)) == wanted
@@ -190,7 +190,7 @@ def test_without_concepts_the_tables_are_empty_and_valid(world):
     data, params = world
     assert params["concepts"]["enabled"] is False
     assert summary(data) == {"enabled": False}
-    schemas = (vectors("caption_index", dimension=1), LABELS, concepts_schema(1))
+    schemas = (embeddings("caption_index", dimension=1), LABELS, concepts_schema(1))
     for name, schema in zip(TABLES, schemas, strict=True):
         table = Table(data / "concepts" / name, schema, manifest=Manifest(data / "curate").fingerprint)
         assert len(table) == 0

@@ -33,7 +33,7 @@ def test_it_has_what_is_to_be_looked_at(visit, report):
         assert seen.page.get_by_role("heading", name=heading).first.is_visible(), heading
     for title in ("recall@K, text to image", "trade-off on validation"):
         assert seen.page.get_by_text(title, exact=True).count() == 1, title
-    assert seen.page.locator(".picture i").count() > 0, "boxes of regions"
+    assert seen.page.locator(".image i").count() > 0, "boxes of regions"
 
 
 def test_queries_are_filtered_by_word_and_source(visit, report):
@@ -50,7 +50,7 @@ def test_queries_are_filtered_by_word_and_source(visit, report):
     assert examples(seen).count() == 0
     seen.page.get_by_label("Show queries that say").fill("")
     seen.page.locator("#source").select_option("flickr30k")
-    assert examples(seen).count() == every, "all test pictures are Flickr30k's"
+    assert examples(seen).count() == every, "all test images are Flickr30k's"
     seen.assert_clean()
 
 

@@ -83,10 +83,10 @@ def test_another_curation_pulls_segments_and_computes_only_what_is_new(shared):
     captions = {c for own in mine.captions for c in own} - {c for own in theirs.captions for c in own}
     found = third.new()
     assert 0 < len(images) < 10
-    assert found["detect"] == found["embed pictures"] == (len(images), len(mine))
+    assert found["detect"] == found["embed images"] == (len(images), len(mine))
     assert found["embed captions"] == (len(captions), len({c for own in mine.captions for c in own}))
     assert found["embed crops"][0] <= 3 * len(images)
-    assert found["embed zero-shot pictures"][0] == 0
+    assert found["embed zero-shot images"][0] == 0
 
 
 def test_a_member_without_corpora_trains_another_student_without_a_frozen_forward(shared):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from tiny_world import execute
-from verifying import FEWER, as_column, check, rewrite, vectors_of
+from verifying import FEWER, as_column, check, embeddings_of, rewrite
 
 from console.main import main
 from pipeline.artifacts.manifest import Manifest
@@ -59,7 +59,7 @@ def assert_named(fault, row, collection, stage):
 @pytest.mark.parametrize("name", CURES)
 def test_vectors_of_the_wrong_rows_are_found_by_computing_them_anew(copied, name):
     data, params = copied
-    rewrite(data / name, lambda columns: {"vector": as_column(-vectors_of(columns["vector"]))})
+    rewrite(data / name, lambda columns: {"vector": as_column(-embeddings_of(columns["vector"]))})
     _, faults = check(data, params)
     assert set(faults) <= {name, "targets/targets.arrow"}, "which were computed from the right ones"
     assert_named(faults[name], *CURES[name], "features")
@@ -69,7 +69,7 @@ def test_boxes_that_the_detector_does_not_find_are_named(copied):
     data, params = copied
 
     def shifted(columns):
-        boxes = vectors_of(columns["box"]).copy()
+        boxes = embeddings_of(columns["box"]).copy()
         own = columns["region_index"].to_numpy() > 0
         boxes[own] = boxes[own] * 0.9
         return {"box": as_column(boxes)}
@@ -87,7 +87,7 @@ def test_targets_of_another_picture_are_named(copied):
     data, params = copied
 
     def reversed_rows(columns):
-        rows, alone = vectors_of(columns["z"]).copy(), columns["caption_index"].to_numpy() == -1
+        rows, alone = embeddings_of(columns["z"]).copy(), columns["caption_index"].to_numpy() == -1
         rows[alone] = rows[alone][::-1]
         return {"z": as_column(rows)}
 
@@ -101,7 +101,7 @@ def test_a_vector_that_is_not_of_unit_length_is_named_with_its_row(copied):
     data, params = copied
 
     def longer(columns):
-        rows = vectors_of(columns["vector"]).copy()
+        rows = embeddings_of(columns["vector"]).copy()
         rows[7] *= 2
         return {"vector": as_column(rows)}
 

@@ -53,7 +53,7 @@ def row(at, value):
 
 
 def other_keys(columns):
-    """Row 5 and the row of the next picture after it change places."""
+    """Row 5 and the row of the next image after it change places."""
     keys = columns["key"].to_pylist()
     at = next(i for i in range(5, len(keys)) if keys[i] != keys[5])
     keys[5], keys[at] = keys[at], keys[5]

@@ -1,4 +1,4 @@
-"""A sample world of a few hundred pictures, and how its stages are run."""
+"""A sample world of a few hundred images, and how its stages are run."""
 
 import importlib
 from collections.abc import Iterable

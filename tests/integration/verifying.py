@@ -40,7 +40,7 @@ def rewrite(path, change):
     shutil.move(str(path) + ".new", path)
 
 
-def vectors_of(column):
+def embeddings_of(column):
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 

@@ -13,7 +13,7 @@ COLOURS = {"red": (230, 20, 20), "green": (20, 200, 30), "blue": (20, 30, 230), 
 
 
 def world(count=32):
-    """Pictures of one noisy colour each, with its name."""
+    """Images of one noisy colour each, with its name."""
     names = [list(COLOURS)[i % 4] for i in range(count)]
     noise = random_pixels(count).astype(np.int64) // 16
     plain = np.array([COLOURS[name] for name in names])[:, :, None, None]

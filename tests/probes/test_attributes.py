@@ -41,7 +41,7 @@ ANIMALS = {
 
 
 def put(folder, texts, pictures):
-    """Write text files, and pictures, which the reader need not open."""
+    """Write text files, and images, which the reader need not open."""
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -71,7 +71,7 @@ def below(folder, paths):
 
 
 def by_picture(folder, found):
-    """Labels and whether it is for training of each picture, none of them twice."""
+    """Labels and whether it is for training of each image, none of them twice."""
     names = below(folder, found.paths)
     assert len(set(names)) == len(names)
     return {name: (*own, t) for name, own, t in zip(names, found.labels.tolist(), found.training.tolist(), strict=True)}
@@ -142,7 +142,7 @@ FILES = st.text("abéж _-+%#", max_size=8).map(lambda name: f"a folder/{name}.j
 
 @st.composite
 def birds(draw):
-    """Names with their groups, pictures, labels and parts, and the same in files whose lines have any order."""
+    """Names with their groups, images, labels and parts, and the same in files whose lines have any order."""
     groups = draw(st.lists(st.none() | WORDS, min_size=1, max_size=4))
     called = [f"{group}::{draw(WORDS)}" if group else draw(WORDS) for group in groups]
     pictures = draw(st.lists(FILES, min_size=2, max_size=4, unique=True))
@@ -184,7 +184,7 @@ def test_any_set_in_this_layout_is_read_back(tmp_path_factory, given_set):
         (IMAGES, "1 a.jpg\n\n2\n", 3, "'2'; expected 2 columns"),
         (IMAGES, "1 a.jpg\none b.jpg\n", 2, "'one'.* no number"),
         (SPLIT, "1 0\n2\n", 2, "'2'; expected 2 columns"),
-        (SPLIT, "1 0\n2 1\n4 1\n", 3, "no picture 4"),
+        (SPLIT, "1 0\n2 1\n4 1\n", 3, "no image 4"),
         (SPLIT, "1 0\n2 2\n3 1\n", 2, "'2'; expected 0 or 1"),
         (SPLIT, "1 0\n2 1 1\n3 1\n", 2, "'1 1'; expected 0 or 1"),
         (SPLIT, "1.5 0\n", 1, r"'1\.5'.* no number"),
@@ -192,7 +192,7 @@ def test_any_set_in_this_layout_is_read_back(tmp_path_factory, given_set):
         (ATTRIBUTES, "has_wing_color::blue 1\n", 1, "'has_wing_color::blue'.* no number"),
         (LABELS, "1 1 0 3 2\n1 2 1\n", 2, "'1 2 1'; expected 4 columns"),
         (LABELS, "1 1 0 3 2\n1 2 -1 3 2\n", 2, "'-1'; expected 0 or 1"),
-        (LABELS, "9 1 0 3 2\n", 1, "no picture 9"),
+        (LABELS, "9 1 0 3 2\n", 1, "no image 9"),
         (LABELS, "\n1 3 0 3 2\n", 2, "no attribute 3"),
         (LABELS, "1 x 0 3 2\n", 1, "'x'.* no number"),
     ],
@@ -210,10 +210,10 @@ def test_no_line_about_birds_can_be_left_out(tmp_path, file, line):
     told = refusal(cub(tmp_path, {file: "".join(lines[:line] + lines[line + 1 :])}))
     number = lines[line].split()[0]
     about = {
-        IMAGES: f"{tmp_path / SPLIT}, line {number}: there is no picture {number}",
-        SPLIT: f"{tmp_path / SPLIT} says nothing of picture {number}",
+        IMAGES: f"{tmp_path / SPLIT}, line {number}: there is no image {number}",
+        SPLIT: f"{tmp_path / SPLIT} says nothing of image {number}",
         ATTRIBUTES: f"{tmp_path / LABELS}, line {number}: there is no attribute {number}",
-        LABELS: f"{tmp_path / LABELS} says nothing of attribute {lines[line].split()[1]} of picture {number}",
+        LABELS: f"{tmp_path / LABELS} says nothing of attribute {lines[line].split()[1]} of image {number}",
     }
     assert told == about[file]
 
@@ -243,7 +243,7 @@ def test_a_listed_bird_without_a_picture_is_named(tmp_path):
 @pytest.mark.parametrize(("value", "part"), [(0, "training"), (1, "test")])
 def test_birds_of_one_part_alone_are_refused(tmp_path, value, part):
     told = refusal(cub(tmp_path, {SPLIT: "".join(f"{i} {value}\n" for i in (1, 2, 3))}))
-    assert told == f"{tmp_path} has no {part} pictures"
+    assert told == f"{tmp_path} has no {part} images"
 
 
 @pytest.mark.parametrize(
@@ -359,16 +359,16 @@ def test_a_class_without_pictures_is_named(tmp_path, gone):
     shutil.rmtree(folder)
     if gone == "pictures":
         put(folder, {}, ["notes.txt"])
-    assert refusal(tmp_path) == f"{folder} has no pictures"
+    assert refusal(tmp_path) == f"{folder} has no images"
 
 
 @pytest.mark.parametrize(("file", "part"), [(TRAIN, "training"), (TEST, "test")])
 def test_animals_of_one_part_alone_are_refused(tmp_path, file, part):
-    assert refusal(awa2(tmp_path, {file: "\n"})) == f"{tmp_path} has no {part} pictures"
+    assert refusal(awa2(tmp_path, {file: "\n"})) == f"{tmp_path} has no {part} images"
 
 
 def test_animals_of_no_part_are_refused(tmp_path):
-    assert refusal(awa2(tmp_path, {TRAIN: "", TEST: ""})) == f"{tmp_path} has no training pictures"
+    assert refusal(awa2(tmp_path, {TRAIN: "", TEST: ""})) == f"{tmp_path} has no training images"
 
 
 @pytest.mark.parametrize("file", [TRAIN, TEST], ids=["for both parts", "twice for one"])

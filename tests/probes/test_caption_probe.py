@@ -153,7 +153,7 @@ def test_captions_without_a_word_to_probe_are_refused_with_a_reason():
 
 
 def of(pictures, near):
-    """Near-misses of the captions of pictures, and what they read: (asking, wanted, others in any order)."""
+    """Near-misses of the captions of images, and what they read: (asking, wanted, others in any order)."""
     texts = [text for own in pictures for text in own]
     owner = np.repeat(np.arange(len(pictures)), [len(own) for own in pictures])
     made = NearMisses.of(texts, owner, near)
@@ -219,12 +219,12 @@ def test_a_caption_of_another_picture_that_equals_one_of_the_own_is_no_miss():
     """Of the asked and of the asking one: neither could be told from what is wanted."""
     _, found = of([["a cat", "a dog", "a fish"], ["a dog", "a cat", "a fish", "sky"], ["moon"]], 2)
     assert [row for row in found if row[2] != {"sky", "moon"}] == []
-    assert [row[0] for row in found] == ["a cat", "a dog", "a fish"]  # of the other picture `moon` alone is left
+    assert [row[0] for row in found] == ["a cat", "a dog", "a fish"]  # of the other image `moon` alone is left
 
 
 @pytest.mark.parametrize(("near", "asked"), [(1, 5), (3, 5), (4, 2), (5, 0), (100, 0)])
 def test_a_caption_with_fewer_near_misses_is_not_asked_for(near, asked):
-    """The two captions of the first picture have four others, the three of the second have three."""
+    """The two captions of the first image have four others, the three of the second have three."""
     made, _ = of([["aa", "bb"], ["cc", "dd", "ff", "cc"], ["ee"]], near)
     assert len(made.queries) == asked
     assert made.others.shape == (asked, near)
@@ -304,7 +304,7 @@ def test_the_order_of_other_pictures_and_of_their_captions_changes_nothing(order
 
 @pytest.fixture(scope="module")
 def misses():
-    """Of 20 pictures with two captions each, five near-misses a caption."""
+    """Of 20 images with two captions each, five near-misses a caption."""
     return NearMisses.of([f"w{i} x{i % 7} y{i % 3}" for i in range(40)], np.arange(40) // 2, 5)
 
 

@@ -89,7 +89,7 @@ def test_agreement_by_hand_of_pictures_with_one_three_and_two_captions():
         labels=np.array([4, 6, 6, 5, 5, 5]),
         owner=np.array([0, 1, 1, 1, 2, 2]),
     )
-    # pictures' concepts by caption: 4 5 5 5 6 6
+    # images' concepts by caption: 4 5 5 5 6 6
     assert {name: rows.tolist() for name, rows in found.items()} == {
         "image": [1, 0, 0, 1, 0, 0],
         "text": [1, 0, 1, 0, 1, 0],

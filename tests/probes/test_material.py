@@ -9,9 +9,9 @@ from tiny_probes import ATTRIBUTES
 
 from pipeline.artifacts.catalog import EMBEDDED
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
-from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.concepts import tables
 from pipeline.probes.drawn import drawn
@@ -41,14 +41,18 @@ def place(caption_row):
 
 
 def write_tables(data, metadata, of_concepts):
-    """What the stages features and concepts leave; the number in a vector is the row of its caption or picture."""
+    """What the stages features and concepts leave; the number in a vector is the row of its caption or image."""
     keys = [key for key, _, _ in CAPTIONS]
     index = [i for _, i, _ in CAPTIONS]
-    with VectorWriter(data / "features/captions.arrow", vectors("caption_index", dimension=2), metadata) as writer:
+    with EmbeddingWriter(
+        data / "features/captions.arrow", embeddings("caption_index", dimension=2), metadata
+    ) as writer:
         writer.write(keys, index, numbered(len(CAPTIONS), 0))
-    with VectorWriter(data / "features/images.arrow", vectors(dimension=2), metadata) as writer:
+    with EmbeddingWriter(data / "features/images.arrow", embeddings(dimension=2), metadata) as writer:
         writer.write(list("abcdefghi"), numbered(9, 200))
-    with VectorWriter(data / "concepts/language.arrow", vectors("caption_index", dimension=2), of_concepts) as writer:
+    with EmbeddingWriter(
+        data / "concepts/language.arrow", embeddings("caption_index", dimension=2), of_concepts
+    ) as writer:
         writer.write(keys, index, numbered(len(CAPTIONS), 100))
     with TableWriter(data / "concepts/labels.arrow", LABELS, of_concepts) as writer:
         concepts, shares = zip(*(place(row) for row in range(len(CAPTIONS))), strict=True)
@@ -67,14 +71,14 @@ def write_embedded(data, manifest, most=100, seed=1, base="base"):
     rows = {"captions": of_test, "training_captions": drawn(len(EVERY), most, seed)}
     for what, some in rows.items():
         path = data / EMBEDDED["student", what].path
-        with VectorWriter(path, vectors("caption_index", dimension=2), origin) as writer:
+        with EmbeddingWriter(path, embeddings("caption_index", dimension=2), origin) as writer:
             keys, index, _ = zip(*(CAPTIONS[row] for row in some), strict=True)
             writer.write(keys, index, numbered(len(CAPTIONS), 300)[some])
-    with VectorWriter(data / EMBEDDED["student", "images"].path, vectors(dimension=2), origin) as writer:
+    with EmbeddingWriter(data / EMBEDDED["student", "images"].path, embeddings(dimension=2), origin) as writer:
         writer.write(list("fghi"), numbered(4, 505))
     for model, first in (("base", 600), ("student", 900)):
         path = data / EMBEDDED[model, "attribute_images"].path
-        with VectorWriter(path, vectors(dimension=2), origin | {"manifest": "", "weights": model}) as writer:
+        with EmbeddingWriter(path, embeddings(dimension=2), origin | {"manifest": "", "weights": model}) as writer:
             writer.write([f"images/{i}.jpg" for i in range(3)], numbered(3, first))
 
 
@@ -95,11 +99,11 @@ def opened(data):
     return opened
 
 
-def rows_of(vectors, first=0):
-    """Which captions or pictures vectors are of."""
-    assert vectors.dtype == np.float32
-    assert np.array_equal(vectors[:, 1], vectors[:, 0] + 0.5)
-    return (vectors[:, 0] - first).astype(int).tolist()
+def rows_of(embeddings, first=0):
+    """Which captions or images vectors are of."""
+    assert embeddings.dtype == np.float32
+    assert np.array_equal(embeddings[:, 1], embeddings[:, 0] + 0.5)
+    return (embeddings[:, 0] - first).astype(int).tolist()
 
 
 # Captions

@@ -142,7 +142,7 @@ def test_draws_are_seeded(found, asked, metrics):
 
 
 def test_the_captions_of_a_picture_are_drawn_together(asked):
-    """The third of six pictures gains, and has three of the eleven captions."""
+    """The third of six images gains, and has three of the eleven captions."""
     gain = (OWNER == 2).astype(float)
     models = {
         "base": hits(captions={"exact": 0 * gain}), "student": hits(captions={"exact": gain}),
@@ -156,7 +156,7 @@ def test_the_captions_of_a_picture_are_drawn_together(asked):
 
 
 def test_asked_captions_are_drawn_with_the_picture_that_they_are_of(asked):
-    """Pictures 1 and 5 have one caption and ask for nothing; of the other four the last gains."""
+    """Images 1 and 5 have one caption and ask for nothing; of the other four the last gains."""
     near = asked.near_misses
     of_last = (OWNER[near.queries] == 4).astype(float)
     assert of_last.tolist() == [0] * 7 + [1, 1]
@@ -181,7 +181,7 @@ def test_every_picture_with_attributes_is_drawn_alone(asked):
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_test_captions_of_which_none_is_asked_for_have_no_figure_or_are_refused_with_a_reason(found, asked):
-    """Every test picture has one caption, as those of Conceptual Captions do."""
+    """Every test image has one caption, as those of Conceptual Captions do."""
     none = NearMisses.of([f"w{i}" for i in OWNER], np.arange(len(OWNER)), 2)
     other = type(asked)(asked.attributes, asked.words, none, np.arange(len(OWNER)), None)
     models = {name: probe(model(noise), other) for name, noise in (("base", 1.5), ("student", 0.8))}

@@ -6,8 +6,8 @@ from tiny_probes import attribute_set, noisy, signs
 
 from pipeline.errors import InputError
 from pipeline.probes.attributes import measurable
+from pipeline.probes.images import EVERY, read
 from pipeline.probes.linear import predict
-from pipeline.probes.pictures import EVERY, read
 
 GROUPS = ["colour", "shape", "colour", "size"]
 
@@ -19,7 +19,7 @@ def labels():
 
 @pytest.fixture(scope="module")
 def data(labels):
-    """Training and test pictures stand in any order."""
+    """Training and test images stand in any order."""
     return attribute_set(labels, np.random.default_rng(1).random(120) < 0.5, GROUPS)
 
 
@@ -103,7 +103,7 @@ def test_attributes_without_a_group_beside_others_leave_the_figure_of_all(data, 
 
 
 def test_attributes_of_which_none_can_be_measured_are_refused_with_a_reason():
-    """AWA2 with a single training class: every attribute is one that all training pictures have, or none."""
+    """AWA2 with a single training class: every attribute is one that all training images have, or none."""
     data = attribute_set([[1, 0], [1, 0], [0, 1], [1, 1]], [1, 1, 0, 0])
     with pytest.raises(InputError, match="attribute"):
         read(unit_rows(4, 3), data)

@@ -64,7 +64,7 @@ def test_every_attribute_has_its_group_its_test_pictures_and_its_areas(written, 
     rows = written["attributes"]
     assert column(rows, "attribute") == ["a0", "a1", "a2"]
     assert column(rows, "group") == ["shape", "colour", "shape"]
-    assert column(rows, "pictures") == ["12"] * 3  # of 24 test pictures
+    assert column(rows, "pictures") == ["12"] * 3  # of 24 test images
     for name in ("base", "student"):
         assert column(rows, name) == shown(found[name].attributes)
 

@@ -1,4 +1,4 @@
-"""Attributes, captions and concepts of a few pictures, and embeddings from which they can be read."""
+"""Attributes, captions and concepts of a few images, and embeddings from which they can be read."""
 
 from itertools import product
 from pathlib import Path
@@ -30,7 +30,7 @@ def noisy(vectors, noise, seed):
 
 
 def attribute_set(labels, training, groups=None):
-    """Pictures that are nowhere, with attributes a0, a1 and so on."""
+    """Images that are nowhere, with attributes a0, a1 and so on."""
     labels = np.array(labels, dtype=bool)
     names = [f"a{j}" for j in range(labels.shape[1])]
     paths = [Path(f"{i}.jpg") for i in range(len(labels))]
@@ -42,7 +42,7 @@ ATTRIBUTES = attribute_set(np.tile(COMBINATIONS, (5, 1)), np.arange(40) < 16, ["
 
 def captions(labels):
     """One a row of labels: the names of those that it has, after two words that all captions have."""
-    return [" ".join(["the picture", *(n for n, has in zip(NAMES, row, strict=True) if has)]) for row in labels]
+    return [" ".join(["the image", *(n for n, has in zip(NAMES, row, strict=True) if has)]) for row in labels]
 
 
 def task(concepts=True):

@@ -1,4 +1,4 @@
-"""The batch that a recipe is given, made by hand: four pictures, six captions."""
+"""The batch that a recipe is given, made by hand: four images, six captions."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from pipeline.recipes import RECIPES
 from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
 
 OWNER = [0, 0, 1, 2, 3, 3]
-"""Six captions of four pictures. The first of picture 1 says what the first of picture 0 says."""
+"""Six captions of four images. The first of image 1 says what the first of image 0 says."""
 SCALE, BASE_SCALE = 20.0, 30.0
 
 

@@ -11,12 +11,12 @@ from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import LABELS, Split, vectors
+from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
-from pipeline.artifacts.tables import ContractError, TableWriter, VectorWriter
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
-from pipeline.report.concepts import PICTURES, SHOWN, nearest_pictures, write
+from pipeline.report.concepts import PICTURES, SHOWN, nearest_images, write
 
 HOSTILE = '<script src="https://example.org/x.js">alert(1)</script> & "two" <b>cats</b>'
 SAMPLES = {
@@ -25,13 +25,13 @@ SAMPLES = {
 }
 K = SHOWN + 3
 NEAREST = [0, 1, 2, 3, 2, 2, 2, 2, 2, 3, 2, 2, K - 1, 2, 2, 2]
-"""Of every caption: concept 2 has captions of all seven pictures, the last concept, one of the smallest, one."""
+"""Of every caption: concept 2 has captions of all seven images, the last concept, one of the smallest, one."""
 SIZES = [3, 2, *range(K + 7, 9, -1)]
 """Of concepts: 2 is the largest, 1 the smallest."""
 
 
 class Page(HTMLParser):
-    """What a browser would fetch or lead to, the tags, and of every card its heading, texts, captions and pictures."""
+    """What a browser would fetch or lead to, the tags, and of every card its heading, texts, captions and images."""
 
     def __init__(self, html):
         super().__init__()
@@ -84,7 +84,9 @@ def write_concepts(data, fingerprint):
     metadata = {"manifest": fingerprint}
     places = [(key, i) for own in SAMPLES.values() for key, texts in own.items() for i in range(len(texts))]
     keys, index = zip(*places, strict=True)
-    with VectorWriter(data / "concepts/language.arrow", vectors("caption_index", dimension=8), metadata) as writer:
+    with EmbeddingWriter(
+        data / "concepts/language.arrow", embeddings("caption_index", dimension=8), metadata
+    ) as writer:
         writer.write(keys, index, rows)
     with TableWriter(data / "concepts/labels.arrow", LABELS, metadata) as writer:
         writer.write({
@@ -169,11 +171,11 @@ def test_pictures_are_inside_and_no_host_is_asked(html, page):
 
 
 def test_a_concept_shows_the_test_pictures_of_its_captions_nearest_first(page):
-    """The later a caption the nearer: pictures 6, 5, 4 and so on; concept 3 has one caption of 3 and one of 0."""
+    """The later a caption the nearer: images 6, 5, 4 and so on; concept 3 has one caption of 3 and one of 0."""
     assert of(page, 2)["figcaption"] == ["m-6", "m-5", "m-4", "m-3", "m-2"]
     assert of(page, 3)["figcaption"] == ["m-3", "m-0"]
     assert len(of(page, 3)["img"]) == 2
-    assert len({source for card in page.cards for source in card["img"]}) == 6, "each picture looks its own way"
+    assert len({source for card in page.cards for source in card["img"]}) == 6, "each image looks its own way"
 
 
 def test_a_concept_of_no_test_caption_has_no_picture(page):
@@ -181,7 +183,7 @@ def test_a_concept_of_no_test_caption_has_no_picture(page):
 
 
 def test_of_the_smallest_concepts_words_and_captions_are_told_without_pictures(page, data):
-    """The concept of a picture's caption that is not among the largest."""
+    """The concept of an image's caption that is not among the largest."""
     small = of(page, K - 1)
     assert page.cards.index(small) == SHOWN
     assert small["img"] == []
@@ -189,12 +191,12 @@ def test_of_the_smallest_concepts_words_and_captions_are_told_without_pictures(p
 
 
 def test_concepts_of_test_captions_have_the_shares_of_both_models(page):
-    assert "of 11 test captions 30 % have their picture in it under the base, 45 % under the student" in " ".join(
+    assert "of 11 test captions 30 % have their image in it under the base, 45 % under the student" in " ".join(
         of(page, 2)["p"].split()
     )
-    assert "0 % have their picture in it under the base, 100 % under the student" in of(page, 3)["p"]
+    assert "0 % have their image in it under the base, 100 % under the student" in of(page, 3)["p"]
     assert "test captions" not in of(page, 9)["p"]
-    assert "25.0 % have a picture that the base puts" in page.before
+    assert "25.0 % have an image that the base puts" in page.before
     assert "37.5 % one that the student does" in page.before
 
 
@@ -218,28 +220,28 @@ def test_tables_of_another_manifest_are_refused(tmp_path, name):
     assert not (tmp_path / "page.html").exists()
 
 
-# Nearest pictures
+# Nearest images
 
 
 def test_nearest_pictures_by_hand():
     centres = np.eye(3, dtype=np.float32)[:2]
-    vectors = np.float32([[0.6, 0.8, 0], [1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [0.8, 0.6, 0], [0, 0.6, 0.8]])
+    embeddings = np.float32([[0.6, 0.8, 0], [1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [0.8, 0.6, 0], [0, 0.6, 0.8]])
     nearest = np.array([0, 0, 0, 1, 0, 1])
     owner = ["a", "b", "a", "a", "c", "c"]
     # Concept 0: b at 1, a and c at .8, a again at .6. Concept 1: a at 1, c at .6.
-    assert nearest_pictures(vectors, nearest, centres, owner) == [["b", "a", "c"], ["a", "c"]]
+    assert nearest_images(embeddings, nearest, centres, owner) == [["b", "a", "c"], ["a", "c"]]
 
 
 def test_a_caption_counts_for_its_own_concept_even_where_another_is_nearer():
     centres = np.eye(2, dtype=np.float32)
-    assert nearest_pictures(centres[[0, 0]], np.array([1, 1]), centres, ["a", "b"]) == [[], ["a", "b"]]
+    assert nearest_images(centres[[0, 0]], np.array([1, 1]), centres, ["a", "b"]) == [[], ["a", "b"]]
 
 
 def test_half_precision_vectors_will_do():
     rows, centres = rows_for_pages()
     nearest, owner = np.array(NEAREST), [str(i // 2) for i in range(len(NEAREST))]
-    whole = nearest_pictures(rows.astype(np.float32), nearest, centres, owner)
-    assert nearest_pictures(rows.astype(np.float16), nearest, centres, owner) == whole
+    whole = nearest_images(rows.astype(np.float32), nearest, centres, owner)
+    assert nearest_images(rows.astype(np.float16), nearest, centres, owner) == whole
 
 
 @settings(max_examples=40, deadline=None)
@@ -247,7 +249,7 @@ def test_half_precision_vectors_will_do():
 def test_nearest_pictures_are_those_of_plain_search(captions, seed):
     nearest, owner = np.array([k for k, _ in captions]), [f"p{picture}" for _, picture in captions]
     rows, centres = unit_rows(len(captions), 5, seed=seed), unit_rows(4, 5, seed=seed + 100)
-    found = nearest_pictures(rows, nearest, centres, owner)
+    found = nearest_images(rows, nearest, centres, owner)
     for k in range(4):
         best = {}
         for row in np.flatnonzero(nearest == k):

@@ -25,7 +25,7 @@ def examples(base_ranks, student_ranks, count=3):
 
 
 def test_an_example_shows_what_each_model_finds_first():
-    # Under the base every caption looks like picture 2, then 3; the student has others.
+    # Under the base every caption looks like image 2, then 3; the student has others.
     base = Embedded(np.eye(4, dtype=np.float32), np.tile(np.float32([0, 0.1, 0.9, 0.4]), (6, 1)))
     example = chosen([9, 1, 1, 1, 1, 1], [1] * 6, base=base)["won"][0]
     assert (example.caption, example.key, example.ranks) == ("0 a", "mscoco-0", {"base": 9, "student": 1})

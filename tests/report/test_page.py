@@ -34,7 +34,7 @@ PROBED = {
         }
     },
 }
-ATTRIBUTES = "attribute,group,pictures,base,student\nhas_color::<i>red,has_color,17,0.6250,0.5850\n"
+ATTRIBUTES = "attribute,group,images,base,student\nhas_color::<i>red,has_color,17,0.6250,0.5850\n"
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_the_page_shows_the_results(written, comparison):
 def test_the_page_shows_what_is_read_from_embeddings(written):
     text = " ".join(" ".join(Links(written).texts).split())
     for row in (
-        "attributes of pictures 0.610 0.640 +0.030 +0.011 to +0.049 0.660",
+        "attributes of images 0.610 0.640 +0.030 +0.011 to +0.049 0.660",
         "has color 0.620 0.600 -0.020 -0.057 to +0.017 0.580",
         "words of captions 0.710 0.710 +0.000 +0.000 to +0.000 0.710",
         "has color: <i>red 17 0.625 0.585 -0.040",

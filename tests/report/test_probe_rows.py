@@ -10,9 +10,9 @@ BASE = {
     "concepts": {"image": 0.4, "text": 0.6, "both": 0.3},
 }
 TITLES = [
-    "attributes of pictures", "has bill shape", "has wing color", "words of captions", "captions read without an error",
-    "captions found among near-misses", "pictures in the concept of their caption", "captions in their concept",
-    "picture and caption in the same concept",
+    "attributes of images", "has bill shape", "has wing color", "words of captions", "captions read without an error",
+    "captions found among near-misses", "images in the concept of their caption", "captions in their concept",
+    "image and caption in the same concept",
 ]  # fmt: skip
 
 

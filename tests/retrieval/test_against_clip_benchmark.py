@@ -58,7 +58,7 @@ def test_recall_of_real_embeddings(real_embeddings):
 
 
 class Given(torch.nn.Module):
-    """A model whose pictures and texts are embeddings already."""
+    """A model whose images and texts are embeddings already."""
 
     def encode_image(self, pictures):
         return pictures

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 from pipeline.probes.attributes import read
 from pipeline.sample_world import attributes as of_scenes
 from pipeline.sample_world.attributes import NAMES, attributes, build
-from pipeline.sample_world.pictures import Picture, encode
+from pipeline.sample_world.rendering import Picture, encode
 from pipeline.sample_world.scenes import Scene, Thing, random_scene
 from pipeline.sample_world.vocabulary import BACKGROUNDS, SEEN_COLOURS, SEEN_SHAPES, SIZES, TEXTURES
 
@@ -32,7 +32,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder of seven pictures, and the scenes that were made for them."""
+    """The folder of seven images, and the scenes that were made for them."""
     folder, scenes = tmp_path_factory.mktemp("world") / "attributes", []
 
     def recorded(*given):

@@ -30,7 +30,7 @@ def test_a_thing_is_drawn_within_its_box_and_fills_most_of_its_width(shape):
 
 def test_a_plain_thing_has_its_colour():
     found = np.asarray(draw(scene()), dtype=int)[110, 80]
-    assert np.abs(found - (214, 39, 40)).max() <= 14  # the light of the whole picture varies by as much
+    assert np.abs(found - (214, 39, 40)).max() <= 14  # the light of the whole image varies by as much
 
 
 def test_every_texture_looks_different():

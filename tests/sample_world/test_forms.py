@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import UnreadableImage, decode
+from pipeline.images.decoding import UnreadableImage, decode
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.forms import ALTERATIONS, FORMS, MARGIN, Alteration, altered, random_alteration
-from pipeline.sample_world.pictures import Picture, encode, render
+from pipeline.sample_world.rendering import DrawnImage, encode, render
 from pipeline.sample_world.scenes import SIDE, Scene, Thing
 from pipeline.sample_world.vocabulary import SHAPES
 
@@ -17,7 +17,7 @@ def scene(shape="circle"):
 
 
 def opened(form):
-    image = Image.open(io.BytesIO(encode(Picture(scene(), form))))
+    image = Image.open(io.BytesIO(encode(DrawnImage(scene(), form))))
     image.load()
     return image
 
@@ -41,7 +41,7 @@ def test_a_form_is_how_the_file_is_stored(form, kind, mode):
 
 @pytest.mark.parametrize("form", ["cmyk", "exif", "palette", "transparent"])
 def test_an_odd_form_shows_the_scene(form):
-    picture = np.asarray(decode(encode(Picture(scene(), form))), dtype=int)
+    picture = np.asarray(decode(encode(DrawnImage(scene(), form))), dtype=int)
     inner = slice(MARGIN, SIDE - MARGIN)
     assert np.abs(picture - np.asarray(draw(scene()), dtype=int))[inner, inner].mean() < 6
 
@@ -59,7 +59,7 @@ def test_a_transparent_margin_surrounds_an_opaque_picture():
 
 
 def test_an_animation_has_two_different_frames():
-    with Image.open(io.BytesIO(encode(Picture(scene(), "animated_image")))) as image:
+    with Image.open(io.BytesIO(encode(DrawnImage(scene(), "animated_image")))) as image:
         assert image.n_frames == 2
         frames = []
         for k in range(2):
@@ -71,7 +71,7 @@ def test_an_animation_has_two_different_frames():
 @pytest.mark.parametrize("form", ["unreadable_image", "empty_file", "not_an_image", "oversized_image"])
 def test_a_broken_file_cannot_be_decoded(form):
     with pytest.raises(UnreadableImage):
-        decode(encode(Picture(scene(), form)))
+        decode(encode(DrawnImage(scene(), form)))
 
 
 def test_a_form_without_a_file_is_no_form():
@@ -81,10 +81,10 @@ def test_a_form_without_a_file_is_no_form():
 @pytest.mark.parametrize("kind", ALTERATIONS)
 def test_a_near_copy_shows_the_same_in_other_bytes(kind):
     rng = np.random.default_rng(4)
-    plain = encode(Picture(scene()))
+    plain = encode(DrawnImage(scene()))
     for _ in range(8):
         how = random_alteration(rng, kind)
-        data = encode(Picture(scene(), alteration=how))
+        data = encode(DrawnImage(scene(), alteration=how))
         assert data != plain
         left, top, right, bottom = how.cut
         original = decode(plain).crop((left, top, SIDE - right, SIDE - bottom))
@@ -131,5 +131,5 @@ def test_a_box_lies_where_the_thing_is_in_the_copy():
 
 
 def test_pictures_are_rendered_in_order():
-    pictures = [Picture(scene(shape)) for shape in SHAPES[:3]]
+    pictures = [DrawnImage(scene(shape)) for shape in SHAPES[:3]]
     assert list(render(pictures, "draw", workers=1)) == [encode(p) for p in pictures]

@@ -12,7 +12,7 @@ from small_world import CAPTIONS, IMAGES, PAIRS, SOURCES, captions, image_paths,
 
 from pipeline.sample_world import corpora
 from pipeline.sample_world.items import random_items
-from pipeline.sample_world.pictures import Picture, encode
+from pipeline.sample_world.rendering import DrawnImage, encode
 
 BROKEN = (
     "unreadable_image", "missing_image", "empty_file", "not_an_image", "oversized_image", "small_image",
@@ -35,7 +35,7 @@ def pairs(small_world, name):
 
 
 def difference(a, b):
-    """Mean difference of two pictures in grey levels, seen small so that a shift of a pixel or two hardly counts."""
+    """Mean difference of two images in grey levels, seen small so that a shift of a pixel or two hardly counts."""
     small = []
     for path in (a, b):
         with Image.open(path) as image:
@@ -86,7 +86,7 @@ def test_ordinary_images_are_plain_and_untouched_by_the_planting(small_world):
     assert len(ordinary) >= 25
     paths, said = image_paths(folder), captions(folder)
     for item in ordinary:
-        assert paths[item.key].read_bytes() == encode(Picture(item.scene))
+        assert paths[item.key].read_bytes() == encode(DrawnImage(item.scene))
         assert said[item.key][: len(item.captions)] == [text.encode() for text in item.captions]
 
 
@@ -129,7 +129,7 @@ def test_images_stored_on_their_side_are_upright_once_turned(small_world):
         (item,) = (item for item in items if item.key == key)
         with (
             Image.open(image_paths(folder)[key]) as stored,
-            Image.open(io.BytesIO(encode(Picture(item.scene)))) as plain,
+            Image.open(io.BytesIO(encode(DrawnImage(item.scene)))) as plain,
         ):
             turned = np.asarray(ImageOps.exif_transpose(stored), dtype=int)
             assert np.abs(turned - np.asarray(plain, dtype=int)).mean() < 3

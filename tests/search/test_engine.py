@@ -15,7 +15,7 @@ from pipeline.search.index import RetrievalIndex
 from pipeline.search.vectors import Kind
 
 KEYS = [f"mscoco-{i}" for i in range(8)]
-TEXTS = [[f"a picture of number {i}", f"{i} <again>"] for i in range(8)]
+TEXTS = [[f"an image of number {i}", f"{i} <again>"] for i in range(8)]
 
 
 def indexed(clip, count=8, kind=None):
@@ -44,7 +44,7 @@ def search(folder):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_picture_finds_itself_first(search, seed):
-    hits = search.picture(png(picture(seed)), 3)
+    hits = search.image(png(picture(seed)), 3)
     assert hits[0].key == KEYS[seed]
     assert hits[0].similarity == pytest.approx(1, abs=1e-5)
     assert len(hits) == 3
@@ -52,7 +52,7 @@ def test_a_picture_finds_itself_first(search, seed):
 
 def test_a_picture_of_another_format_and_mode_is_taken(search, tmp_path):
     picture(2).convert("RGBA").save(tmp_path / "x.webp", lossless=True)
-    assert search.picture((tmp_path / "x.webp").read_bytes(), 1)[0].key == KEYS[2]
+    assert search.image((tmp_path / "x.webp").read_bytes(), 1)[0].key == KEYS[2]
 
 
 def test_a_text_finds_pictures_by_the_cosine_of_its_own_vector(search):
@@ -86,13 +86,13 @@ def test_an_empty_text_is_refused(search, query):
 
 def broken():
     whole = png(picture(0))
-    return {"nothing": b"", "text": b"no picture", "half": whole[: len(whole) // 2], "svg": b"<svg/>"}
+    return {"nothing": b"", "text": b"no image", "half": whole[: len(whole) // 2], "svg": b"<svg/>"}
 
 
 @pytest.mark.parametrize("what", broken())
 def test_bytes_that_are_no_picture_are_refused(search, what):
-    with pytest.raises(InputError, match=r"the query is no picture \(.+\)"):
-        search.picture(broken()[what], 3)
+    with pytest.raises(InputError, match=r"the query is no image \(.+\)"):
+        search.image(broken()[what], 3)
 
 
 def test_what_is_told_is_json_in_order(search):
@@ -115,12 +115,12 @@ def test_more_than_there_are_gives_all(search):
 @pytest.mark.parametrize("kind", [Kind("ivf", nlist=2, nprobe=2), Kind("hnsw")], ids=lambda kind: kind.name)
 def test_an_approximate_index_is_searched(folder, tmp_path, kind):
     indexed(tiny_clip(), kind=kind).save(tmp_path / "faiss")
-    assert Search(folder / "student", tmp_path / "faiss").picture(png(picture(5)), 1)[0].key == KEYS[5]
+    assert Search(folder / "student", tmp_path / "faiss").image(png(picture(5)), 1)[0].key == KEYS[5]
 
 
 def test_an_empty_index_is_refused(folder, tmp_path):
     indexed(tiny_clip(), count=0).save(tmp_path / "faiss")
-    with pytest.raises(InputError, match="holds no picture; run: dvc repro index"):
+    with pytest.raises(InputError, match="holds no image; run: dvc repro index"):
         Search(folder / "student", tmp_path / "faiss")
 
 
@@ -145,4 +145,4 @@ def test_a_text_that_is_no_unicode_is_refused(search):
 
 def test_a_picture_too_long_and_thin_is_refused_before_it_is_enlarged(search):
     with pytest.raises(InputError, match="20000 x 1: more than 200 times as long as wide"):
-        search.picture(png(Image.new("L", (20_000, 1))), 3)
+        search.image(png(Image.new("L", (20_000, 1))), 3)

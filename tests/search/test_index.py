@@ -174,23 +174,23 @@ def test_a_save_that_is_interrupted_leaves_the_index_that_was_here(tmp_path, mon
 def test_vectors_of_another_length_are_refused(length):
     rows = unit_rows(3, 8)
     rows[1] *= np.float32(length)
-    with pytest.raises(ValueError, match=r"the vector of picture 1 has the length .*; expected 1"):
+    with pytest.raises(ValueError, match=r"the vector of image 1 has the length .*; expected 1"):
         made(images=rows)
 
 
 def test_two_pictures_of_one_key_are_refused():
-    with pytest.raises(InputError, match="two pictures have one key"):
+    with pytest.raises(InputError, match="two images have one key"):
         RetrievalIndex.of(unit_rows(2, 8), unit_rows(2, 8), ["a", "a"], [["x"], ["y"]], weights="w", manifest="m")
 
 
 @pytest.mark.parametrize(("images", "captions"), [(2, 6), (4, 6), (3, 5), (3, 7)])
 def test_counts_that_do_not_fit_are_refused(images, captions):
-    with pytest.raises(ValueError, match=f"{images} and {captions} vectors of 3 pictures, 6 captions"):
+    with pytest.raises(ValueError, match=f"{images} and {captions} vectors of 3 images, 6 captions"):
         made(unit_rows(images, 8), unit_rows(captions, 8))
 
 
 def test_texts_of_fewer_pictures_than_keys_are_refused():
-    with pytest.raises(ValueError, match="vectors of 3 pictures"):
+    with pytest.raises(ValueError, match="vectors of 3 images"):
         RetrievalIndex.of(unit_rows(3, 8), unit_rows(3, 8), KEYS, TEXTS[:2], weights="w", manifest="m")
 
 

@@ -93,7 +93,7 @@ def test_a_grown_exact_index_has_the_files_of_one_built_at_once(tmp_path):
 
 @every_kind
 def test_old_hits_stay_where_nothing_new_is_nearer(kind):
-    """New pictures lie opposite to all that is asked for: what was found before is found as before."""
+    """New images lie opposite to all that is asked for: what was found before is found as before."""
     near = np.abs(IMAGES[:N]) / np.linalg.norm(IMAGES[:N], axis=1, keepdims=True)
     far = -np.abs(IMAGES[N:]) / np.linalg.norm(IMAGES[N:], axis=1, keepdims=True)
     index = RetrievalIndex.of(near, near, KEYS[:N], [[key] for key in KEYS[:N]], weights="w", manifest="m", kind=kind)
@@ -176,7 +176,7 @@ def test_nothing_is_added_to_an_index_and_to_an_empty_one():
 
 @pytest.mark.parametrize(
     ("keys", "said"),
-    [(["mscoco-1", "new"], "mscoco-1"), (["new", "new"], "new"), (["mscoco-9", "mscoco-2"], "2 pictures .* mscoco-2")],
+    [(["mscoco-1", "new"], "mscoco-1"), (["new", "new"], "new"), (["mscoco-9", "mscoco-2"], "2 images .* mscoco-2")],
 )
 def test_a_key_that_is_there_or_given_twice_is_refused_and_nothing_is_added(keys, said):
     index = of(0, 10)

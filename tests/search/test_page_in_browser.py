@@ -13,13 +13,13 @@ from pipeline.search.server import server
 
 COUNT = 15
 SHOWN = 12
-SAMPLES = {f"mscoco/{i} é%": [f"{i} <b>picture</b> & its caption", f'{i} "another" one of them'] for i in range(COUNT)}
+SAMPLES = {f"mscoco/{i} é%": [f"{i} <b>image</b> & its caption", f'{i} "another" one of them'] for i in range(COUNT)}
 KEYS = list(SAMPLES)
 
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
-    """Pictures under their own vectors, so that each finds itself first."""
+    """Images under their own vectors, so that each finds itself first."""
     data = tmp_path_factory.mktemp("page")
     clip = tiny_clip()
     clip.save(data / "student")
@@ -72,13 +72,13 @@ def ask(seen, query):
 
 
 def send(seen, data, name="asked.png"):
-    seen.page.get_by_label("Search by a picture").set_input_files(
+    seen.page.get_by_label("Search by an image").set_input_files(
         {"name": name, "mimeType": "image/png", "buffer": data}
     )
 
 
 def assert_results(seen, expected, asked=False):
-    wait_for(seen, f"{len(expected)} pictures, the most similar first")
+    wait_for(seen, f"{len(expected)} images, the most similar first")
     assert captions_shown(seen) == expected
     seen.assert_images_loaded(len(expected) + asked)
     assert seen.page.locator("#asked img").count() == asked
@@ -87,8 +87,8 @@ def assert_results(seen, expected, asked=False):
 def test_the_page_opens_without_errors_and_waits_for_a_query(visit, site):
     seen = visit(site)
     seen.assert_clean(host(site))
-    assert seen.page.get_by_role("heading").inner_text() == f"Search {COUNT} pictures"
-    assert "drop a picture here" in said(seen).inner_text()
+    assert seen.page.get_by_role("heading").inner_text() == f"Search {COUNT} images"
+    assert "drop an image here" in said(seen).inner_text()
     assert seen.page.locator("img").count() == 0
     assert seen.page.evaluate("document.activeElement.id") == "query"
 
@@ -120,7 +120,7 @@ def test_an_example_is_a_query_in_one_click(visit, site, search):
 def test_more_shows_more_until_there_are_no_more(visit, site, search):
     seen = visit(site)
     ask(seen, "a star")
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     seen.page.get_by_role("button", name="More").click()
     assert_results(seen, wanted(search, search[0].text("a star", 2 * SHOWN)))
     assert len(captions_shown(seen)) == COUNT < 2 * SHOWN
@@ -131,17 +131,17 @@ def test_more_shows_more_until_there_are_no_more(visit, site, search):
 def test_more_of_a_picture_is_of_the_same_picture(visit, site, search):
     seen = visit(site)
     send(seen, png(picture(2)))
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     seen.page.get_by_role("button", name="More").click()
-    assert_results(seen, wanted(search, search[0].picture(png(picture(2)), COUNT)), asked=True)
+    assert_results(seen, wanted(search, search[0].image(png(picture(2)), COUNT)), asked=True)
 
 
 def test_a_query_can_be_passed_on_by_its_address(visit, site):
     seen = visit(site)
     ask(seen, "a star & é")
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     again = visit(seen.page.url)
-    wait_for(again, f"{SHOWN} pictures")
+    wait_for(again, f"{SHOWN} images")
     assert captions_shown(again) == captions_shown(seen)
 
 
@@ -159,7 +159,7 @@ def test_the_button_asks_too_and_captions_are_alternatives(visit, site, search):
 def test_an_empty_query_says_so_and_the_next_one_answers(visit, site, search):
     seen = visit(site)
     ask(seen, "a star")
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     ask(seen, "  ")
     wait_for(seen, "the query is empty")
     assert captions_shown(seen) == []
@@ -171,7 +171,7 @@ def test_an_empty_query_says_so_and_the_next_one_answers(visit, site, search):
 def test_a_picture_that_is_sent_finds_itself(visit, site, search, i):
     seen = visit(site)
     send(seen, png(picture(i)))
-    assert_results(seen, wanted(search, search[0].picture(png(picture(i)), SHOWN)), asked=True)
+    assert_results(seen, wanted(search, search[0].image(png(picture(i)), SHOWN)), asked=True)
     assert captions_shown(seen)[0] == f"1. 1.000 {SAMPLES[KEYS[i]][0]}"
     size = seen.page.locator("#asked img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert size == [picture(i).width, picture(i).height]
@@ -183,7 +183,7 @@ def test_the_same_picture_can_be_sent_twice(visit, site):
     for _ in range(2):
         send(seen, png(picture(3)))
         seen.page.locator("#asked img").wait_for()
-        wait_for(seen, f"{SHOWN} pictures")
+        wait_for(seen, f"{SHOWN} images")
         ask(seen, "")
         wait_for(seen, "the query is empty")
         assert seen.page.locator("#asked img").count() == 0
@@ -191,8 +191,8 @@ def test_the_same_picture_can_be_sent_twice(visit, site):
 
 def test_a_file_that_is_no_picture_says_so(visit, site):
     seen = visit(site)
-    send(seen, b"no picture at all")
-    wait_for(seen, "the query is no picture")
+    send(seen, b"no image at all")
+    wait_for(seen, "the query is no image")
     assert seen.page.locator("img").count() == 0
 
 
@@ -214,20 +214,20 @@ def test_a_picture_that_is_dropped_is_searched(visit, site):
 def test_a_click_on_a_picture_searches_by_it(visit, site, search):
     seen = visit(site)
     ask(seen, "a star")
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     key = search[0].text("a star", SHOWN)[4].key
     seen.page.locator("#found img").nth(4).click()
     seen.page.locator("#asked img").wait_for()
     i = KEYS.index(key)
-    assert_results(seen, wanted(search, search[0].picture(png(picture(i)), SHOWN)), asked=True)
+    assert_results(seen, wanted(search, search[0].image(png(picture(i)), SHOWN)), asked=True)
     assert captions_shown(seen)[0] == f"1. 1.000 {SAMPLES[key][0]}"
     seen.assert_clean(host(site))
 
 
 def test_a_picture_is_chosen_by_the_keyboard_too(visit, site):
     seen = visit(site + "?q=a+star")
-    wait_for(seen, f"{SHOWN} pictures")
-    seen.page.get_by_label("Search by a picture").focus()
+    wait_for(seen, f"{SHOWN} images")
+    seen.page.get_by_label("Search by an image").focus()
     seen.page.keyboard.press("Tab")
     assert seen.page.evaluate("document.getElementById('found').contains(document.activeElement)")
 
@@ -265,12 +265,12 @@ def test_a_query_in_the_address_is_searched_at_once(visit, site, search):
 def test_it_fits_every_window_and_both_schemes(visit, site, scheme, size):
     viewport = {"width": size[0], "height": size[1]}
     seen = visit(site + "?q=a+star", viewport=viewport, color_scheme=scheme)
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     seen.assert_images_loaded(SHOWN)
     seen.assert_fits()
     assert seen.brightness() < 60 if scheme == "dark" else seen.brightness() > 200
     lefts = seen.page.locator("#found figure").evaluate_all("all => all.map(one => one.getBoundingClientRect().left)")
-    assert len(set(lefts)) >= (2 if size[0] == 390 else 5), "pictures stand in columns"
+    assert len(set(lefts)) >= (2 if size[0] == 390 else 5), "images stand in columns"
     for name in ("query", "picture"):
         assert seen.page.locator(f"#{name}").is_enabled()
     seen.assert_clean(host(site))
@@ -278,7 +278,7 @@ def test_it_fits_every_window_and_both_schemes(visit, site, scheme, size):
 
 def test_a_touch_searches_by_a_picture(visit, site):
     seen = visit(site + "?q=a+star", viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
-    wait_for(seen, f"{SHOWN} pictures")
+    wait_for(seen, f"{SHOWN} images")
     seen.page.locator("#found img").first.tap()
     seen.page.locator("#asked img").wait_for()
     seen.assert_fits()

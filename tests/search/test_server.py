@@ -13,9 +13,9 @@ import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
-from pipeline import images
 from pipeline.artifacts.schema import Split
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.search import server
 from pipeline.search.index import Hit
 
@@ -46,7 +46,7 @@ class Recorded:
 
     def text(self, query, top):
         if not query.strip():
-            raise InputError("the query is empty; say what the picture should show")
+            raise InputError("the query is empty; say what the image should show")
         return self._answer(query, top)
 
     def unread(self, query):
@@ -54,9 +54,9 @@ class Recorded:
 
     def picture(self, data, top):
         try:
-            images.decode(data)
-        except images.UnreadableImage as error:
-            raise InputError(f"the query is no picture ({error})") from error
+            decoding.decode(data)
+        except decoding.UnreadableImage as error:
+            raise InputError(f"the query is no image ({error})") from error
         return self._answer(data, top)
 
     def told(self, hits):
@@ -130,7 +130,7 @@ def test_the_page(site):
     status, kind, body = ask(site.url + "/")
     assert (status, kind) == (200, "text/html; charset=utf-8")
     html = body.decode()
-    assert "<h1>Search 3 pictures</h1>" in html
+    assert "<h1>Search 3 images</h1>" in html
     assert "http://" not in html and "https://" not in html, "it asks no host"
 
 
@@ -225,9 +225,9 @@ def test_an_empty_query_is_refused(site, path):
     assert_refused(ask(site.url + path), 400, "the query is empty")
 
 
-@pytest.mark.parametrize("data", [b"no picture", png(picture(0))[:200]], ids=["text", "half"])
+@pytest.mark.parametrize("data", [b"no image", png(picture(0))[:200]], ids=["text", "half"])
 def test_a_body_that_is_no_picture_is_refused(site, data):
-    assert_refused(ask(site.url + "/search", data), 400, "the query is no picture")
+    assert_refused(ask(site.url + "/search", data), 400, "the query is no image")
 
 
 @pytest.mark.parametrize("headers", [{"Content_Length": "0"}, {}], ids=["empty", "no length"])

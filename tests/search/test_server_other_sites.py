@@ -1,4 +1,4 @@
-"""Pictures and queries are for whoever sits at this machine, whatever another site has a browser ask."""
+"""Images and queries are for whoever sits at this machine, whatever another site has a browser ask."""
 
 import pytest
 from test_server import OPEN, assert_refused, manifest, sent, site  # noqa: F401

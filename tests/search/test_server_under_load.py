@@ -19,7 +19,7 @@ from pipeline.search.turns import Busy, Late, Turns
 
 
 class Slow(Recorded):
-    """Does not answer `slow`, nor any picture, until it is let go."""
+    """Does not answer `slow`, nor any image, until it is let go."""
 
     def __init__(self):
         super().__init__()
@@ -34,7 +34,7 @@ class Slow(Recorded):
     def picture(self, data, top):
         self.begun.set()
         self.let_go.wait(60)
-        return super().picture(data, top)
+        return super().image(data, top)
 
 
 @pytest.fixture

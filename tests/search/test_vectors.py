@@ -19,7 +19,7 @@ def name(kind):
 
 
 def clustered(n=N, groups=20, seed=0):
-    """Unit vectors around a few centres, as pictures lie around their subjects."""
+    """Unit vectors around a few centres, as images lie around their subjects."""
     rng = np.random.default_rng(seed)
     centres = unit_rows(groups, D, seed=seed + 1)
     rows = centres[rng.integers(0, groups, n)] + 0.08 * rng.normal(size=(n, D))

@@ -9,7 +9,7 @@ from tiny_corpora import img2dataset, png, write
 from pipeline.artifacts.schema import Reason
 from pipeline.sources import Caption, Rejected, SourceError, conceptual_captions, read
 
-URL = "http://pictures.example/1.jpg"
+URL = "http://images.example/1.jpg"
 CRC = conceptual_captions.crc32(URL)
 ID = conceptual_captions.source_id(URL)
 

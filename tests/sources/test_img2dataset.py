@@ -129,12 +129,12 @@ def test_a_parquet_alone_says_what_is_missing(tmp_path):
     assert rejected == []
 
 
-@pytest.mark.parametrize("where", ["in the picture", "in the header", "between members", "at the end", "at the start"])
+@pytest.mark.parametrize("where", ["in the image", "in the header", "between members", "at the end", "at the start"])
 def test_a_tar_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path, where):
     tar = corpus(tmp_path, ROWS) / "00000.tar"
     third = member(tar, "000000002.jpg")
     cut = {
-        "in the picture": third.offset_data + 5,
+        "in the image": third.offset_data + 5,
         "in the header": third.offset + 100,
         "between members": third.offset,
         "at the end": member(tar, "000000002.txt").offset_data + 512,

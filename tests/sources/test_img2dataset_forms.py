@@ -1,4 +1,4 @@
-"""The forms of img2dataset's output beside its usual tars: pictures in parquets, lists of captions, keys of numbers."""
+"""The forms of img2dataset's output beside its usual tars: images in parquets, lists of captions, keys of numbers."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def test_pictures_in_a_parquet_are_read_row_by_row(tmp_path, column, nested):
 def test_pictures_in_a_parquet_may_be_of_any_type_that_holds_bytes(tmp_path, kind):
     path = corpus(tmp_path, ROWS, form="parquet") / "00000.parquet"
     cells = pq.read_table(path)["jpg"].to_pylist()
-    if kind == "struct":  # as Hugging Face has pictures
+    if kind == "struct":  # as Hugging Face has images
         column = pa.array([cell and {"bytes": cell, "path": "a.jpg"} for cell in cells])
     else:
         column = pa.array(cells, kind)

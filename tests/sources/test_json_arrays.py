@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path):
 
 
 def test_an_address_that_looks_like_a_number_is_none(tmp_path):
-    content = {"a": ["http://pictures.example/1_6e12345678_z.jpg", "9E99999", 1.5e-3]}
+    content = {"a": ["http://images.example/1_6e12345678_z.jpg", "9E99999", 1.5e-3]}
     path = tmp_path / "file.json"
     path.write_text(json.dumps(content))
     assert [str(entry) for entry in entries(path, "a", "a file")] == [str(entry) for entry in content["a"]]

@@ -1,4 +1,4 @@
-"""No picture of one sample stands beside the url or the text of another, however tars were joined or damaged."""
+"""No image of one sample stands beside the url or the text of another, however tars were joined or damaged."""
 
 import json
 import tarfile
@@ -42,7 +42,7 @@ def table(folder, numbers, keys=3):
 
 
 def read(folder, data):
-    """The number of the picture of every url that has one, every url, and the rejected rows; texts are checked."""
+    """The number of the image of every url that has one, every url, and the rejected rows; texts are checked."""
     (folder / "00000.tar").write_bytes(data)
     images, captions, rejected = rows("conceptual_captions", folder)
     numbers = {png(n): n for n in range(12)}

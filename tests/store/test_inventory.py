@@ -42,7 +42,7 @@ def test_it_is_told_when_a_collection_was_last_used(tmp_path):
 def test_other_files_and_folders_are_no_collections(tmp_path):
     folder = fill(tmp_path, "a")
     (tmp_path / f"texts-{'0' * 32}").write_text("a file")
-    for name in ("pictures", f"Pictures-{'0' * 32}", f"pictures-{'0' * 31}", f"pictures-{'g' * 32}"):
+    for name in ("pictures", f"Images-{'0' * 32}", f"pictures-{'0' * 31}", f"pictures-{'g' * 32}"):
         shutil.copytree(folder, tmp_path / name)
     assert folders(inventory.collections(tmp_path)) == [folder]
 
@@ -81,5 +81,5 @@ def test_an_unknown_name_lists_what_is_there(three, tmp_path, name):
 
 
 def test_a_name_in_an_empty_store_is_told_that_there_is_nothing(tmp_path):
-    with pytest.raises(InputError, match="no collection pictures; it has nothing"):
+    with pytest.raises(InputError, match="no collection images; it has nothing"):
         inventory.collections(tmp_path, ["pictures"])

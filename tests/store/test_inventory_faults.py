@@ -61,7 +61,7 @@ def test_a_missing_description_is_named(tmp_path):
     assert_one_fault(tmp_path, path, "cannot be read")
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"name": "pictures"', "[]", "[1]", "null", '"text"', "1", "{}"])
+@pytest.mark.parametrize("content", ["", "{", '{"name": "images"', "[]", "[1]", "null", '"text"', "1", "{}"])
 def test_a_damaged_description_is_named_and_hides_nothing_else(tmp_path, content):
     folder = fill(tmp_path, "a")
     flipped = segment_of(tmp_path, "b", name="texts")

@@ -108,7 +108,7 @@ def test_only_files_of_a_store_are_fetched(mine, theirs, remote):
     for path in (
         "notes.txt", f"{digest}.arrow", f"{name}/notes.txt", f"{name}/x.arrow", f"{name}/.{digest}.arrow.1.part",
         f"{name}/{digest}.damaged", f"{name}/{digest}.arrow.tmp", f"{name}/{digest.replace('0', 'G')}.arrow",
-        f"{name}/deeper/{digest}.arrow", f"deeper/{name}/{digest}.arrow", f"pictures/{digest}.arrow",
+        f"{name}/deeper/{digest}.arrow", f"deeper/{name}/{digest}.arrow", f"images/{digest}.arrow",
         f"{name}x/{digest}.arrow", f".{name}/{digest}.arrow", f"{name}/ {digest}.arrow", f"{name}/{digest}.arrow\n",
     ):  # fmt: skip
         remote.put(path, b"foreign")

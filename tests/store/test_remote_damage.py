@@ -39,7 +39,7 @@ def test_a_member_who_has_a_truncated_file_of_a_remote_whole_mends_it(mine, thei
     assert remote.contents() == source
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": "pictures"}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": "images"}'])
 def test_a_damaged_description_of_a_remote_is_named_and_not_taken(mine, theirs, remote, content):
     push(mine, remote.url)
     path = f"{opened(mine).folder.name}/collection.json"

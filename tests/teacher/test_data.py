@@ -5,8 +5,8 @@ from tiny_features import SAMPLES, D, number, rows, write_features
 from tiny_manifest import write_manifest
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import SpanKind, Split, vectors
-from pipeline.artifacts.tables import ContractError, VectorWriter
+from pipeline.artifacts.schema import SpanKind, Split, embeddings
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.teacher.data import FeatureSet, ragged
 
@@ -146,7 +146,7 @@ def test_a_missing_table_names_its_stage(manifest, folder):
 
 def rewrite_captions(folder, manifest, keys, index):
     metadata = {"manifest": manifest.fingerprint, "weights": "w", "features": "f"}
-    with VectorWriter(folder / "captions.arrow", vectors("caption_index", dimension=D), metadata) as writer:
+    with EmbeddingWriter(folder / "captions.arrow", embeddings("caption_index", dimension=D), metadata) as writer:
         writer.write(keys, index, rows([0] * len(keys)))
 
 

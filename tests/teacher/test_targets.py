@@ -7,8 +7,8 @@ from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import SpanKind, Split, vectors
-from pipeline.artifacts.tables import ContractError, Table, VectorWriter
+from pipeline.artifacts.schema import SpanKind, Split, embeddings
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table
 from pipeline.artifacts.targets import Targets
 from pipeline.artifacts.workspace import Workspace
 from pipeline.teacher.data import FeatureSet
@@ -30,7 +30,7 @@ def manifest(tmp_path):
 
 def put(path, manifest, rows=ROWS, z=Z, changed=None):
     metadata = {"manifest": manifest.fingerprint, "weights": "w", "fingerprint": "f", **(changed or {})}
-    with VectorWriter(path, vectors("caption_index", dimension=D, name="z"), metadata) as writer:
+    with EmbeddingWriter(path, embeddings("caption_index", dimension=D, name="z"), metadata) as writer:
         keys, index = zip(*rows, strict=True)
         writer.write(keys, index, z)
     return path
@@ -98,7 +98,7 @@ def test_a_caption_without_spans_has_the_target_of_its_picture(tmp_path, manifes
 
 def test_the_image_target_does_not_change_with_the_captions_spans(tmp_path, manifest, features, teacher):
     write(teacher, features, tmp_path / "before.arrow", {"manifest": manifest.fingerprint})
-    features.span_vectors = features.span_vectors[::-1] * np.float16(0.5)
+    features.span_embeddings = features.span_embeddings[::-1] * np.float16(0.5)
     write(teacher, features, tmp_path / "after.arrow", {"manifest": manifest.fingerprint})
     before, after = (read(tmp_path / f"{n}.arrow", manifest) for n in ("before", "after"))
     assert np.array_equal(before.images, after.images)

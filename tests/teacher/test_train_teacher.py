@@ -5,8 +5,8 @@ from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import SpanKind, Split, vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import SpanKind, Split, embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.artifacts.weights import weights_hash
 from pipeline.artifacts.workspace import Workspace
 from pipeline.teacher.data import FeatureSet
@@ -18,7 +18,7 @@ D = 8
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """48 training and 12 validation pictures: a caption's spans and embedding lie near one of the picture's regions."""
+    """48 training and 12 validation images: a caption's spans and embedding lie near one of the image's regions."""
     folder = tmp_path_factory.mktemp("data") / "features"
     samples = {
         Split.TRAIN: {f"mscoco-{i}": [f"{i} a", f"{i} b"] for i in range(48)},
@@ -27,10 +27,10 @@ def sets(tmp_path_factory):
     manifest = write_manifest(folder / "curate", samples)
     metadata = {"manifest": manifest.fingerprint, "weights": "w", "features": "f"}
     with (
-        VectorWriter(folder / "captions.arrow", vectors("caption_index", dimension=D), metadata) as captions,
-        VectorWriter(folder / "regions.arrow", vectors("region_index", dimension=D), metadata) as regions,
-        VectorWriter(
-            folder / "spans/phrases.arrow", vectors("caption_index", "span_index", dimension=D), metadata
+        EmbeddingWriter(folder / "captions.arrow", embeddings("caption_index", dimension=D), metadata) as captions,
+        EmbeddingWriter(folder / "regions.arrow", embeddings("region_index", dimension=D), metadata) as regions,
+        EmbeddingWriter(
+            folder / "spans/phrases.arrow", embeddings("caption_index", "span_index", dimension=D), metadata
         ) as spans,
     ):
         for i, (key, texts) in enumerate(zip(manifest.keys, manifest.captions, strict=True)):
@@ -123,5 +123,5 @@ def test_caption_dropout_masks_its_share_of_rows(sets, monkeypatch, dropout, low
 
 
 def test_retrieval_of_perfect_targets_is_perfect(sets):
-    captions = torch.from_numpy(sets[1].caption_vectors.astype(np.float32))
+    captions = torch.from_numpy(sets[1].caption_embeddings.astype(np.float32))
     assert retrieval_of(captions, sets[1]) == {"text_to_image": 1.0, "image_to_text": 1.0}

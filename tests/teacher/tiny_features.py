@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.artifacts.schema import SpanKind, Split, vectors
-from pipeline.artifacts.tables import VectorWriter
+from pipeline.artifacts.schema import SpanKind, Split, embeddings
+from pipeline.artifacts.tables import EmbeddingWriter
 
 D = 4
 SAMPLES = {
@@ -26,18 +26,18 @@ def rows(numbers):
 
 def write_features(folder, manifest, kind=SpanKind.PHRASES, rows=rows, **changed):
     metadata = {"manifest": manifest.fingerprint, "weights": "w", "features": "f"}
-    with VectorWriter(folder / "captions.arrow", vectors("caption_index", dimension=D), metadata) as writer:
+    with EmbeddingWriter(folder / "captions.arrow", embeddings("caption_index", dimension=D), metadata) as writer:
         for key, texts in zip(manifest.keys, manifest.captions, strict=True):
             index = range(len(texts))
             writer.write([key] * len(texts), index, rows([number(key, i) for i in index]))
-    with VectorWriter(
-        folder / "regions.arrow", vectors("region_index", dimension=D), metadata | changed.get("regions", {})
+    with EmbeddingWriter(
+        folder / "regions.arrow", embeddings("region_index", dimension=D), metadata | changed.get("regions", {})
     ) as writer:
         for key in manifest.keys:
             index = range(REGIONS[key])
             writer.write([key] * len(index), index, rows([number(key, i) for i in index]))
-    with VectorWriter(
-        folder / "spans" / f"{kind}.arrow", vectors("caption_index", "span_index", dimension=D),
+    with EmbeddingWriter(
+        folder / "spans" / f"{kind}.arrow", embeddings("caption_index", "span_index", dimension=D),
         metadata | changed.get("spans", {}),
     ) as writer:  # fmt: skip
         for key in manifest.keys:

@@ -8,7 +8,7 @@ from tiny_models import unit_rows
 from pipeline.training.objectives import contrastive, cosine_distance, divergence, squared_distance
 
 RAGGED = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-"""Two captions of the first picture, one of the second."""
+"""Two captions of the first image, one of the second."""
 
 
 def unit(rows, seed):
@@ -120,12 +120,12 @@ def test_squared_distance_of_unit_vectors_is_twice_their_cosine_distance():
 
 
 def ragged(extra=()):
-    """Two pictures, three texts and some negatives, all of similarity 0."""
+    """Two images, three texts and some negatives, all of similarity 0."""
     return torch.eye(2, 4), torch.zeros(3, 4), 7.0, RAGGED, *extra
 
 
 def test_pictures_with_several_captions_by_hand():
-    # Every row is a softmax over 3 texts, every column one over 2 pictures.
+    # Every row is a softmax over 3 texts, every column one over 2 images.
     assert contrastive(*ragged()).item() == pytest.approx((math.log(3) + math.log(2)) / 2)
 
 
@@ -138,7 +138,7 @@ def test_unequal_similarities_of_pictures_with_several_captions_by_hand():
 
 
 def test_a_text_that_two_pictures_share_by_hand():
-    # Text 1 is right for both pictures: it has half of every share in its column, and in the first picture's row.
+    # Text 1 is right for both images: it has half of every share in its column, and in the first image's row.
     both = torch.tensor([[1, 1, 0], [0, 1, 1]], dtype=torch.bool)
     image, text = torch.eye(2), torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
     total = math.log(math.e + 2)
@@ -202,7 +202,7 @@ def test_half_of_a_divergence_may_be_to_the_positives():
 def test_a_divergence_to_the_positives_alone_is_the_contrastive_loss_less_their_entropy():
     image, text = unit(2, 1), unit(3, 2)
     found = divergence(5 * image @ text.T, torch.zeros(2, 3), RAGGED, alpha=1.0)
-    entropy = math.log(2) / 2 / 2  # of the two captions of the first of two pictures; columns have one positive
+    entropy = math.log(2) / 2 / 2  # of the two captions of the first of two images; columns have one positive
     assert found.item() == pytest.approx(contrastive(image, text, 5.0, RAGGED).item() - entropy, abs=1e-5)
 
 

@@ -10,7 +10,7 @@ from pipeline.verification import kept
 
 @pytest.fixture
 def home(tmp_path):
-    """A checkpoint and decoded pictures, as trainings leave them."""
+    """A checkpoint and decoded images, as trainings leave them."""
     checkpoint.write(tmp_path / "home/runs/f1/student.pt", "f1", {"epoch": 3})
     with files.whole(tmp_path / "home/pixels/f2.npy") as temporary:
         with temporary.open("wb") as stream:

@@ -11,7 +11,7 @@ from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.zeroshot.accuracy import LAST, accuracy, alike, hits, ranks
-from pipeline.zeroshot.classifier import class_weights, image_vectors, pixels
+from pipeline.zeroshot.classifier import class_weights, image_embeddings, pixels
 from pipeline.zeroshot.sets import ZeroshotSet, read
 
 
@@ -32,7 +32,7 @@ def test_pictures_are_decoded_for_the_tower(tmp_path):
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     folder = put(tmp_path, {"a": 1})
-    (folder / "test/a/notes.png").write_text("not a picture")
+    (folder / "test/a/notes.png").write_text("not an image")
     with pytest.raises(InputError, match=r"notes\.png"):
         pixels(tiny_clip(), read(folder, Split.TEST))
 
@@ -83,12 +83,12 @@ def test_long_templates_do_not_outweigh_short_embeddings(monkeypatch):
 
 def test_any_number_of_pictures_is_embedded_in_order():
     clip, rows = tiny_clip(), random_pixels(6)
-    found = image_vectors(clip, rows, COMPUTE)
+    found = image_embeddings(clip, rows, COMPUTE)
     for i in range(6):
         assert torch.equal(found[i], encode.images(clip, rows[i : i + 1], COMPUTE)[0])
 
 
-# Accuracy: class weights are the unit axes, so a picture's vector is its similarity to each class.
+# Accuracy: class weights are the unit axes, so an image's vector is its similarity to each class.
 
 
 def test_accuracy_by_hand():
@@ -124,7 +124,7 @@ def test_constant_embeddings_are_right_as_often_as_chance():
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=9), st.floats(0, 1))
 def test_every_place_has_one_class_and_unequal_ones_stand_as_they_are_sorted(steps, gap):
-    """Similarities of one picture, many of them equal or all but equal: asked for each class in turn."""
+    """Similarities of one image, many of them equal or all but equal: asked for each class in turn."""
     own = torch.tensor([step * 1e-7 if gap < 0.5 else float(step) for step in steps])
     data = ZeroshotSet(
         [str(i) for i in range(len(steps))], np.ones(len(steps), bool), ["{}"], [], np.arange(len(steps))

@@ -48,7 +48,7 @@ def test_val_and_test_are_read_apart(tmp_path):
 
 
 def test_a_missing_folder_says_what_was_expected(tmp_path):
-    with pytest.raises(NoZeroshotData, match=r"no folder .*test; expected pictures as .*<class>/<picture> \(zeroshot"):
+    with pytest.raises(NoZeroshotData, match=r"no folder .*test; expected images as .*<class>/<image> \(zeroshot"):
         read(tmp_path, Split.TEST)
 
 
@@ -60,13 +60,13 @@ def test_a_split_without_classes_is_refused(tmp_path):
 
 @pytest.mark.parametrize("described", [None, {"templates": ["a {}"], "classes": [{"folder": "b", "name": "b"}]}])
 def test_a_class_without_pictures_is_named(tmp_path, described):
-    with pytest.raises(NoZeroshotData, match=r"b holds no pictures"):
+    with pytest.raises(NoZeroshotData, match=r"b holds no images"):
         read(put(tmp_path, {"a": 1, "b": 0}, described), Split.TEST)
 
 
 def test_a_described_class_without_a_folder_is_named(tmp_path):
     described = {"templates": ["a {}"], "classes": [{"folder": "b", "name": "b"}]}
-    with pytest.raises(NoZeroshotData, match=r"b holds no pictures"):
+    with pytest.raises(NoZeroshotData, match=r"b holds no images"):
         read(put(tmp_path, {"a": 1}, described), Split.TEST)
 
 
@@ -184,7 +184,7 @@ def test_an_image_folder_may_be_described(tmp_path):
 
 
 def test_no_folder_says_what_was_expected(tmp_path):
-    with pytest.raises(NoZeroshotData, match=r"no folder .*nowhere; expected pictures as .*<class>/<picture>"):
+    with pytest.raises(NoZeroshotData, match=r"no folder .*nowhere; expected images as .*<class>/<image>"):
         find(tmp_path / "nowhere", Split.TEST)
 
 
@@ -244,13 +244,13 @@ def test_what_is_not_named_as_a_picture_is_left_out_with_a_word(tmp_path, capsys
     for name in ("cat/a.heic", "dog/notes.txt", "dog/.hidden"):
         (tmp_path / name).write_bytes(b"")
     assert len(find(tmp_path, Split.TEST).paths) == 2
-    assert "2 files are not named as pictures and left out, such as a.heic" in capsys.readouterr().err
+    assert "2 files are not named as images and left out, such as a.heic" in capsys.readouterr().err
 
 
 def test_a_class_of_other_files_names_one(tmp_path):
     put(tmp_path, {"cat": 0}, split="")
     (tmp_path / "cat/a.heic").write_bytes(b"")
-    with pytest.raises(NoZeroshotData, match=r"cat holds no pictures, such as a\.heic"):
+    with pytest.raises(NoZeroshotData, match=r"cat holds no images, such as a\.heic"):
         find(tmp_path, Split.TEST)
 
 

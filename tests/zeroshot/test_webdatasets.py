@@ -82,8 +82,8 @@ def test_a_webdataset_is_embedded(tmp_path):
 
 
 def test_a_member_that_cannot_be_read_is_named(tmp_path):
-    folder = put_webdataset(tmp_path, [*SAMPLES, {"png": b"not a picture", "cls": 0}])
-    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/test/0.tar/s0000003.png is no picture")):
+    folder = put_webdataset(tmp_path, [*SAMPLES, {"png": b"not an image", "cls": 0}])
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/test/0.tar/s0000003.png is no image")):
         classifier.embed(tiny_clip(), find(folder, Split.TEST), COMPUTE)
 
 
@@ -99,13 +99,13 @@ def test_a_cls_that_is_no_number_is_named(tmp_path, cls):
 
 
 def test_two_pictures_of_one_sample_are_named(tmp_path):
-    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000000 has two pictures"):
+    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000000 has two images"):
         find(put_webdataset(tmp_path, [{"png": png(1), "jpg": b"another", "cls": 0}]), Split.TEST)
 
 
 @pytest.mark.parametrize("sample", [{"png": png(1)}, {"cls": 0}, {"gif": b"GIF89a", "cls": 0}])
 def test_half_a_sample_is_named(tmp_path, sample):
-    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000001 has a picture or a cls alone"):
+    with pytest.raises(NoZeroshotData, match=r"0\.tar: s0000001 has an image or a cls alone"):
         find(put_webdataset(tmp_path, [SAMPLES[0], sample]), Split.TEST)
 
 

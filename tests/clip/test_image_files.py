@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline.clip import encode, pictures
+from pipeline.clip import encode, image_files
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
 
@@ -28,7 +28,7 @@ def forwards(clip):
 
 @pytest.fixture
 def paths(tmp_path):
-    """Six pictures of several sizes, whose names have another order than they."""
+    """Six images of several sizes, whose names have another order than they."""
     made = [tmp_path / f"{9 - i}.png" for i in range(len(SIZES))]
     for i, (path, size) in enumerate(zip(made, SIZES, strict=True)):
         picture(i, *size).save(path)
@@ -36,21 +36,21 @@ def paths(tmp_path):
 
 
 def damaged():
-    """The first half of a picture's file."""
+    """The first half of an image's file."""
     out = io.BytesIO()
     picture(1).save(out, "JPEG")
     return out.getvalue()[: out.tell() // 2]
 
 
 def test_pictures_are_decoded_for_the_tower_in_their_order(clip, paths):
-    rows = list(pictures.pixels(clip, paths, "some"))
+    rows = list(image_files.pixels(clip, paths, "some"))
     assert [(row.shape, row.dtype) for row in rows] == [((3, 32, 32), np.uint8)] * 6
     for i, (row, size) in enumerate(zip(rows, SIZES, strict=True)):
         assert np.array_equal(row, clip.pixels()(picture(i, *size)))
 
 
 def test_vectors_are_the_towers_own_at_unit_length_in_the_order_of_the_paths(clip, paths):
-    found = pictures.embed(clip, paths, COMPUTE, "some")
+    found = image_files.embed(clip, paths, COMPUTE, "some")
     assert (found.shape, found.dtype) == ((6, 16), torch.float32)
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(6))
     for i, (row, size) in enumerate(zip(found, SIZES, strict=True)):
@@ -60,36 +60,36 @@ def test_vectors_are_the_towers_own_at_unit_length_in_the_order_of_the_paths(cli
 
 def test_vectors_follow_their_paths(clip, paths):
     order = [4, 0, 5, 0, 2]
-    found = pictures.embed(clip, [paths[i] for i in order], COMPUTE, "some")
-    torch.testing.assert_close(found, pictures.embed(clip, paths, COMPUTE, "some")[order])
+    found = image_files.embed(clip, [paths[i] for i in order], COMPUTE, "some")
+    torch.testing.assert_close(found, image_files.embed(clip, paths, COMPUTE, "some")[order])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 6, 16])
 def test_vectors_do_not_depend_on_the_batch_size(clip, paths, batch):
-    found = pictures.embed(clip, paths, Compute("cpu", "float32", batch), "some")
-    torch.testing.assert_close(found, pictures.embed(clip, paths, COMPUTE, "some"), atol=1e-5, rtol=0)
+    found = image_files.embed(clip, paths, Compute("cpu", "float32", batch), "some")
+    torch.testing.assert_close(found, image_files.embed(clip, paths, COMPUTE, "some"), atol=1e-5, rtol=0)
 
 
 def test_every_forward_is_a_whole_batch(clip, paths, forwards):
-    pictures.embed(clip, paths, COMPUTE, "some")
+    image_files.embed(clip, paths, COMPUTE, "some")
     assert forwards == [(4, 3, 32, 32)] * 2
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", damaged()], ids=["empty", "text", "half a picture"])
+@pytest.mark.parametrize("data", [b"", b"not an image", damaged()], ids=["empty", "text", "half an image"])
 def test_a_file_that_is_no_picture_is_named_with_what_to_do(clip, paths, data):
     paths[3].write_bytes(data)
-    with pytest.raises(InputError, match=r"6\.png is no picture \(.+\); take it out or replace it") as caught:
-        pictures.embed(clip, paths, COMPUTE, "some")
+    with pytest.raises(InputError, match=r"6\.png is no image \(.+\); take it out or replace it") as caught:
+        image_files.embed(clip, paths, COMPUTE, "some")
     assert str(paths[3]) in str(caught.value)
 
 
 def test_pictures_are_decoded_a_batch_ahead_of_the_tower_at_most(clip, paths, forwards):
-    paths[4].write_bytes(b"not a picture")
+    paths[4].write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"5\.png"):
-        pictures.embed(clip, paths, COMPUTE, "some")
+        image_files.embed(clip, paths, COMPUTE, "some")
     assert forwards == [(4, 3, 32, 32)], "the first four went through the tower before the fifth was opened"
 
 
 def test_progress_says_what_and_how_many(clip, paths, capsys):
-    pictures.embed(clip, paths, COMPUTE, "birds of two kinds")
+    image_files.embed(clip, paths, COMPUTE, "birds of two kinds")
     assert "birds of two kinds: 6 images in" in capsys.readouterr().err

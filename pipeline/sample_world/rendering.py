@@ -1,4 +1,4 @@
-"""Pictures as files: a scene and the form it is stored in, rendered on every core."""
+"""Images as files: a scene and the form it is stored in, rendered on every core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.sample_world.scenes import Scene
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnImage:
     """A scene, and how its file is written."""
 
     scene: Scene
@@ -23,13 +23,13 @@ class Picture:
     """Of a near copy, which is a JPEG."""
 
 
-def encode(picture: Picture) -> bytes:
-    """The picture's file."""
-    image = draw(picture.scene)
-    return altered(image, picture.alteration) if picture.alteration else FORMS[picture.form](image)
+def encode(drawn_image: DrawnImage) -> bytes:
+    """The image's file."""
+    image = draw(drawn_image.scene)
+    return altered(image, drawn_image.alteration) if drawn_image.alteration else FORMS[drawn_image.form](image)
 
 
-def render(pictures: Sequence[Picture], what: str, workers: int) -> Iterator[bytes]:
-    """The file of every picture, in order, rendered by `workers` processes."""
+def render(drawn: Sequence[DrawnImage], what: str, workers: int) -> Iterator[bytes]:
+    """The file of every image, in order, rendered by `workers` processes."""
     with Processes(workers) as processes:
-        yield from track(processes.map(encode, pictures), what, total=len(pictures), unit="images")
+        yield from track(processes.map(encode, drawn), what, total=len(drawn), unit="images")

@@ -1,4 +1,4 @@
-"""Attribute probe: which attributes of a picture a linear probe reads from its embedding."""
+"""Attribute probe: which attributes of an image a linear probe reads from its embedding."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ EVERY = "all"
 
 
 def read(
-    vectors: NDArray[np.float32], data: AttributeSet
+    embeddings: NDArray[np.float32], data: AttributeSet
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """How well each attribute is read from embeddings of the test pictures.
+    """How well each attribute is read from embeddings of the test images.
 
     Args:
-        vectors: unit float32 [pictures, d], of training and test pictures.
-        data: the same pictures.
+        embeddings: unit float32 [images, d], of training and test images.
+        data: the same images.
 
     Returns:
         the area under the ROC curve of every attribute of `measurable`, and for every group, and for all, each test
-        picture's part in the group's mean area, float64 [test pictures] (see `linear.areas`).
+        image's part in the group's mean area, float64 [test images] (see `linear.areas`).
     """
     chosen = measurable(data)
     labels = data.labels[:, chosen]
-    scores = predict(vectors[data.training], labels[data.training], vectors[~data.training])
+    scores = predict(embeddings[data.training], labels[data.training], embeddings[~data.training])
     found, parts = areas(scores, labels[~data.training])
     groups = np.array(data.groups)[chosen]
     of_groups = {group: parts[:, groups == group].mean(axis=1) for group in dict.fromkeys(groups.tolist()) if group}

@@ -1,4 +1,4 @@
-"""Vectors of every picture and of every region's crop."""
+"""Embeddings of every image and of every region's crop."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import vectors
-from pipeline.artifacts.tables import Table, VectorWriter, offsets
+from pipeline.artifacts.schema import embeddings
+from pipeline.artifacts.tables import EmbeddingWriter, Table, offsets
 from pipeline.clip.cached import CachedClip
 from pipeline.machine.progress import track
 from pipeline.store import keys
@@ -22,10 +22,10 @@ _CHUNK = 8192
 
 
 def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, metadata: dict[str, Any]) -> int:
-    """Embed whatever is new and write regions.arrow (every region) and images.arrow (region 0, the whole picture).
+    """Embed whatever is new and write regions.arrow (every region) and images.arrow (region 0, the whole image).
 
     Returns:
-        how many pictures and crops were embedded.
+        how many images and crops were embedded.
     """
     start = offsets(regions.strings("key"), manifest.keys, str(regions.path))
     places, wanted = _crops(regions)
@@ -34,29 +34,29 @@ def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, me
         column = regions.columns["crop"]
         return track((column[int(places[i])].as_py() for i in numbers), "read crops", len(numbers), "crops")
 
-    computed = clip.embed_pictures(
+    computed = clip.embed_images(
         manifest.image_keys,
-        lambda rows: (data for _, data in manifest.images("read pictures", rows)),
-        "embed pictures",
+        lambda rows: (data for _, data in manifest.images("read images", rows)),
+        "embed images",
         manifest.keys.__getitem__,
     )
-    computed += clip.embed_pictures(wanted, crops, "embed crops")
+    computed += clip.embed_images(wanted, crops, "embed crops")
 
     every = np.empty((len(regions), 2), dtype=np.uint64)
     every[start[:-1]] = manifest.image_keys
     every[places] = wanted
     d = clip.clip.dimension
     names, index = regions.strings("key"), regions.integers("region_index")
-    with VectorWriter(
-        folder / catalog.REGION_EMBEDDINGS.name, vectors("region_index", dimension=d), metadata
+    with EmbeddingWriter(
+        folder / catalog.REGION_EMBEDDINGS.name, embeddings("region_index", dimension=d), metadata
     ) as writer:
         for at in range(0, len(every), _CHUNK):
             part = slice(at, at + _CHUNK)
-            writer.write(names[part], index[part], clip.pictures.vectors(every[part]))
-    with VectorWriter(folder / catalog.IMAGE_EMBEDDINGS.name, vectors(dimension=d), metadata) as writer:
+            writer.write(names[part], index[part], clip.images.vectors(every[part]))
+    with EmbeddingWriter(folder / catalog.IMAGE_EMBEDDINGS.name, embeddings(dimension=d), metadata) as writer:
         for at in range(0, len(manifest), _CHUNK):
             part = slice(at, at + _CHUNK)
-            writer.write(manifest.keys[part], clip.pictures.vectors(manifest.image_keys[part]))
+            writer.write(manifest.keys[part], clip.images.vectors(manifest.image_keys[part]))
     return computed
 
 
