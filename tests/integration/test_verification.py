@@ -114,7 +114,7 @@ def test_a_vector_that_is_not_of_unit_length_is_named_with_its_row(copied):
 @pytest.mark.parametrize("name", ["images/student", "captions/end_point", "attribute_images/base"])
 def test_embeddings_of_what_is_measured_are_of_unit_length(copied, name):
     data, params = copied
-    rewrite(data / f"embed/{name}.arrow", lambda columns: {"vector": as_column(2 * vectors_of(columns["vector"]))})
+    rewrite(data / f"embed/{name}.arrow", lambda columns: {"vector": as_column(2 * embeddings_of(columns["vector"]))})
     _, faults = check(data, params)
     assert set(faults) == {f"embed/{name}.arrow"}
     assert re.search(r"row 0 .* has length 2.*run: dvc repro -sf embed", faults[f"embed/{name}.arrow"])
