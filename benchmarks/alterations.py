@@ -8,7 +8,7 @@ from functools import partial, reduce
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from pipeline import images
+from pipeline.images import decoding
 
 Change = Callable[[Image.Image], Image.Image]
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
@@ -16,7 +16,7 @@ _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
     """As a JPEG of this quality shows it."""
-    return images.decode(images.encode_jpeg(image, quality))
+    return decoding.decode(decoding.encode_jpeg(image, quality))
 
 
 def resized(image: Image.Image, x: float, y: float | None = None) -> Image.Image:

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.alterations import all_of_them
-from pipeline import images
 from pipeline.curation.alignment import LIMIT, difference, thumbnail
 from pipeline.curation.altered import Picture, is_altered, views
 from pipeline.curation.appearance import ENOUGH, frames, perceptual_hash, shrink, sketch
 from pipeline.curation.guard import Frames, Guard
 from pipeline.curation.inspection import Inspection
 from pipeline.curation.lookalikes import Lookalikes
+from pipeline.images import decoding
 from pipeline.machine.progress import track
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.scenes import random_scene, twin
@@ -50,8 +50,8 @@ class _Look:
 
 
 def _look(image: Image.Image) -> _Look:
-    with images.opened(images.encode_jpeg(image, 90)) as file:
-        small = images.upright(file, ENOUGH)
+    with decoding.opened(decoding.encode_jpeg(image, 90)) as file:
+        small = decoding.upright(file, ENOUGH)
         shrunk = shrink(small)
         seen = Inspection(
             b"", perceptual_hash(shrunk), sketch(shrunk), image.width, image.height, "jpg", frames=frames(shrunk)
@@ -95,7 +95,7 @@ def _near(pairs: Iterable[tuple[_Look, _Look]]) -> list[bool]:
 def _print_changes(title: str, pictures: Sequence[Image.Image]) -> None:
     originals = [_look(picture) for picture in pictures]
     judge = _Judge(originals)
-    print(f"\n{f'{len(images)} {title}':60s} guarded   near-duplicate")
+    print(f"\n{f'{len(pictures)} {title}':60s} guarded   near-duplicate")
     for kind, strength, change in track(list(all_of_them()), title, unit="changes"):
         copies = [_look(change(picture)) for picture in pictures]
         guarded = {other for other, original in judge.guarded(copies) if other == original}
@@ -141,7 +141,7 @@ def main(
     """Measure the recognition of copies."""
     paths = sorted(photographs.rglob("*.jp*g")) if photographs else []
     if paths:
-        pictures = [images.decode(path.read_bytes()) for path in paths]
+        pictures = [decoding.decode(path.read_bytes()) for path in paths]
         chosen = {"even": pictures[::2], "odd": pictures[1::2], "all": pictures}[half]
         step = max(1, len(chosen) // altered)
         _print_changes(f"photographs ({half})", chosen[::step][:altered])

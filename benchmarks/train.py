@@ -33,7 +33,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
@@ -41,6 +40,7 @@ from pipeline.distillation.loader import Loader
 from pipeline.distillation.pairs import Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
+from pipeline.images import decoding
 from pipeline.recipes import RECIPES
 from pipeline.teacher.model import MetaTeacher
 from pipeline.training.distributed import Group
@@ -74,7 +74,7 @@ class Pictures:
         return self.count
 
     def __getitem__(self, rows):
-        return np.stack([self.to_pixels(images.decode(self.files[i % len(self.files)])) for i in rows])
+        return np.stack([self.to_pixels(decoding.decode(self.files[i % len(self.files)])) for i in rows])
 
 
 class Trainer:
@@ -176,7 +176,7 @@ class Online:
     def pixels(self):
         """JPEG decoding, detection, cropping and resizing."""
         to_pixels = self.clip.pixels()
-        decoded = [images.decode(self.images.files[i % len(self.images.files)]) for i in range(self.batch)]
+        decoded = [decoding.decode(self.images.files[i % len(self.images.files)]) for i in range(self.batch)]
         detect(
             self.detector, decoded, confidence=0.25, iou=0.5, image_size=640, batch=self.batch,
             device=self.device,

@@ -28,11 +28,11 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     In batches of one fixed shape; float16, unit length. Every embedding is kept in the feature store as it is made: a
     killed run goes on where it stopped, and only what was never seen is embedded.
     """
-    from pipeline import images
     from pipeline.clip import encode, towers
     from pipeline.clip.cached import CachedClip
     from pipeline.clip.encode import Compute
     from pipeline.features import classes, image_embeddings, texts
+    from pipeline.images import decoding
 
     threads(params)
     p, compute = params.features, params.compute
@@ -46,7 +46,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     made_with = {"batch": compute.batch, "dtype": compute.dtype, "spans": list(p.spans), **model.config}
     used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in p.spans else [])]
     made_by = {"weights": clip.weights}
-    code, name = f"{encode.CODE}, {towers.CODE}, {images.CODE}", f"data/{catalog.BASE_CLIP.path}"
+    code, name = f"{encode.CODE}, {towers.CODE}, {decoding.CODE}", f"data/{catalog.BASE_CLIP.path}"
     common: dict[str, Any] = {"code": code, "model": name, "weights": clip.weights, "parameters": made_with}
     common |= {"dimension": model.dimension, "normalised": True, "dtype": compute.dtype, "device": compute.device}
     common["collections"] = [collection.folder.name for collection in used]

@@ -24,11 +24,11 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     opened only after its hash has been checked. Boxes and crops are kept in the feature store as they are made: a
     killed run goes on where it stopped, and only images never seen are looked at.
     """
-    from pipeline import images
     from pipeline.detector import regions as library
     from pipeline.detector import weights
     from pipeline.detector.cached import CachedDetector, Cropping, Detection
     from pipeline.detector.detect import CODE
+    from pipeline.images import decoding
 
     threads(params)
     sha256 = ws.summary("models")["detector"]["sha256"]
@@ -38,17 +38,10 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     detection = Detection(p.confidence, p.iou, p.image_size, p.batch)
     cropping = Cropping(p.max_regions, p.min_side, p.margin, p.crop_side, p.crop_quality)
     detector = CachedDetector(model, sha256, detection, cropping, device, store(), params.compute.workers)
-    made_from: dict[str, Any] = {
-        "manifest": manifest.fingerprint,
-        "model": "ultralytics",
-        "inputs": {"weights": sha256},
-    }
-    made_by: dict[str, Any] = {
-        "code": f"{CODE}, {images.CODE}",
-        "parameters": p.model_dump(),
-        "collections": detector.folders,
-    }
-    metadata = provenance("regions", **made_from, **made_by, weights=sha256, device=device)
+    made_by: dict[str, Any] = {"model": "ultralytics", "code": f"{CODE}, {decoding.CODE}", "parameters": p.model_dump()}
+    made_from: dict[str, Any] = {"manifest": manifest.fingerprint, "inputs": {"weights": sha256}}
+    made_from |= {"collections": detector.folders, "weights": sha256, "device": device}
+    metadata = provenance("regions", **made_by, **made_from)
     return library.write(detector, manifest, ws.folder("regions"), metadata)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import images
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import said, track
@@ -58,7 +58,7 @@ class CachedClip:
     def images(self) -> Collection:
         """Embeddings of images, by the bytes of their files."""
         return self._collection(
-            "pictures", self._vector, images=images.CODE, preprocessing=self.clip.config["preprocess_cfg"]
+            "pictures", self._vector, images=decoding.CODE, preprocessing=self.clip.config["preprocess_cfg"]
         )
 
     @cached_property
@@ -101,8 +101,8 @@ class CachedClip:
         def decoded(given: tuple[int, bytes]) -> NDArray[np.uint8]:
             number, data = given
             try:
-                return to_pixels(images.decode(data))
-            except images.UnreadableImage as error:
+                return to_pixels(decoding.decode(data))
+            except decoding.UnreadableImage as error:
                 raise InputError(f"{name(number)} is no image ({error}); take it out or replace it") from error
 
         pixels_of = ahead(

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import images
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import track
@@ -38,8 +38,8 @@ def bytes_of(image_file: ImageFile) -> bytes:
         InputError: it has more, or cannot be read.
     """
     try:
-        return images.read(image_file) if isinstance(image_file, Path) else image_file.read_bytes()
-    except images.UnreadableImage as error:
+        return decoding.read(image_file) if isinstance(image_file, Path) else image_file.read_bytes()
+    except decoding.UnreadableImage as error:
         raise InputError(f"{image_file} is no image ({error}); take it out or replace it") from error
 
 
@@ -59,8 +59,8 @@ def pixels(clip: Clip, image_files: Sequence[ImageFile], what: str, workers: int
 
     def decoded(image_file: ImageFile) -> NDArray[np.uint8]:
         try:
-            return to_pixels(images.decode(bytes_of(image_file)))
-        except images.UnreadableImage as error:
+            return to_pixels(decoding.decode(bytes_of(image_file)))
+        except decoding.UnreadableImage as error:
             raise InputError(f"{image_file} is no image ({error}); take it out or replace it") from error
 
     yield from ahead(decoded, track(image_files, what, unit="images"), threads=workers, depth=_AHEAD + workers)

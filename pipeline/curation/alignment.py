@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.curation.inspection import ImageChanged
+from pipeline.images import decoding
 from pipeline.sources import File
 
 cv2.setNumThreads(0)  # the processes share the cores already
@@ -68,9 +68,9 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 @lru_cache(maxsize=256)
 def _open(file: File) -> NDArray[np.float32]:
     try:
-        with images.opened(file.read()) as image:
-            return thumbnail(images.upright(image, 2 * SIDE))
-    except (OSError, images.UnreadableImage) as error:
+        with decoding.opened(file.read()) as image:
+            return thumbnail(decoding.upright(image, 2 * SIDE))
+    except (OSError, decoding.UnreadableImage) as error:
         raise ImageChanged(f"{file.path} could be read when curate began: {error}; run it again") from error
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.curation import appearance
 from pipeline.curation.guard import Placement, start_of
 from pipeline.curation.inspection import ImageChanged
+from pipeline.images import decoding
 from pipeline.sources import File
 
 cv2.setNumThreads(0)  # the processes share the cores already
@@ -80,9 +80,9 @@ def altered_copy(task: tuple[File, File, list[Placement]]) -> bool:
 @lru_cache(maxsize=256)
 def _open(file: File) -> tuple[Pixels, ...]:
     try:
-        with images.opened(file.read()) as image:
-            return views(images.upright(image, appearance.ENOUGH))
-    except (OSError, images.UnreadableImage) as error:
+        with decoding.opened(file.read()) as image:
+            return views(decoding.upright(image, appearance.ENOUGH))
+    except (OSError, decoding.UnreadableImage) as error:
         raise ImageChanged(f"{file.path} could be read when curate began: {error}; run it again") from error
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts.schema import Reason, Split
 from pipeline.clip import bpe
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.disk import files
+from pipeline.images import decoding
 from pipeline.sources import CORPORA, File, karpathy
 
 EXAMPLES = 8
@@ -166,7 +166,7 @@ def _image_examples(ledger: Ledger, seed: int, max_pixels: int, out: Path) -> di
                 if image is not None:
                     example[name] = f"examples/{reason}-{place}-{name}.jpg"
                     with files.whole(out / example[name]) as temporary:
-                        temporary.write_bytes(images.encode_jpeg(image, 82))
+                        temporary.write_bytes(decoding.encode_jpeg(image, 82))
             found.setdefault(reason.value, []).append(example)
     return found
 
@@ -176,13 +176,13 @@ def _thumbnail(path: bytes | None, offset: int, length: int | None, max_pixels: 
     if not path:
         return None
     try:
-        with images.opened(File(os.fsdecode(path), offset, length).read()) as image:
+        with decoding.opened(File(os.fsdecode(path), offset, length).read()) as image:
             if image.width * image.height > max_pixels:
                 return None
-            shown = images.upright(image, 2 * THUMBNAIL)
+            shown = decoding.upright(image, 2 * THUMBNAIL)
             shown.thumbnail((THUMBNAIL, THUMBNAIL))
             return shown.copy()
-    except (OSError, images.UnreadableImage):
+    except (OSError, decoding.UnreadableImage):
         return None
 
 

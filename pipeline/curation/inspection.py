@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from pipeline import images
 from pipeline.artifacts.schema import Reason
 from pipeline.curation import appearance
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.images.formats import EXTENSIONS
 from pipeline.sources import File, TooManyBytes
 
@@ -83,23 +83,23 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
     if not data:
         return ImageFault(Reason.EMPTY_FILE, f"{name} has no bytes")
     try:
-        with images.opened(data) as image:
+        with decoding.opened(data) as image:
             # Of an image with too many pixels nothing but the header is looked at, not even for more frames.
             fault = limits.fault(image.width, image.height, animated=False)
-            animated = fault is None and images.is_animated(image)
+            animated = fault is None and decoding.is_animated(image)
             if fault := fault or limits.fault(image.width, image.height, animated):
                 return ImageFault(fault.reason, f"{name}: {fault.detail}")
             extension = EXTENSIONS[image.format or ""]
-            width, height = images.upright_size(image)
-            small = appearance.shrink(images.upright(image, appearance.ENOUGH))
+            width, height = decoding.upright_size(image)
+            small = appearance.shrink(decoding.upright(image, appearance.ENOUGH))
             digest = hashlib.sha256(data).digest()
             phash, sketch = appearance.perceptual_hash(small), appearance.sketch(small)
             return Inspection(digest, phash, sketch, width, height, extension, animated, appearance.frames(small))
-    except images.NotAnImage as error:
+    except decoding.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
-    except images.OversizedImage as error:
+    except decoding.OversizedImage as error:
         return ImageFault(Reason.OVERSIZED_IMAGE, f"{name}: {error}")
-    except images.CostlyImage as error:
+    except decoding.CostlyImage as error:
         return ImageFault(Reason.COSTLY_IMAGE, f"{name}: {error}")
-    except images.UnreadableImage as error:
+    except decoding.UnreadableImage as error:
         return ImageFault(Reason.UNREADABLE_IMAGE, f"{name}: {error}")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from ultralytics import YOLO
 
-from pipeline import images
 from pipeline.artifacts.manifest import Manifest
 from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_enough
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import said
@@ -79,7 +79,7 @@ class CachedDetector:
     ) -> None:  # fmt: skip
         self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
         self.workers = workers
-        code = f"{CODE}, {images.CODE}"
+        code = f"{CODE}, {decoding.CODE}"
         self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
         how = {
             k: v for k, v in asdict(cropping).items() if k not in ("cap", "min_side")
@@ -127,7 +127,7 @@ class CachedDetector:
         if len(numbers):
             read = (data for _, data in manifest.images(what, numbers))
             batch = self.detection.batch
-            decoded = ahead(images.decode, read, threads=self.workers, depth=batch + self.workers)
+            decoded = ahead(decoding.decode, read, threads=self.workers, depth=batch + self.workers)
             for part in batches(zip(numbers, decoded, strict=True), batch):
                 yield np.array([i for i, _ in part]), [image for _, image in part]
 
@@ -138,7 +138,7 @@ class CachedDetector:
     def cut(self, image: Image.Image, box: Box) -> bytes:
         """The JPEG of what is in a box."""
         cut = crop(image, box.corners, self.cropping.margin, self.cropping.side)
-        return images.encode_jpeg(cut, self.cropping.quality)
+        return decoding.encode_jpeg(cut, self.cropping.quality)
 
     def _add_crops(
         self, own: Keys, image_keys: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer

@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from pipeline.detector import keep_threads
 
 CODE = "regions 3"
-"""Raised whenever the same image and detector give other boxes or crops; `images.CODE` for decoding and JPEGs."""
+"""Raised whenever the same image and detector give other boxes or crops; `decoding.CODE` for decoding and JPEGs."""
 
 _AS_TRAINED: dict[str, Any] = {
     "max_det": 300, "agnostic_nms": False, "classes": None, "augment": False, "quantize": None, "channels_last": True,

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 from pipeline.disk import files, sealed
 from pipeline.errors import Damaged
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     or another tower never reads it. All of it is read and compared with its seal; a damaged one is set aside, named
     on the screen and made again.
     """
-    tower = {"side": clip.image_size, "preprocess": clip.config["preprocess_cfg"], "code": [images.CODE, towers.CODE]}
+    tower = {"side": clip.image_size, "preprocess": clip.config["preprocess_cfg"], "code": [decoding.CODE, towers.CODE]}
     name = files.fingerprint(manifest=source.fingerprint, splits=source.splits, **tower)
     path = folder / f"{name}.npy"
     if not _is_whole(path, threads):
@@ -54,7 +54,7 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             encoded = (data for _, data in source.images("decode"))
-            decoded = ahead(lambda data: to_pixels(images.decode(data)), encoded, threads=threads, depth=4 * threads)
+            decoded = ahead(lambda data: to_pixels(decoding.decode(data)), encoded, threads=threads, depth=4 * threads)
             for i, row in enumerate(decoded):
                 pixels[i] = row
             pixels.flush()
@@ -105,4 +105,4 @@ class Decoded:
         """uint8 [len(rows), 3, side, side]."""
         if len(rows) == 0:
             return np.empty((0, 3, self._side, self._side), dtype=np.uint8)
-        return np.stack([self._to_pixels(images.decode(self._source.image(int(row)))) for row in rows])
+        return np.stack([self._to_pixels(decoding.decode(self._source.image(int(row)))) for row in rows])

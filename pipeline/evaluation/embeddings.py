@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images as decoding
 from pipeline.artifacts.catalog import EMBEDDED
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.tables import EmbeddingWriter
@@ -20,6 +19,7 @@ from pipeline.clip.encode import Compute
 from pipeline.clip.image_files import ImageFile
 from pipeline.clip.towers import Clip
 from pipeline.disk.provenance import provenance
+from pipeline.images import decoding
 from pipeline.machine.batches import batches
 
 

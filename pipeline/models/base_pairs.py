@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import images
 from pipeline.artifacts import shards
+from pipeline.images import decoding
 from pipeline.machine.progress import track
 
 if TYPE_CHECKING:
@@ -20,6 +20,6 @@ def base_pairs(path: Path, clip: Clip) -> tuple[np.ndarray, list[str]]:
     to_pixels = clip.pixels()
     pixels, captions = [], []
     for _, data, fields in track(shards.read(path), "read base pairs", unit="images"):
-        pixels.append(to_pixels(images.decode(data)))
+        pixels.append(to_pixels(decoding.decode(data)))
         captions.append(fields["captions"][0])
     return np.stack(pixels), captions

@@ -4,8 +4,8 @@ import base64
 
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts.manifest import Manifest
+from pipeline.images import decoding
 
 THUMBNAIL = 176
 """Pixels of the longer side."""
@@ -13,9 +13,9 @@ THUMBNAIL = 176
 
 def thumbnail(data: bytes) -> str:
     """A small JPEG of an image, as a data URI."""
-    image = images.decode(data)
+    image = decoding.decode(data)
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return "data:image/jpeg;base64," + base64.b64encode(images.encode_jpeg(image, 82)).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(decoding.encode_jpeg(image, 82)).decode()
 
 
 def thumbnails(manifest: Manifest, keys: set[str]) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline import images, sources
+from pipeline import sources
+from pipeline.images import decoding
 from pipeline.params.section import MOST, Count, Number, Section, Word
 
 
@@ -50,10 +51,10 @@ class CurateImages(Section):
     """Which images are kept; sides after EXIF rotation."""
 
     min_side: Count = Field(description="pixels of the shorter side")
-    max_pixels: Annotated[Count, Field(le=images.MOST_PIXELS)] = Field(
+    max_pixels: Annotated[Count, Field(le=decoding.MOST_PIXELS)] = Field(
         description="width times height in the header; more is not decoded, and nothing decodes more than the default"
     )
-    max_aspect: Annotated[float, Field(ge=1, le=images.MOST_LONG), Number] = Field(
+    max_aspect: Annotated[float, Field(ge=1, le=decoding.MOST_LONG), Number] = Field(
         description="longer side over shorter side"
     )
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from pipeline import images
 from pipeline.clip import encode, texts, towers
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.search import index
 from pipeline.search.index import Hit
 
@@ -66,8 +66,8 @@ class Search:
             InputError: the bytes are no image.
         """
         try:
-            pixels = self._to_pixels(images.decode(data))
-        except images.UnreadableImage as error:
+            pixels = self._to_pixels(decoding.decode(data))
+        except decoding.UnreadableImage as error:
             raise InputError(f"the query is no image ({error})") from error
         with self._lock:
             return self.index.search_images(encode.images(self._clip, [pixels], self._compute).numpy()[0], top)

@@ -2,7 +2,7 @@
 
 A reader takes a corpus's folder and yields every row of it: an `Image`, a `Caption` or a `Rejected`, and says with
 `Held` how many captions a file or an entry of it has, so that none can be lost on the way. To add a corpus,
-write `read(folder)` and what must be said of it, a `Corpus`, in a file of its own, and add it to `CORPORA`.
+write `read(folder)` and what must be said of it, a `CORPUS`, in a file of its own, and import it here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.sources import conceptual_captions, flickr30k, mscoco
+from pipeline.sources import conceptual_captions as conceptual_captions
+from pipeline.sources import flickr30k as flickr30k
+from pipeline.sources import mscoco as mscoco
 from pipeline.sources.rows import (
     Caption,
     Corpus,
@@ -24,11 +26,8 @@ from pipeline.sources.rows import (
     accounted,
 )
 
-CORPORA: dict[str, Corpus] = {
-    "mscoco": mscoco.CORPUS,
-    "flickr30k": flickr30k.CORPUS,
-    "conceptual_captions": conceptual_captions.CORPUS,
-}
+CORPORA: dict[str, Corpus] = {name: file.CORPUS for name, file in list(globals().items()) if hasattr(file, "CORPUS")}
+"""Every corpus by the name of its file, as imported above."""
 
 __all__ = ["CORPORA", "Caption", "Corpus", "File", "Held", "Image"]
 __all__ += ["Rejected", "Row", "SourceError", "TooManyBytes", "read"]

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts import catalog
 from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.schema import SpanKind
@@ -24,6 +23,7 @@ from pipeline.concepts.language import LanguageModel, Source
 from pipeline.detector import weights
 from pipeline.detector.detect import crop, detect, large_enough
 from pipeline.features.classes import Contents
+from pipeline.images import decoding
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import track
 from pipeline.spans.phrases import load_parser
@@ -61,7 +61,7 @@ class Recomputation:
     def images(self) -> dict[int, Image.Image]:
         """The sampled images by their row of the manifest."""
         pairs = zip(self.rows, self.artefacts.manifest.images("read sampled images", self.rows), strict=True)
-        return {int(row): images.decode(data) for row, (_, data) in pairs}
+        return {int(row): decoding.decode(data) for row, (_, data) in pairs}
 
     def _key(self, row: int) -> str:
         return self.artefacts.manifest.keys[row]
@@ -153,8 +153,8 @@ class Recomputation:
             for i in range(part.start, part.stop):
                 name = f"{self._key(row)} region {i - int(start[row])}"
                 cut = crop(image, boxes[i].tolist(), p["margin"], p["crop_side"])
-                anew = images.decode(images.encode_jpeg(cut, p["crop_quality"]))
-                held = images.decode(table.columns["crop"][i].as_py())
+                anew = decoding.decode(decoding.encode_jpeg(cut, p["crop_quality"]))
+                held = decoding.decode(table.columns["crop"][i].as_py())
                 if held.size != anew.size:
                     compared.add(f"{name} (of {held.size[0]} pixels, {anew.size[0]} anew)", 255.0, key)
                     continue
@@ -203,7 +203,7 @@ class Recomputation:
             return Compared()
         index, image_keys = table.integers("region_index"), table.strings("key")
         names = [f"{image_keys[i]} region {index[i]}" for i in rows]
-        anew = self._embedded(table, [images.decode(crop) for crop in data])
+        anew = self._embedded(table, [decoding.decode(crop) for crop in data])
         return Compared.vectors(anew, table.vectors()[rows], names, "pictures", [keys.of(crop) for crop in data])
 
     def _texts(self, table: Table, texts: list[str], rows: NDArray[np.int64], names: list[str]) -> Compared:
@@ -257,7 +257,7 @@ class Recomputation:
                 "run: dvc repro features"
             )
         data = [bytes_of(self.zeroshot / names[i]) for i in rows]
-        anew = self._embedded(table, [images.decode(image_keys) for image_keys in data])
+        anew = self._embedded(table, [decoding.decode(image) for image in data])
         image_keys = [keys.of(image) for image in data]
         return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", image_keys)
 

@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import images
 from pipeline.artifacts.schema import Split
 from pipeline.disk import files, tars
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.images.formats import EXTENSIONS
 from pipeline.machine.progress import track
 
@@ -163,8 +163,8 @@ def _such_as(paths: list[Path]) -> str:
 
 def _check_size(image: object, size: int) -> None:
     try:
-        images.check_bytes(size)
-    except images.OversizedImage as error:
+        decoding.check_bytes(size)
+    except decoding.OversizedImage as error:
         raise NoZeroshotData(f"{image} has {error}; take it out") from error
 
 

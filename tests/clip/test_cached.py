@@ -11,7 +11,7 @@ from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip, create
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 from pipeline.machine.batches import batches
 from pipeline.store import keys
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from tiny_corpora import encoded
 
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 
 
 def photograph(number, size=(240, 180)):

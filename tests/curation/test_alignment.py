@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from tiny_corpora import encoded, write
 
 from pipeline.curation.alignment import LIMIT, difference, same_image, thumbnail
-from pipeline.images import decode, encode_jpeg
+from pipeline.images.decoding import decode, encode_jpeg
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.scenes import random_scene
 from pipeline.sample_world.vocabulary import SEEN_COLOURS, SEEN_SHAPES

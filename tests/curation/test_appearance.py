@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from pipeline.curation.appearance import perceptual_hash, sketch
-from pipeline.images import decode, encode_jpeg
+from pipeline.images.decoding import decode, encode_jpeg
 
 
 def scene(seed, side=96):

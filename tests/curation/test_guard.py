@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from pipeline.curation.altered import is_altered, views
 from pipeline.curation.appearance import frames, inside_border
 from pipeline.curation.guard import Frames, Guard
-from pipeline.images import decode, encode_jpeg
+from pipeline.images.decoding import decode, encode_jpeg
 
 
 def found(originals, others):

@@ -15,7 +15,7 @@ from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.curate import curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.select import Rules
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 
 REAL = os.environ.get("DCLIP_REAL_DATA")
 pytestmark = pytest.mark.skipif(not REAL, reason="DCLIP_REAL_DATA names no folder with real photographs")

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 import pipeline.detector.detect  # noqa: F401  what is tested is that it stands in the same process
-from pipeline.images import UnreadableImage, decode
+from pipeline.images.decoding import UnreadableImage, decode
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>404 Not Found</html>"], ids=["empty", "web page"])

@@ -6,18 +6,18 @@ from tiny_detector import tiny_detector
 from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
-from pipeline import images
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.detector import cached
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import crop, detect
+from pipeline.images import decoding
 from pipeline.store import collection
 
 DETECTION = Detection(confidence=1e-6, iou=0.5, image_size=64, batch=4)
 CROPPING = Cropping(cap=3, min_side=0, margin=0.1, side=16, quality=90)
 SAMPLES = {Split.TRAIN: {key: [key] for key in "abcd"}, Split.TEST: {key: [key] for key in "ef"}}
-PICTURES = [images.decode(png(picture(seed))) for seed in range(6)]
+PICTURES = [decoding.decode(png(picture(seed))) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def segments(root, name):
 
 def crops_of(found, cropping=CROPPING):
     return [
-        [images.encode_jpeg(crop(p, b.corners, cropping.margin, cropping.side), cropping.quality)
+        [decoding.encode_jpeg(crop(p, b.corners, cropping.margin, cropping.side), cropping.quality)
          for b in own[: cropping.cap]]
         for p, own in zip(PICTURES, found, strict=True)
     ]  # fmt: skip

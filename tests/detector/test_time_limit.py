@@ -11,10 +11,10 @@ from tiny_models import picture
 from ultralytics.utils import nms
 
 import pipeline.detector
-from pipeline import images
 from pipeline.detector import CutShort, weights
 from pipeline.detector.detect import detect
 from pipeline.disk import files
+from pipeline.images import decoding
 
 PICTURES = [picture(seed, 70, 50) for seed in range(4)]
 
@@ -52,7 +52,7 @@ def test_a_limit_that_fires_after_all_is_an_error_and_not_a_picture_without_boxe
 def test_a_real_detector_loses_no_box_of_a_photograph_while_the_clock_runs_away(hours_pass):
     real = Path(os.environ["DCLIP_REAL_DATA"])
     path = real / "weights/yolo11n.pt"
-    photographs = [images.decode(p.read_bytes()) for p in sorted((real / "flickr/images").iterdir())[:4]]
+    photographs = [decoding.decode(p.read_bytes()) for p in sorted((real / "flickr/images").iterdir())[:4]]
     detector = weights.load(path, files.sha256(path))
     found = [
         detect(detector, part, confidence=0.1, iou=0.5, image_size=320, batch=len(part), device="cpu")

@@ -8,7 +8,6 @@ from PIL import Image
 from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
-from pipeline import images
 from pipeline.artifacts import shards
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
@@ -16,6 +15,7 @@ from pipeline.artifacts.tables import ContractError
 from pipeline.clip import towers
 from pipeline.distillation.pixels import Decoded, cached, check
 from pipeline.errors import Damaged
+from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 
 SAMPLES = {Split.TRAIN: {"mscoco-1": ["a"], "mscoco-2": ["b"]}, Split.VAL: {"mscoco-3": ["c"]}}
@@ -77,7 +77,7 @@ def test_another_manifest_or_split_or_preprocessing_is_another_file(clip, manife
     assert not np.array_equal(rows, cached(clip, manifest, folder))
 
 
-@pytest.mark.parametrize("module", [images, towers])
+@pytest.mark.parametrize("module", [decoding, towers])
 def test_another_code_is_another_file(clip, manifest, tmp_path, monkeypatch, module):
     cached(clip, manifest, tmp_path / "cache")
     monkeypatch.setattr(module, "CODE", "raised")

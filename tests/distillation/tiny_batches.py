@@ -24,7 +24,8 @@ def pairs(captions=CAPTIONS, **given):
     count = sum(map(len, captions))
     pixels = np.arange(len(captions), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=1)
     return Pairs(**{
-        "pixels": pixels, "captions": captions, "caption_embeddings": axes(count), "image_embeddings": axes(len(captions)),
+        "pixels": pixels, "captions": captions, "caption_embeddings": axes(count),
+        "image_embeddings": axes(len(captions)),
         **given,
     })  # fmt: skip
 

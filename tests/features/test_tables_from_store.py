@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
-from pipeline import images
 from pipeline.artifacts import shards
 from pipeline.artifacts.catalog import ZEROSHOT_EMBEDDINGS
 from pipeline.artifacts.manifest import Manifest
@@ -21,6 +20,7 @@ from pipeline.detector import cached, regions
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import Box, crop
 from pipeline.features import classes, image_embeddings, texts
+from pipeline.images import decoding
 from pipeline.machine.batches import batches
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
@@ -70,7 +70,7 @@ def manifest(tmp_path_factory):
 def data(manifest):
     """The bytes of every image."""
     found = dict(manifest.images("read"))
-    assert {len(seen(images.decode(image))) for image in found.values()} == {0, 1, 2, 3}
+    assert {len(seen(decoding.decode(image))) for image in found.values()} == {0, 1, 2, 3}
     return found
 
 
@@ -181,15 +181,15 @@ def test_regions_are_the_picture_and_then_its_boxes_with_their_crops(cold, data)
     expected = []
     for key in KEYS:
         expected.append((key, 0, [0, 0, 1, 1], 1.0, "image", None))
-        decoded = images.decode(data[key])
+        decoded = decoding.decode(data[key])
         for i, box in enumerate(seen(decoded)[: CROPPING.cap]):
-            cut = images.encode_jpeg(crop(decoded, box.corners, 0.1, 16), 90)
+            cut = decoding.encode_jpeg(crop(decoded, box.corners, 0.1, 16), 90)
             expected.append((key, i + 1, pytest.approx(box.corners), box.score, box.name, cut))
     assert [tuple(row.values()) for row in rows] == expected
 
 
 def test_counts_of_regions_are_of_the_boxes_that_are_kept(cold, data):
-    found = [len(seen(images.decode(image))) for image in data.values()]
+    found = [len(seen(decoding.decode(image))) for image in data.values()]
     boxes = sum(min(n, CROPPING.cap) for n in found)
     assert cold[2] == {
         "images": 7, "boxes": boxes, "boxes_too_small": 0, "images_without_boxes": found.count(0),
@@ -206,7 +206,7 @@ def test_small_boxes_are_no_regions_are_counted_and_take_no_place(manifest, tmp_
     for side, left, cap in ((25, (1, 2), 2), (26, (2,), 1), (27, (), 2)):
         counts = write_regions(root, manifest, tmp_path, replace(CROPPING, min_side=side, cap=cap))
         rows = Table(tmp_path / "regions.arrow", REGIONS).columns.to_pylist()
-        found = [len(seen(images.decode(data))) for _, data in manifest.images("read")]
+        found = [len(seen(decoding.decode(data))) for _, data in manifest.images("read")]
         wanted = [["image", *(f"thing {i}" for i in range(n) if i in left)][: 1 + cap] for n in found]
         assert [row["class_name"] for row in rows] == [name for own in wanted for name in own]
         small = sum(i not in left for n in found for i in range(n))
@@ -253,7 +253,7 @@ def test_a_regions_vector_is_that_of_its_crop_and_region_0_that_of_the_picture(c
     assert table.strings("key") == [row["key"] for row in rows]
     assert table.integers("region_index").tolist() == [row["region_index"] for row in rows]
     to_pixels = clip.pixels()
-    pixels = [to_pixels(images.decode(row["crop"] or data[row["key"]])) for row in rows]
+    pixels = [to_pixels(decoding.decode(row["crop"] or data[row["key"]])) for row in rows]
     wanted = np.concatenate([encode.images(clip, part, COMPUTE) for part in batches(pixels, COMPUTE.batch)])
     assert np.array_equal(table.vectors(), wanted.astype(np.float16))
     whole = Table(cold[1] / "features/images.arrow")

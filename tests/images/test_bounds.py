@@ -13,8 +13,8 @@ from PIL import Image
 from tiny_tiff import file as tiff_file
 from tiny_tiff import tiff
 
-from pipeline import images
-from pipeline.images import CostlyImage, OversizedImage, UnreadableImage, bounds, decode
+from pipeline.images import bounds, decoding
+from pipeline.images.decoding import CostlyImage, OversizedImage, UnreadableImage, decode
 
 MANY = 70_000
 """Of parts of a few bytes: enough that a file is no longer small."""
@@ -176,22 +176,22 @@ def test_a_file_is_read_no_further_than_a_picture_may_reach(tmp_path):
     with huge.open("wb") as stream:
         stream.truncate(3 * 2**30)
     with pytest.raises(OversizedImage, match=r"3,221,225,472 bytes, at most 536,870,912"):
-        images.read(huge)
+        decoding.read(huge)
     small = tmp_path / "small.jpg"
     small.write_bytes(PLAIN)
-    assert images.read(small) == PLAIN
+    assert decoding.read(small) == PLAIN
     for unreadable in (tmp_path, tmp_path / "gone.jpg"):
         with pytest.raises(UnreadableImage, match=str(unreadable)):
-            images.read(unreadable)
+            decoding.read(unreadable)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no file without an end")
 def test_a_file_without_an_end_is_read_no_further_either(monkeypatch):
     from pathlib import Path
 
-    monkeypatch.setattr(images, "MOST_BYTES", 10**6)
+    monkeypatch.setattr(decoding, "MOST_BYTES", 10**6)
     with pytest.raises(OversizedImage, match="at most 1,000,000"):
-        images.read(Path("/dev/zero"))
+        decoding.read(Path("/dev/zero"))
 
 
 MAGIC = {

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_tiff import tiff
 
-from pipeline.images import UnreadableImage, decode, shades
+from pipeline.images import shades
+from pipeline.images.decoding import UnreadableImage, decode
 
 RAMP = np.linspace(0, 1, 24 * 32).reshape(24, 32)
 """Dark at the top left, light at the bottom right."""

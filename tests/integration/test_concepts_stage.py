@@ -11,6 +11,7 @@ from counting import Forwards
 from test_stages import digests
 from tiny_world import BEFORE_CONCEPTS, execute, linked
 
+from pipeline.artifacts.catalog import PROBED_CONCEPTS, PROBED_WORDS
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import LABELS, Split, embeddings
 from pipeline.artifacts.schema import concepts as concepts_schema
@@ -200,7 +201,7 @@ def test_without_concepts_nothing_of_them_is_probed_or_reported(world):
     metrics = summary(data, "probe")
     assert "language" not in metrics
     assert not any("concepts" in metrics[model] for model in MODELS)
-    assert probed.read(data / "probe/concepts.csv") == []
+    assert probed.read(Workspace(data), PROBED_CONCEPTS) == []
     assert not (data / "evaluate/report/concepts.html").exists()
     assert "concepts.html" not in (data / "evaluate/report/index.html").read_text()
 
@@ -248,13 +249,13 @@ def test_probes_tell_of_concepts_and_of_the_language_model(finished):
 
 def test_the_language_models_words_and_the_concepts_have_tables(finished):
     data, _ = finished
-    words = probed.read(data / "probe/words.csv")
+    words = probed.read(Workspace(data), PROBED_WORDS)
     assert words and set(words[0]) == {"word", "captions", "base", "student", "language"}
     metrics = summary(data, "probe")
     mean = np.mean([float(row["language"]) for row in words])
     assert mean == pytest.approx(metrics["language"]["captions"]["words"], abs=1e-3)
 
-    rows = probed.read(data / "probe/concepts.csv")
+    rows = probed.read(Workspace(data), PROBED_CONCEPTS)
     test = Manifest(data / "curate", (Split.TEST,))
     nearest = Workspace(data).labels(test)[0][:, 0]
     counts = {k: int((nearest == k).sum()) for k in np.unique(nearest).tolist()}

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from tiny_world import STAGES, execute
 
-from pipeline import images
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.tables import Table
+from pipeline.images import decoding
 
 REAL = os.environ.get("DCLIP_REAL_DATA")
 YOLO11N = "3e6f511d42e2c24df5d23a141d42b789648017a6dcb8c6989b56cc4f3eb2e46e"
@@ -119,7 +119,7 @@ def test_sizes_in_the_manifest_are_those_of_the_upright_photograph(real):
     data, _ = real
     manifest = Manifest(data / "curate")
     for row, (_, picture) in zip(manifest.rows, manifest.images("sizes"), strict=True):
-        assert images.decode(picture).size == (row["width"], row["height"])
+        assert decoding.decode(picture).size == (row["width"], row["height"])
 
 
 def test_targets_index_and_results_cover_every_kept_photograph(real):
@@ -185,7 +185,7 @@ def test_a_crop_is_the_square_around_its_box_a_tenth_wider_each_way(real):
     for row in Table(data / "regions/regions.arrow").columns.to_pylist():
         if row["region_index"] == 0 or row["key"] not in pictures:
             continue
-        picture = images.decode(pictures[row["key"]])
+        picture = decoding.decode(pictures[row["key"]])
         x0, y0, x1, y1 = (v * s for v, s in zip(row["box"], picture.size * 2, strict=True))
         half = 0.6 * max(x1 - x0, y1 - y0)
         corners = ((x0 + x1) / 2 - half, (y0 + y1) / 2 - half, (x0 + x1) / 2 + half, (y0 + y1) / 2 + half)
@@ -194,7 +194,7 @@ def test_a_crop_is_the_square_around_its_box_a_tenth_wider_each_way(real):
         if half < 50:
             continue  # a pixel of rounding shows
         wanted = picture.crop(tuple(round(v) for v in corners)).resize((12, 12), Image.Resampling.BOX)
-        found = images.decode(row["crop"]).resize((12, 12), Image.Resampling.BOX)
+        found = decoding.decode(row["crop"]).resize((12, 12), Image.Resampling.BOX)
         assert np.abs(np.asarray(wanted, dtype=float) - np.asarray(found, dtype=float)).mean() < 8
         checked += 1
     assert checked >= 10

@@ -11,11 +11,11 @@ from counting import Forwards
 from test_stages import digests
 from tiny_world import execute
 
-from pipeline import images
 from pipeline.artifacts.schema import REGIONS
 from pipeline.artifacts.tables import Table
 from pipeline.clip import towers
 from pipeline.disk import sums
+from pipeline.images import decoding
 from pipeline.store.inventory import collections
 
 pytestmark = pytest.mark.faults
@@ -94,7 +94,7 @@ def test_rows_of_other_code_make_tables_of_another_origin(frozen, monkeypatch):
     before, _ = forwards.taken()
     tables = sorted([*(data / "features").rglob("*.arrow"), data / "regions/regions.arrow"])
     origins = {path: Table(path).metadata["fingerprint"] for path in tables}
-    for module, kept in ((towers, {"regions"}), (images, set())):
+    for module, kept in ((towers, {"regions"}), (decoding, set())):
         with monkeypatch.context() as patched:
             patched.setattr(module, "CODE", "raised")
             execute(FROZEN, params, data)

@@ -11,7 +11,6 @@ import torch
 import webdataset as wds
 from tiny_world import STAGES, execute, linked
 
-from pipeline import images
 from pipeline.artifacts.catalog import PROBED_ATTRIBUTES, PROBED_CONCEPTS, PROBED_WORDS
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import REGIONS, SPANS, SpanKind, Split
@@ -19,6 +18,7 @@ from pipeline.artifacts.tables import ContractError, Table
 from pipeline.artifacts.workspace import Workspace
 from pipeline.concepts.names import words as words_of
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.images.formats import EXTENSIONS
 from pipeline.probes import attributes
 from pipeline.probes.attributes import measurable
@@ -113,7 +113,7 @@ def test_student_loads_in_open_clip_and_gives_our_embeddings(world):
     model.eval()
     _, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{data / 'student'}")
     manifest = Manifest(data / "curate", (Split.TEST,))
-    pictures = torch.stack([preprocess(images.decode(picture)) for _, picture in manifest.images("test")])
+    pictures = torch.stack([preprocess(decoding.decode(picture)) for _, picture in manifest.images("test")])
     with torch.no_grad():
         theirs = torch.nn.functional.normalize(model.encode_image(pictures), dim=-1).numpy()
     from pipeline.search import index
@@ -210,7 +210,7 @@ def test_tables_follow_the_manifest_and_region_0_is_the_whole_picture(world):
     for row in others:
         x0, y0, x1, y1 = row["box"]
         assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
-        width, height = images.decode(row["crop"]).size
+        width, height = decoding.decode(row["crop"]).size
         assert width == height
     vectors = Table(data / "features/regions.arrow", manifest=manifest.fingerprint)
     assert vectors.strings("key") == regions.strings("key")

@@ -9,6 +9,7 @@ import yaml
 from tiny_world import execute
 from verifying import FEWER, as_column, check, embeddings_of, rewrite
 
+from console.main import main
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.tables import Table
 from pipeline.artifacts.workspace import Workspace
@@ -16,7 +17,6 @@ from pipeline.detector import cached
 from pipeline.store import inventory, keys, segment
 from pipeline.verification.recompute import Recomputation
 from pipeline.verification.tables import Artefacts
-from stages import dclip
 from stages.program import store
 
 
@@ -109,6 +109,31 @@ def test_a_vector_that_is_not_of_unit_length_is_named_with_its_row(copied):
     _, faults = check(data, params)
     assert set(faults) == {"features/images.arrow"}
     assert "row 7" in faults["features/images.arrow"]
+
+
+@pytest.mark.parametrize("name", ["images/student", "captions/end_point", "attribute_images/base"])
+def test_embeddings_of_what_is_measured_are_of_unit_length(copied, name):
+    data, params = copied
+    rewrite(data / f"embed/{name}.arrow", lambda columns: {"vector": as_column(2 * embeddings_of(columns["vector"]))})
+    _, faults = check(data, params)
+    assert set(faults) == {f"embed/{name}.arrow"}
+    assert re.search(r"row 0 .* has length 2.*run: dvc repro -sf embed", faults[f"embed/{name}.arrow"])
+
+
+def test_embeddings_of_another_student_are_named(copied):
+    data, params = copied
+    shutil.copytree(data / "student/end_point", data / "student", dirs_exist_ok=True)
+    shutil.copytree(data / "models/clip", data / "student/end_point", dirs_exist_ok=True)
+    _, faults = check(data, params)
+    assert {name for name in faults if name.startswith("embed/")} == {
+        f"embed/{what}/{model}.arrow"
+        for model, names in {
+            "student": ("images", "captions", "training_captions", "attribute_images", "class_images", "class_prompts"),
+            "end_point": ("images", "captions", "training_captions", "attribute_images"),
+        }.items()
+        for what in names
+    }
+    assert "weights is" in faults["embed/images/student.arrow"]
 
 
 def test_tables_made_with_other_weights_are_named(copied):
@@ -248,7 +273,7 @@ def test_rows_that_the_store_holds_wrongly_are_right_after_what_is_named(copied,
     assert any(f.fault == fault for f in check(data, params, sample=500)[0]), "the stage alone reads the same row again"
     monkeypatch.setattr("sys.argv", ["dclip", *command.split()])
     with pytest.raises(SystemExit):
-        dclip.main()
+        main()
     assert "1 rows forgotten" in capsys.readouterr().out
     execute(["regions"], params, data)
     assert not any(f.fault for f in check(data, params, sample=500)[0] if f.artefact == "regions/regions.arrow")

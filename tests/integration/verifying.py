@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pyarrow as pa
 
+from pipeline.artifacts.workspace import Workspace
 from pipeline.verification.verify import verify
 
 FEWER = ("regions/regions.arrow", "concepts/language.arrow", "concepts/labels.arrow")
@@ -14,7 +15,7 @@ FEWER = ("regions/regions.arrow", "concepts/language.arrow", "concepts/labels.ar
 def check(data, params, sample=12):
     found = list(
         verify(
-            data,
+            Workspace(data),
             data.parent / "data" / "sample/zeroshot",
             data.parent / "store",
             data.parent / "dvc.lock",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 from pipeline.probes.attributes import read
 from pipeline.sample_world import attributes as of_scenes
 from pipeline.sample_world.attributes import NAMES, attributes, build

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import UnreadableImage, decode
+from pipeline.images.decoding import UnreadableImage, decode
 from pipeline.sample_world.drawing import draw
 from pipeline.sample_world.forms import ALTERATIONS, FORMS, MARGIN, Alteration, altered, random_alteration
 from pipeline.sample_world.rendering import DrawnImage, encode, render

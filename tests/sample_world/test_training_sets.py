@@ -1,7 +1,7 @@
 import json
 
 from pipeline.artifacts import shards
-from pipeline.images import decode
+from pipeline.images.decoding import decode
 from pipeline.sample_world.training_sets import build_base, build_zeroshot
 
 

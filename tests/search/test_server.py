@@ -13,9 +13,9 @@ import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import picture
 
-from pipeline import images
 from pipeline.artifacts.schema import Split
 from pipeline.errors import InputError
+from pipeline.images import decoding
 from pipeline.search import server
 from pipeline.search.index import Hit
 
@@ -54,8 +54,8 @@ class Recorded:
 
     def picture(self, data, top):
         try:
-            images.decode(data)
-        except images.UnreadableImage as error:
+            decoding.decode(data)
+        except decoding.UnreadableImage as error:
             raise InputError(f"the query is no image ({error})") from error
         return self._answer(data, top)
 

@@ -17,7 +17,7 @@ def test_an_absent_corpus_is_an_error_that_names_its_folder_and_the_parameter(tm
 
 
 def test_an_unknown_corpus_is_an_error_that_lists_the_known_ones(tmp_path):
-    with pytest.raises(SourceError, match="'laion'; there are mscoco, flickr30k, conceptual_captions"):
+    with pytest.raises(SourceError, match="'laion'; there are conceptual_captions, flickr30k, mscoco"):
         read("laion", tmp_path)
 
 

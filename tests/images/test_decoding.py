@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from pipeline import images
-from pipeline.images import NotAnImage, OversizedImage, UnreadableImage, decode, encode_jpeg, opened
+from pipeline.images import decoding
+from pipeline.images.decoding import NotAnImage, OversizedImage, UnreadableImage, decode, encode_jpeg, opened
 from pipeline.images.formats import EXTENSIONS
 
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
@@ -125,7 +125,7 @@ def test_damage_shows_at_a_reduced_size_as_it_does_at_the_full_one(options):
     def readable(part, at_least):
         try:
             with opened(part) as image:
-                images.upright(image, at_least)
+                decoding.upright(image, at_least)
         except UnreadableImage:
             return False
         return True
@@ -142,8 +142,8 @@ def test_a_reduced_picture_is_upright_and_large_enough_and_its_full_size_is_know
     data = encode(scene(1, side=400).resize((800, 400)), "JPEG", exif=exif)
     full = decode(data)
     with opened(data) as image:
-        assert images.upright_size(image) == full.size
-        small = images.upright(image, 90)
+        assert decoding.upright_size(image) == full.size
+        small = decoding.upright(image, 90)
     assert small.size == tuple(side // 4 for side in full.size)
     assert np.abs(np.asarray(small, float) - np.asarray(full.reduce(4), float)).mean() < 2
 
@@ -205,7 +205,7 @@ def test_the_size_that_is_told_is_the_size_that_is_decoded(form, orientation):
     exif[0x0112] = orientation
     data = encode(scene(1, side=60).resize((60, 30)), form, exif=exif)
     with opened(data) as image:
-        told = images.upright_size(image)
+        told = decoding.upright_size(image)
     assert told == decode(data).size
 
 
@@ -214,7 +214,7 @@ def test_an_infinite_orientation_is_none():
     block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + endless + struct.pack("<I", 0)
     data = encode(Image.new("RGB", (8, 4)), "JPEG", exif=block)
     with opened(data) as image:
-        assert images.upright_size(image) == (8, 4)
+        assert decoding.upright_size(image) == (8, 4)
 
 
 def test_asking_a_damaged_png_for_its_size_does_not_make_it_readable():
@@ -222,6 +222,6 @@ def test_asking_a_damaged_png_for_its_size_does_not_make_it_readable():
     damaged = whole[:254] + bytes(9) + b"\x18h" + whole[254:]
     with pytest.raises(UnreadableImage):
         decode(damaged)
-    with images.opened(damaged) as image, pytest.raises(UnreadableImage):
-        images.upright_size(image)
-        images.upright(image)
+    with decoding.opened(damaged) as image, pytest.raises(UnreadableImage):
+        decoding.upright_size(image)
+        decoding.upright(image)
