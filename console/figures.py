@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 ORDER = ("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r")
-"""Of figures in a table; files have them by the alphabet."""
+"""The order of figures in a table; files have them by the alphabet."""
 
 SELDOM = "base too seldom right"
-"""Instead of the interval of a share, of which some draws have nothing."""
+"""What stands instead of the interval of a share where the base is right in none of some draws' images."""
 
 
 def in_order(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

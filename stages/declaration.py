@@ -50,7 +50,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """As its file is named."""
+        """The name of the stage, which is that of its file."""
         return self.work.__name__
 
     @property
@@ -60,7 +60,7 @@ class Stage:
 
     @property
     def program(self) -> Path:
-        """Its file."""
+        """The file that holds the stage."""
         return Path(__file__).parent / f"{self.name}.py"
 
     @property

@@ -38,7 +38,7 @@ def store() -> Path:
     return home() / "store"
 
 
-OF_THE_DISK = {
+DISK_FAULTS = {
     errno.ENOSPC: "the disk is full: make room, then run it again",
     errno.EDQUOT: "the disk quota is used up: make room, then run it again",
     errno.EFBIG: "a file became larger than is allowed here: raise the limit, then run it again",
@@ -46,6 +46,7 @@ OF_THE_DISK = {
     errno.EIO: "the disk cannot be read or written: check it, then run it again",
     errno.EROFS: "the disk is read-only: choose another folder (--data, DCLIP_HOME), then run it again",
 }
+"""What to do when the disk fails, by the number of the system's error."""
 
 
 @contextmanager
@@ -61,9 +62,9 @@ def explained(lower: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in OF_THE_DISK:
+        if error.errno not in DISK_FAULTS:
             raise
-        what = f"{OF_THE_DISK[error.errno]} ({error}). What was written before is whole"
+        what = f"{DISK_FAULTS[error.errno]} ({error}). What was written before is whole"
         raise InputError(what) from error
     except (RuntimeError, MemoryError) as error:
         if not (full := memory_full(error)):

@@ -101,7 +101,7 @@ def _hub_folder(name: str) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """Of all files that say what a model makes of a text: weights, configuration, tokenizer."""
+    """A fingerprint of all files that decide what a model makes of a text: weights, configuration, tokenizer."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _SAYING)
     return files.fingerprint(**{path.relative_to(folder).as_posix(): files.sha256(path) for path in paths})
 

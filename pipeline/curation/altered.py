@@ -45,7 +45,7 @@ COVERED = 0.4
 _BLACK, _WHITE = 4, 251
 """Grey levels beyond which light may have been cut off."""
 _CUT = 60
-"""By how many grey levels more what was cut off may differ."""
+"""How many grey levels more may lie between colours that light has cut off."""
 _BLURS = (0.0, 0.7)
 """Images are compared as they are, where thin writing stays thin, and blurred a little, where a small copy of a sharp
 image is like it."""
@@ -56,7 +56,7 @@ _SAME = 0.6
 """Correlation of two windows from which on they show the same."""
 _SCALES = (0.55, 1.45)
 _TURN = 0.2
-"""Radians."""
+"""The largest rotation of an alignment, in radians."""
 _SLOPE = 10.0
 """Grey levels a pixel of slope at which a difference counts half: there a small misalignment is enough for one."""
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)

@@ -19,7 +19,7 @@ FRAME = 16
 _BORDER_SHADES = 12
 """Grey levels by which 95 % of a border's line may differ from its colour: the noise of compression."""
 _LEAST_INSIDE = 0.3
-"""Of width and height, what a border leaves; if less is left, nothing is taken for a border."""
+"""The least share of width and height that a border leaves; if less is left, nothing is taken for a border."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""

@@ -16,7 +16,7 @@ _WORD = regex.compile(rf"(?V1)[{texts.UNSPACED}]|{_JOINED}(?:['\u2019-]{_JOINED}
 """A word; scripts that write no spaces count by the character."""
 _ASCII_WORD = re.compile(r"[A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*")
 _CHARACTERS = 50
-"""Of a word, at most, on average: longer captions are not looked at."""
+"""The most characters a word may have on average; the words of longer captions are not counted."""
 _LETTER = regex.compile(r"\p{L}")
 _EDGES = string.punctuation + " …“”‘’«»。！？、"  # noqa: RUF001
 

@@ -18,7 +18,7 @@ from pipeline.images import decoding
 from pipeline.sources import CORPORA, File, karpathy
 
 EXAMPLES = 8
-"""Of each reason."""
+"""How many examples of each reason are shown."""
 LEAKS = 200
 """Copies of evaluation images that are listed; all of them stand in rejected.parquet."""
 THUMBNAIL = 112

@@ -7,7 +7,7 @@ from pipeline.curation.seen import Fate, SeenImages
 from pipeline.machine.processes import Processes
 
 Candidates = dict[int, int | None]
-"""By number of an earlier image: how far its perceptual hash is, in bits, or None where the bytes are the same."""
+"""Distances of perceptual hashes in bits, by the number of the earlier image; None where the bytes are the same."""
 
 
 def first_copied(

@@ -29,7 +29,7 @@ from pipeline.machine.progress import track
 log = logging.getLogger(__name__)
 
 _REASONS = 4
-"""Of a corpus that yields nothing, the commonest so many are named."""
+"""How many reasons are named of a corpus that yields nothing, the commonest first."""
 
 
 class EmptySplit(InputError):

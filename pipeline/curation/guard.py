@@ -41,7 +41,7 @@ CONTRAST = 3.0
 _KEEP = 8
 _VARIANTS = 2 * len(WINDOWS)
 _WEIGHTS = np.sqrt(np.hypot(*np.mgrid[0:_KEEP, 0:_KEEP]).ravel()[1:])
-"""Of the low frequencies: photographs have the less of one the higher it is."""
+"""Weights of the low frequencies: photographs have the less of one the higher it is."""
 _ODD = np.where(np.arange(_KEEP) % 2, -1.0, 1.0)
 """What mirroring does to the horizontal frequencies."""
 _QUERIES = 512

@@ -31,7 +31,7 @@ def take(ledger: Ledger, source: str, rows: Iterable[Row], limits: CaptionLimits
 
 
 def _number(ledger: Ledger, source: str, identity: str) -> int:
-    """Of the image with this id, which may be declared later."""
+    """The number of the image with this id; the row that declares it may come later."""
     key = make_key(source, identity)
     found = ledger.db.execute("SELECT number FROM images WHERE key = ?", (key,)).fetchone()
     if found:

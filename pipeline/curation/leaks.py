@@ -8,7 +8,7 @@ from pipeline.curation.seen import SeenImages
 from pipeline.machine.processes import Processes
 
 Frames = tuple[bytes, ...]
-"""Of an image, what altered copies are found by (`appearance.frames`)."""
+"""The frames of an image (`appearance.frames`), by which altered copies are found."""
 
 
 class Leaks:

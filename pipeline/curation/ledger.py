@@ -76,7 +76,7 @@ class Kept:
     image: Inspection
     captions: list[str]
     origins: list[str]
-    """Of each caption, `<source>:<place in the source>`."""
+    """Where each caption was read, `<source>:<place in the source>`."""
 
 
 def draw(seed: int, purpose: str, key: str) -> float:
@@ -165,7 +165,7 @@ class Ledger:
         update("CREATE INDEX captions_of ON captions (home, number)")
 
     def evaluation_images(self) -> Iterator[Candidate]:
-        """Those with a role, by key."""
+        """The images that have a role, in the order of their keys."""
         yield from self._candidates("role IS NOT NULL ORDER BY key")
 
     def pool(self, source: str, after: tuple[float, str], most: int) -> list[Candidate]:
@@ -189,7 +189,7 @@ class Ledger:
             yield Candidate(number, key, role, evaluation, file, note, captions)
 
     def key(self, number: int) -> str:
-        """Of an image."""
+        """The key of an image."""
         return str(self.db.execute("SELECT key FROM images WHERE number = ?", (number,)).fetchone()[0])
 
     def source(self, number: int) -> str:

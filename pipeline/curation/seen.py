@@ -34,10 +34,10 @@ class SeenImages:
         self.fates = bytearray()
         self.originals = array("q")
         self.ledger_numbers = array("q")
-        """Of every image, its number in the ledger; of those held out, -1 - the place among them."""
+        """The number of every image in the ledger; of one that is held out, -1 - its place among those."""
         self._first_with_bytes: dict[bytes, int] = {}
         self._parents = array("q")
-        """Of every image, an earlier one that shows the same, itself if there is none: groups as a forest."""
+        """For every image an earlier one that shows the same, or itself: the groups as a forest."""
 
     def __len__(self) -> int:
         return len(self.fates)
@@ -55,7 +55,7 @@ class SeenImages:
         return first
 
     def file(self, number: int) -> File:
-        """Where an image lies."""
+        """The file of an image."""
         known = self.ledger_numbers[number]
         return self._ledger.file(known) if known >= 0 else self._held_out[-1 - known].file
 

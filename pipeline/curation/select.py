@@ -93,7 +93,7 @@ class _Selection:
         self.leaks = Leaks(self.seen, comparing)
         self.room = dict(rules.quota)
         self.reached = dict.fromkeys(rules.quota, (-1.0, ""))
-        """Of every corpus, the draw and key of the last image that was looked at."""
+        """The draw and the key of the last image of every corpus that was inspected."""
 
     def run(self) -> list[HeldOut]:
         evaluation = list(self.ledger.evaluation_images())

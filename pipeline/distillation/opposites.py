@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def _opposites(pairs: str) -> dict[str, str]:
-    """Of "a/b, a/c": a to b, b to a, c to a."""
+    """The opposites that "a/b, a/c" lists: a to b, b to a, c to a."""
     both = [pair.strip().split("/") for pair in pairs.split(",")]
     return {word: opposite for one, other in reversed(both) for word, opposite in ((one, other), (other, one))}
 

@@ -23,11 +23,11 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of what they were made from."""
+        """The fingerprint of what the images were made from."""
 
     @property
     def splits(self) -> Sequence[str]:
-        """Of the samples."""
+        """The splits that the samples are of."""
 
     def __len__(self) -> int: ...
 

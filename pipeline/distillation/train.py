@@ -28,7 +28,7 @@ from pipeline.training.loop import Figures, Loop, Trained
 from pipeline.training.schedule import warmup_cosine
 
 _LIMITS = ("epochs", "seed", "max_grad_norm", "patience", "ema_decay", "interval")
-"""What of a student's training the loop is told by the same names."""
+"""Attributes of `StudentTraining` that `Loop` has by the same names."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
 
 
 Hits = Mapping[str, NDArray[np.float64]]
-"""Of every image, as from `accuracy.hits`."""
+"""Whether every image is classified right, as from `accuracy.hits`."""
 
 
 def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> dict[str, Interval]:

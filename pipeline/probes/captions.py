@@ -57,7 +57,7 @@ class Words:
 
     @classmethod
     def build(cls, training: Sequence[str], test: Sequence[str], count: int) -> Words:
-        """Of training and test captions; of the words at most `count`.
+        """The probe of at most `count` words of training and test captions.
 
         Raises:
             InputError: there is no word to probe.

@@ -35,7 +35,7 @@ def assign(embeddings: Floats, directions: Floats) -> Numbers:
 
 
 def agreement(images: Numbers, captions: Numbers, labels: Numbers, owner: Numbers) -> dict[str, NDArray[np.float64]]:
-    """Of every caption, float64 [c], 1 where two assignments agree.
+    """Whether two assignments of every caption agree, 1 or 0, float64 [c].
 
     `image`: its image's concept is the language model's of the caption. `text`: its own is. `both`: its image's and
     its own are the same.

@@ -9,7 +9,7 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.bool_]
 
 PENALTIES = np.logspace(-4, 3, 15)
-"""Of the ridge, for unit embeddings; chosen for every label by leaving out one row after the other."""
+"""Penalties of the ridge for unit embeddings; each label gets the best, by leaving out one row after the other."""
 
 
 def predict(training: Floats, labels: Labels, test: Floats) -> NDArray[np.float64]:

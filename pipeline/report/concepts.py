@@ -16,7 +16,7 @@ from pipeline.pages.thumbnails import thumbnails
 from pipeline.probes import tables
 
 PICTURES = 5
-"""Of a concept."""
+"""How many images of a concept are shown."""
 SHOWN = 200
 """Concepts with images, the largest ones; of the others words and captions are told."""
 

@@ -34,7 +34,7 @@ MEANINGS = {
     "not_utf8": "cannot be decoded",
     "malformed_row": "cannot be parsed, or belongs to no image",
 }
-"""Of every reason, in a few words."""
+"""What every reason means, in a few words."""
 
 
 def write(ws: Workspace) -> None:
@@ -75,7 +75,7 @@ def _values(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cut(counts: dict[str, int], context: int) -> str:
-    """Of how many captions CLIP does not see the end."""
+    """A sentence that says of how many captions CLIP does not see the end."""
     read = f"more tokens than CLIP's text tower reads ({context}, start and end included)"
     if not any(counts.values()):
         return f"No caption has {read}."

@@ -39,7 +39,7 @@ class Example:
 
     @property
     def keys(self) -> set[str]:
-        """Of all images that are shown."""
+        """The keys of all images that are shown."""
         return {self.key} | {one.key for results in self.found.values() for one in results}
 
 

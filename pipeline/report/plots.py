@@ -14,7 +14,7 @@ from pipeline.report import svg
 from pipeline.retrieval.metrics import KS
 
 MOST_K = 50
-"""Of the recall curves."""
+"""The largest K of the recall curves."""
 COLOURS = {"base": "#8a93a6", "student": "#2f6fde"}
 _SIZE = (3.3, 2.3)
 """Inches of a plot: three beside each other on a desk, one on a phone."""

@@ -45,12 +45,12 @@ class Positives:
 
     @classmethod
     def for_captions(cls, owner: Places) -> Positives:
-        """Of captions that ask for their image, int64 [captions]."""
+        """The positives of captions that ask for their image; `owner`: int64 [captions]."""
         return cls(np.arange(len(owner) + 1), owner)
 
     @classmethod
     def for_images(cls, owner: Places, images: int) -> Positives:
-        """Of images that ask for their captions, given the image of each caption."""
+        """The positives of images that ask for their captions, given the image of each caption."""
         start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=images))])
         return cls(start, np.argsort(owner, kind="stable"))
 

@@ -18,23 +18,23 @@ from pipeline.search.turns import Turns
 MOST = 64
 """Connections at a time."""
 REQUEST_SECONDS = 15.0
-"""In which a request is to arrive, body and all."""
+"""Seconds in which a request is to arrive, body and all."""
 ANSWER_SECONDS = 30.0
-"""In which an answer is to be taken."""
+"""Seconds in which a client is to take its answer."""
 _FULL = (
     b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\r\n"
     b'{"error": "too many connections at once; ask again"}'
 )
 _GOODBYE_SECONDS = 1.0
-"""Without a byte from a client that has its answer."""
+"""Seconds without a byte from a client that has its answer, after which its connection is closed."""
 _ENDING_SECONDS = 5.0
-"""In which the thread of a connection that was shut ends, however busy the machine is; a new one waits for it."""
+"""Seconds in which the thread of a connection that was shut ends on a busy machine; a new one waits for it."""
 _DRAINED = 4096
 """Reads of what such a client still sends, at most."""
 
 
 class Server(ThreadingHTTPServer):
-    """On 127.0.0.1, not yet running.
+    """A server on 127.0.0.1 that is not yet running.
 
     A thread for every connection, of which there are at most `MOST`; the one that was idle longest makes room.
 

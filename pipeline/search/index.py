@@ -27,9 +27,9 @@ ENTRIES = pa.schema([("key", pa.string()), ("captions", pa.list_(pa.string()))])
 PARTS = ("images", "captions")
 DESCRIPTION, _ENTRIES_FILE = "index.json", "entries.parquet"
 NEAREST = 10
-"""Of how many neighbours an approximate index's recall is stated."""
+"""How many neighbours an approximate index's recall is stated of."""
 _LENGTH = 1e-2
-"""By how much an embedding's length may differ from 1, such as after rounding to float16."""
+"""How far an embedding's length may be from 1, as after rounding to float16."""
 _ASKED = 1000
 """Queries by which it is measured, at most."""
 
@@ -145,7 +145,7 @@ class RetrievalIndex:
 
     @cached_property
     def _sorted_ids(self) -> dict[str, tuple[Ids, Ids]]:
-        """Of both parts all ids in ascending order, and the row of each."""
+        """All ids of both parts in ascending order, and the row of each."""
         names = {"images": self.keys, "captions": _caption_names(self.keys, self.texts)}
         found = {}
         for part, ids in ((part, ids_of(names[part])) for part in PARTS):

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pipeline.search.index import Hit
 
 MOST_BYTES = 32 * 2**20
-"""Of an image that is sent."""
+"""The most bytes of an image that is sent."""
 MOST = 100
 """Images that are shown."""
 SECONDS = 10.0
-"""In which a query is answered, with what was found or with an error."""
+"""Seconds in which a query is answered, with what was found or with an error."""
 _NAMES = ("127.0.0.1", "localhost")
 _EXAMPLES = 4
 """Captions that the page offers as queries."""
@@ -36,7 +36,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Of every answer: whatever a browser may be talked into, the page and its images stay with each other."""
+"""Headers of every answer: whatever a browser may be talked into, the page and its images stay together."""
 
 
 def server(search: Search, manifest: Manifest, port: int) -> Server:
@@ -195,7 +195,7 @@ def _examples(manifest: Manifest) -> list[str]:
 
 
 def _stranger(headers: Message, port: int) -> str | None:
-    """As whom another site has a request made; None for this site's own page, and for what no page asks.
+    """The other site that has a request made; None for this site's own page, and for what no page asks.
 
     A browser tells the page that asks in `Origin`, though not for an image or a link, and in `Sec-Fetch-Site`; old
     ones in `Referer` alone. `Host` is another one where a foreign name was bound to this machine.

@@ -43,14 +43,14 @@ class Compared:
         return cls(list(names), distances.tolist(), collection, list(keys))
 
     def add(self, name: str, distance: float, key: bytes) -> None:
-        """One row more."""
+        """Add a row."""
         self.names.append(name)
         self.distances.append(distance)
         self.keys.append(key)
 
     @property
     def largest(self) -> float:
-        """Of the distances; 0 where there is no row."""
+        """The largest distance; 0 where there is no row."""
         return max(self.distances, default=0.0)
 
     def fault(self, tolerance: float, table: Table) -> str:

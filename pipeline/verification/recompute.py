@@ -67,7 +67,7 @@ class Recomputation:
         return self.artefacts.manifest.keys[row]
 
     def _image_key(self, row: int) -> bytes:
-        """Of an image in the feature store."""
+        """The key of an image in the feature store."""
         return keys.unpack(self.artefacts.manifest.image_keys[row : row + 1])[0]
 
     def _drawn(self, count: int) -> NDArray[np.int64]:
