@@ -70,7 +70,7 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
         tables.read(ws, catalog.PROBED_CONCEPTS)
     manifest, zeroshot_path = ws.manifest(Split.TEST), Path(params.zeroshot.path)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
-    student = Embedded.of(images.of(manifest.keys), captions.of(manifest.keys))
+    student = Embedded.of(images.rows_of(manifest.keys), captions.rows_of(manifest.keys))
     of_base = {"weights": images.metadata["base"]}
     base = Embedded.of(ws.images(manifest, **of_base), ws.captions(manifest, **of_base))
     evaluated = {"samples": params.evaluate.bootstrap, "seed": params.seed}

@@ -29,8 +29,8 @@ def index(params: Params, ws: Workspace) -> dict[str, Any]:
     manifest = ws.manifest(Split.TEST)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
     made = RetrievalIndex.of(
-        images.of(manifest.keys),
-        captions.of(manifest.keys),
+        images.rows_of(manifest.keys),
+        captions.rows_of(manifest.keys),
         manifest.keys,
         manifest.captions,
         weights=images.metadata["weights"],

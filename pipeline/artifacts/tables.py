@@ -217,19 +217,19 @@ class Table:
             ContractError: they do not stand together in this order.
         """
         wanted = set(keys)
-        own = self.strings("key")
-        inside = np.flatnonzero(np.fromiter((key in wanted for key in own), dtype=bool, count=len(own)))
+        key_column = self.strings("key")
+        inside = np.flatnonzero(np.fromiter((key in wanted for key in key_column), dtype=bool, count=len(key_column)))
         if len(inside) == 0:
             raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {maker(self.path)}")
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
-        check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
+        check_keys([key for key, _ in groupby(key_column[rows])], keys, str(self.path))
         return rows
 
-    def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+    def rows_of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
         """The vectors of such a run of keys; read-only and not copied."""
         return self.vectors(name)[self.places(keys)]
 
-    def at(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+    def lookup(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
         """The vectors of some keys in any order, of a table with one row a key; a copy.
 
         Raises:
@@ -248,15 +248,15 @@ def offsets(keys: Sequence[str], order: Sequence[str], what: str) -> NDArray[np.
         ContractError: the table has rows of other keys, or is in another order. A key may have no row.
     """
     counts = np.zeros(len(order), dtype=np.int64)
-    at = 0
+    row = 0
     for i, key in enumerate(order):
-        start = at
-        while at < len(keys) and keys[at] == key:
-            at += 1
-        counts[i] = at - start
-    if at != len(keys):
+        start = row
+        while row < len(keys) and keys[row] == key:
+            row += 1
+        counts[i] = row - start
+    if row != len(keys):
         raise ContractError(
-            f"{what}: row {at} has key {keys[at]!r}, which does not follow the manifest's order of {len(order)} keys"
+            f"{what}: row {row} has key {keys[row]!r}, which does not follow the manifest's order of {len(order)} keys"
         )
     return np.concatenate([[0], np.cumsum(counts)])
 

@@ -351,11 +351,11 @@ def _say_assumed(name: str, path: str, clip: Clip, quick: bool) -> None:
         if differ:
             others.setdefault(", ".join(differ), []).append(tag)
     if others:
-        told = "; ".join(f"{', '.join(tags)}: {differ}" for differ, tags in others.items())
+        described = "; ".join(f"{', '.join(tags)}: {differ}" for differ, tags in others.items())
         taken = ", ".join(f"{key} {value}" for key, value in assumed.items())
         print(
             f"{name} with {path}: a file does not say how its model reads images, so this was assumed: {taken}. "
-            f"Published weights of {name} have other settings ({told}). If the file is one of them, name its tag "
+            f"Published weights of {name} have other settings ({described}). If the file is one of them, name its tag "
             f"instead, or put it into a folder whose {CONFIG} says so",
             file=sys.stderr,
         )

@@ -107,8 +107,8 @@ def crop(image: Image.Image, corners: Sequence[float], margin: float, side: int)
     length = max(2, round(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
 
     def start(low: float, high: float, limit: int) -> int:
-        at = round((low + high - length) / 2)
-        return (limit - length) // 2 if length > limit else min(max(at, 0), limit - length)
+        first = round((low + high - length) / 2)
+        return (limit - length) // 2 if length > limit else min(max(first, 0), limit - length)
 
     left, top = start(x0, x1, w), start(y0, y1, h)
     inside = image.crop((max(left, 0), max(top, 0), min(left + length, w), min(top + length, h)))

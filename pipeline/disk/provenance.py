@@ -37,7 +37,7 @@ def provenance(
     inputs: Mapping[str, Any],
     parameters: Mapping[str, Any],
     collections: Iterable[str] = (),
-    **facts: Any,
+    **others: Any,
 ) -> dict[str, Any]:
     """Metadata of a table.
 
@@ -49,14 +49,14 @@ def provenance(
         inputs: fingerprints and weights hashes of whatever else it was computed from.
         parameters: all that was chosen.
         collections: folders of the feature store that its rows were read from.
-        **facts: what readers ask for by name, such as `weights`, `dimension`, `normalised`.
+        **others: what readers ask for by name, such as `weights`, `dimension`, `normalised`.
 
     Returns:
         the above; `fingerprint`, which stands for code, manifest, inputs and parameters; and package versions, which
         are told but stand in no fingerprint, so that a team whose versions differ can share.
     """
     return {
-        "kind": kind, "manifest": manifest, "model": model, **facts, "code": code, "inputs": dict(inputs),
+        "kind": kind, "manifest": manifest, "model": model, **others, "code": code, "inputs": dict(inputs),
         "parameters": dict(parameters), "packages": dict(packages()), "collections": list(collections),
         "fingerprint": files.fingerprint(code=code, manifest=manifest, inputs=inputs, parameters=parameters),
     }  # fmt: skip

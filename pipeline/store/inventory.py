@@ -229,8 +229,8 @@ def forget(held: Held, keys: Keys) -> int:
             rows = segment.read(path, held.folder.name.rpartition("-")[2])
         except (Damaged, FileNotFoundError):
             continue
-        own = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
-        gone = (own[:, None] == keys[None]).all(axis=2).any(axis=1)
+        stored = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
+        gone = (stored[:, None] == keys[None]).all(axis=2).any(axis=1)
         if not gone.any():
             continue
         metadata = {name.decode(): value.decode() for name, value in rows.schema.metadata.items()}
@@ -240,7 +240,7 @@ def forget(held: Held, keys: Keys) -> int:
                 .drop_columns(["high", "low"])
                 .replace_schema_metadata()
             )
-            segment.write(held.folder, own[~gone], rest, metadata)
+            segment.write(held.folder, stored[~gone], rest, metadata)
         path.unlink(missing_ok=True)
         count += int(gone.sum())
     return count

@@ -228,10 +228,10 @@ def test_keys_and_vectors_of_other_numbers_are_refused(tmp_path):
 
 
 def test_the_vectors_of_a_run_of_keys(path):
-    found = Table(path).of(["b", "c"])
+    found = Table(path).rows_of(["b", "c"])
     assert found.tolist() == ROWS[2:].tolist()
     assert not found.flags.owndata
-    assert Table(path).of(["a", "b"]).tolist() == ROWS[:3].tolist()
+    assert Table(path).rows_of(["a", "b"]).tolist() == ROWS[:3].tolist()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_the_vectors_of_a_run_of_keys(path):
 )
 def test_keys_that_do_not_stand_together_in_this_order_are_refused(path, keys, message):
     with pytest.raises(ContractError, match=message):
-        Table(path).of(keys)
+        Table(path).rows_of(keys)
 
 
 def test_a_key_whose_rows_are_scattered_is_refused(tmp_path):
@@ -253,7 +253,7 @@ def test_a_key_whose_rows_are_scattered_is_refused(tmp_path):
     with EmbeddingWriter(path, embeddings(dimension=3), {}) as writer:
         writer.write(["a", "b", "a"], ROWS[:3])
     with pytest.raises(ContractError):
-        Table(path).of(["a", "b"])
+        Table(path).rows_of(["a", "b"])
 
 
 def test_offsets_say_where_the_rows_of_each_key_begin():

@@ -368,4 +368,4 @@ def test_a_shard_with_other_samples_is_refused(tmp_path, there):
 
 
 def test_an_image_has_the_key_of_its_bytes(manifest, data):
-    assert keys.unpack(manifest.image_keys) == [keys.of(data[key]) for key in KEYS]
+    assert keys.unpack(manifest.image_keys) == [keys.from_bytes(data[key]) for key in KEYS]
