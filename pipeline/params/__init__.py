@@ -20,10 +20,10 @@ from pipeline.params.student import Student
 
 RENAMED = {
     "features.batch": "compute.batch",
-    "models.detector.images": "models.detector.images",
+    "models.detector.pictures": "models.detector.images",
     "regions.cap": "regions.max_regions",
     "spans.cap": "spans.max_phrases",
-    "teacher.inputs: image": "teacher.inputs: image",
+    "teacher.inputs: picture": "teacher.inputs: image",
     "student.average": "student.ema_decay",
     "student.chunk": "student.micro_batch",
     "student.max_norm": "student.max_grad_norm",

@@ -104,7 +104,7 @@ _OWN = Layout(
     columns=("caption", "image"),
     key=re.compile(r"\s*([a-z][a-z0-9+.-]*://\S+)\s*", re.IGNORECASE),
     names=re.compile(
-        r"(?:image|img|photo|image)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE
+        r"(?:image|img|photo|picture)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE
     ),
 )
 

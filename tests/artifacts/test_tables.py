@@ -177,7 +177,7 @@ def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(path, writer
 def test_what_a_killed_writer_left_is_swept(tmp_path, writer):
     code = (
         "import os, signal, sys; from pathlib import Path; from pipeline.artifacts import schema, tables\n"
-        f"with tables.{writer.__name__}(Path(sys.argv[1]), schema.vectors(dimension=3), {{}}):\n"
+        f"with tables.{writer.__name__}(Path(sys.argv[1]), schema.embeddings(dimension=3), {{}}):\n"
         " os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "v.arrow"], check=False, cwd=Path(__file__).parents[2])
