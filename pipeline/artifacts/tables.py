@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from pipeline.artifacts.catalog import maker
 from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.machine.batches import batches
 
 _ROWS = 8192
 """Rows of a Parquet file that are in memory at a time."""
-
 
 NORM_TOLERANCE = 2e-3
 """How far a float16 vector's length may be from 1."""
@@ -127,8 +127,8 @@ class EmbeddingWriter:
                     if values:  # read pages beforehand: written from unread ones, the file is cached in scattered pages
                         np.frombuffer(values, np.uint8)[::4096].max()
                     flat = pa.Array.from_buffers(pa.float16(), self.rows * self.dimension, [None, values])
-                    index = [pa.concat_arrays(p or [pa.array([], f.type)]) for p, f in zip(
-                        self._columns, self.schema, strict=False)]  # fmt: skip
+                    columns = zip(self._columns, self.schema, strict=False)
+                    index = [pa.concat_arrays(parts or [pa.array([], field.type)]) for parts, field in columns]
                     column = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
                     schema = _with_metadata(self.schema, self.metadata, self.rows)
                     with pa.ipc.new_file(str(temporary), schema) as writer:
@@ -291,7 +291,6 @@ def check_keys(found: Sequence[str], expected: Sequence[str], what: str) -> None
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, **metadata: Any) -> None:
     """Write rows as a Parquet file, whole or not at all, a few thousand in memory at a time."""
     schema = schema.with_metadata({k: str(v) for k, v in metadata.items()})
-    iterator = iter(rows)
     with files.whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        while part := list(islice(iterator, _ROWS)):
+        for part in batches(rows, _ROWS):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))

@@ -47,11 +47,8 @@ class CachedClip:
         self._vector = pa.list_(pa.float16(), clip.dimension)
 
     def _collection(self, name: str, value: pa.DataType, **made_with: Any) -> Collection:
-        config = self.clip.config
-        made_with |= {
-            "code": f"{encode.CODE}, {towers.CODE}", "weights": self.weights, "architecture": config["model_cfg"],
-            "dtype": self.compute.dtype, "batch": self.compute.batch,
-        }  # fmt: skip
+        made_with |= {"code": f"{encode.CODE}, {towers.CODE}", "dtype": self.compute.dtype, "batch": self.compute.batch}
+        made_with |= {"weights": self.weights, "architecture": self.clip.config["model_cfg"]}
         return Collection(self.root, name, made_with, pa.schema([("vector", value)]))
 
     @cached_property
@@ -105,10 +102,8 @@ class CachedClip:
             except decoding.UnreadableImage as error:
                 raise InputError(f"{name(number)} is no image ({error}); take it out or replace it") from error
 
-        pixels_of = ahead(
-            decoded, zip(lacking, read(lacking), strict=True),
-            threads=self.compute.workers, depth=self.compute.batch + self.compute.workers,
-        )  # fmt: skip
+        workers, given = self.compute.workers, zip(lacking, read(lacking), strict=True)
+        pixels_of = ahead(decoded, given, threads=workers, depth=self.compute.batch + workers)
         with self.images.writing() as writer:
             for batch in batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
                 numbers, pixels = zip(*batch, strict=True)

@@ -22,10 +22,8 @@ from pipeline.errors import refusing
 CONFIG = "open_clip_config.json"
 
 _SECTIONS = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg, "multimodal_cfg": MultimodalCfg}
-_MODEL_FIELDS = {
-    *_SECTIONS, "embed_dim", "custom_text", "quick_gelu", "init_logit_scale", "init_logit_bias",
-    "nonscalar_logit_scale",
-}  # fmt: skip
+_MODEL_FIELDS = {*_SECTIONS, "embed_dim", "custom_text", "quick_gelu"}
+_MODEL_FIELDS |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
 _PREPROCESSING_CHOICES = {
     "mode": ("RGB",),
     "interpolation": ("bicubic", "bilinear", "random"),

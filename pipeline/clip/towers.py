@@ -297,10 +297,8 @@ def _tokenizer(text: dict[str, Any], folder: Path | None) -> Tokenizer:
     if folder is None or not text.get("hf_tokenizer_name"):
         made = open_clip.SimpleTokenizer(context_length=length, **options)
     else:
-        made = HFTokenizer(
-            str(folder), context_length=length, tokenizer_mode=text.get("tokenizer_mode"),
-            trust_remote_code=False, local_files_only=True, **options,
-        )  # fmt: skip
+        options = {**options, "trust_remote_code": False, "local_files_only": True}
+        made = HFTokenizer(str(folder), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **options)
     return made
 
 

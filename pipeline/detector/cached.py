@@ -26,13 +26,8 @@ from pipeline.store import keys
 from pipeline.store.collection import Collection, Writer
 from pipeline.store.keys import Keys
 
-_BOXES = pa.schema(
-    [
-        ("corners", pa.list_(pa.list_(pa.float32(), 4))),
-        ("scores", pa.list_(pa.float32())),
-        ("names", pa.list_(pa.string())),
-    ]
-)
+_FLOATS, _STRINGS = pa.list_(pa.float32()), pa.list_(pa.string())
+_BOXES = pa.schema([("corners", pa.list_(pa.list_(pa.float32(), 4))), ("scores", _FLOATS), ("names", _STRINGS)])
 _CROPS = pa.schema([("crops", pa.list_(pa.binary()))])
 
 _CHUNK = 8192
@@ -74,16 +69,21 @@ class CachedDetector:
     """
 
     def __init__(
-        self, detector: YOLO, weights: str, detection: Detection, cropping: Cropping, device: str, root: Path,
-        workers: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        detector: YOLO,
+        weights: str,
+        detection: Detection,
+        cropping: Cropping,
+        device: str,
+        root: Path,
+        workers: int,
+    ) -> None:
         self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
         self.workers = workers
         code = f"{CODE}, {decoding.CODE}"
         self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
-        how = {
-            k: v for k, v in asdict(cropping).items() if k not in ("cap", "min_side")
-        }  # which boxes are cut stands in a row's key
+        # Which boxes are cut stands in a row's key.
+        how = {name: value for name, value in asdict(cropping).items() if name not in ("cap", "min_side")}
         self._crops = Collection(root, "crops", {"code": code, "padding": list(PADDING), **how}, _CROPS)
 
     @property

@@ -12,9 +12,9 @@ from typing import Any
 from pipeline.disk import files
 
 PACKAGES = (
-    "torch", "torchvision", "open_clip_torch", "ultralytics", "spacy", "numpy", "pillow", "pyarrow", "opencv-python",
-    "faiss-cpu", "faiss-gpu", "ftfy", "regex", "timm", "transformers", "tokenizers", "sentence-transformers",
-)  # fmt: skip
+    *("torch", "torchvision", "open_clip_torch", "ultralytics", "spacy", "numpy", "pillow", "pyarrow", "opencv-python"),
+    *("faiss-cpu", "faiss-gpu", "ftfy", "regex", "timm", "transformers", "tokenizers", "sentence-transformers"),
+)
 """Those whose version can change the last bits of a result; of FAISS a machine has one of two."""
 
 
@@ -55,8 +55,7 @@ def provenance(
         the above; `fingerprint`, which stands for code, manifest, inputs and parameters; and package versions, which
         are told but stand in no fingerprint, so that a team whose versions differ can share.
     """
-    return {
-        "kind": kind, "manifest": manifest, "model": model, **others, "code": code, "inputs": dict(inputs),
-        "parameters": dict(parameters), "packages": dict(packages()), "collections": list(collections),
-        "fingerprint": files.fingerprint(code=code, manifest=manifest, inputs=inputs, parameters=parameters),
-    }  # fmt: skip
+    made_from = {"code": code, "inputs": dict(inputs), "parameters": dict(parameters)}
+    made_with = {"packages": dict(packages()), "collections": list(collections)}
+    made_with["fingerprint"] = files.fingerprint(manifest=manifest, **made_from)
+    return {"kind": kind, "manifest": manifest, "model": model, **others, **made_from, **made_with}

@@ -42,12 +42,10 @@ speed."""
 _RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 _NUMBER = re.compile(rb"\d{1,19}")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_ANNOUNCING = (
-    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE,
-)  # fmt: skip
-_BODILESS = (
-    tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE,
-)  # fmt: skip
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_ANNOUNCING = (*_LONG_NAMES, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+_BODILESS = (*_LINKS, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 _SILENT = (tarfile.DIRTYPE, b"V")  # folders, and the label of a volume, hold nothing
 
 
@@ -230,7 +228,7 @@ class _Reading:
         self.position = body + _padded(size)
         if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in more):
             return Gap(header, f"{name} is a sparse file, which is not read; pack it again without --sparse")
-        if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+        if info.type in _LINKS:
             return Gap(header, f"{name} is a link, which is not followed; pack it again with --hard-dereference -h")
         if info.type in _SILENT:
             return None
@@ -281,7 +279,7 @@ class _Reading:
         """
         if kind == tarfile.GNUTYPE_LONGNAME:
             self.more["path"] = data.partition(b"\0")[0]
-        if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+        if kind in _LONG_NAMES:
             return
         start, found = 0, {}
         while start < len(data) and data[start] != 0:

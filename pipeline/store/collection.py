@@ -60,12 +60,11 @@ class Collection:
 
     def __init__(self, root: Path, name: str, made_with: Mapping[str, Any], values: pa.Schema) -> None:
         description = {"name": name, "made_with": dict(made_with), "values": segment.column_types(values)}
-        described = json.loads(json.dumps(description))
+        self._described = described = json.loads(json.dumps(description))
         self.name, self.schema = name, values
         self.fingerprint = files.fingerprint(**described)
         self.folder = root / f"{name}-{self.fingerprint}"
         self.segments: list[Segment] = []
-        self._described = described
         if self.folder.is_dir():
             self._load()
 
