@@ -179,7 +179,7 @@ def _gather(folder, rows, dimension, batch, state="as written"):
     contestants = {
         "numpy": lambda chosen: array[chosen],
         "  table, by row / numpy": lambda chosen: table[chosen],
-        "  collection, by place / numpy": lambda chosen: collection.at(places[chosen]),
+        "  collection, by place / numpy": lambda chosen: collection.vectors_at(places[chosen]),
         "  collection, by key / numpy": lambda chosen: collection.vectors(keys[chosen]),
     }
     chosen = rng.integers(rows, size=batch)

@@ -110,9 +110,7 @@ def _print_alarms(photographs: Sequence[Image.Image]) -> None:
     near = sum(_near(combinations(appearances, 2)))
     count = len(appearances)
     pairs = count * (count - 1)
-    print(
-        f"\nfalse alarms among {count} photographs, each a training image beside all others as evaluation images"
-    )
+    print(f"\nfalse alarms among {count} photographs, each a training image beside all others as evaluation images")
     print(f"guard: {len({other for other, _ in wrong})} rejected, of {pairs:,} pairs {len(wrong)}")
     print(f"near-duplicates: {near} of {pairs // 2:,} pairs")
     print(f"looked at closely: {(judge.comparisons - len(appearances)) / pairs:.1e} of the pairs")

@@ -41,10 +41,10 @@ def refusing(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
     except Exception as error:
         if memory_full(error):
             raise
-        raise kind(f"{what} ({said(error)})") from error
+        raise kind(f"{what} ({one_line(error)})") from error
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} .."

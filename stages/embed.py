@@ -51,7 +51,7 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
         "images": Images(test.keys, test.image_files),
         "captions": captions(test, ws.captions(test, weights=base), np.arange(len(test.texts))),
         "class_images": Images(names_below(zeroshot_path, classes.paths), classes.paths),
-        "class_prompts": Texts(prompts, prompts, ws.table(catalog.ZEROSHOT_PROMPTS, weights=base).at(prompts)),
+        "class_prompts": Texts(prompts, prompts, ws.table(catalog.ZEROSHOT_PROMPTS, weights=base).lookup(prompts)),
     }
     probed: dict[str, Images | Texts] = {}
     if p.enabled:

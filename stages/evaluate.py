@@ -44,7 +44,7 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
         tables.read(ws, catalog.PROBED_CONCEPTS)
     manifest, zeroshot_path = ws.manifest(Split.TEST), Path(params.zeroshot.path)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
-    student = Embedded.from_halves(images.of(manifest.keys), captions.of(manifest.keys))
+    student = Embedded.from_halves(images.rows_of(manifest.keys), captions.rows_of(manifest.keys))
     base_weights = {"weights": images.metadata["base"]}
     base = Embedded.from_halves(ws.images(manifest, **base_weights), ws.captions(manifest, **base_weights))
     evaluated = {"samples": params.evaluate.bootstrap, "seed": params.seed}

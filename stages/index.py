@@ -29,7 +29,11 @@ def index(params: Params, ws: Workspace) -> dict[str, Any]:
     manifest = ws.manifest(Split.TEST)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
     origin = {"weights": images.metadata["weights"], "manifest": manifest.fingerprint}
-    rows, texts, kind = images.of(manifest.keys), captions.of(manifest.keys), Kind(**params.index.model_dump())
+    rows, texts, kind = (
+        images.rows_of(manifest.keys),
+        captions.rows_of(manifest.keys),
+        Kind(**params.index.model_dump()),
+    )
     made = RetrievalIndex.build(rows, texts, manifest.keys, manifest.captions, kind, **origin)
     made.save(ws.path(catalog.INDEX))
     return {"images": len(made.keys), "captions": len(captions), "kind": made.kind.name, "recall": made.recall}

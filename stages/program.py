@@ -17,7 +17,7 @@ import typer
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
-from pipeline.errors import InputError, memory_full, said
+from pipeline.errors import InputError, memory_full, one_line
 from pipeline.machine import devices
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def explained(lower: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not (full := memory_full(error)):
             raise
-        raise InputError(f"{full} is full ({said(error)}): lower {lower}, then run it again") from error
+        raise InputError(f"{full} is full ({one_line(error)}): lower {lower}, then run it again") from error
 
 
 def check_writable(option: str, path: Path) -> None:

@@ -87,25 +87,22 @@ TEST_BOXES = Artifact("regions/test_boxes.arrow", "boxes of the test images", ("
 SPANS = Artifact("spans/spans.arrow", "phrases and tokens as character offsets", ("manifest",), schema.SPANS)
 
 _FROZEN = ("manifest", "base")
+_BY_CAPTION = partial(embeddings, "caption_index")
 IMAGE_EMBEDDINGS = Artifact("features/images.arrow", "the base's embedding of every image", _FROZEN, embeddings)
 REGION_EMBEDDINGS = Artifact(
     "features/regions.arrow", "of every region", (*_FROZEN, "regions"), partial(embeddings, "region_index")
 )
-CAPTION_EMBEDDINGS = Artifact(
-    "features/captions.arrow", "of every caption", _FROZEN, partial(embeddings, "caption_index")
-)
+CAPTION_EMBEDDINGS = Artifact("features/captions.arrow", "of every caption", _FROZEN, _BY_CAPTION)
+_span_table = partial(Artifact, within="features/spans", columns=partial(embeddings, "caption_index", "span_index"))
 SPAN_EMBEDDINGS = {
-    kind: Artifact(
-        f"features/spans/{kind}.arrow", f"of every caption's {kind}", (*_FROZEN, "spans"),
-        partial(embeddings, "caption_index", "span_index"), within="features/spans",
-    )
+    kind: _span_table(f"features/spans/{kind}.arrow", f"of every caption's {kind}", (*_FROZEN, "spans"))
     for kind in SpanKind
-}  # fmt: skip
+}
+_class_table = partial(Artifact, bound_to=("base",), columns=embeddings, within="features/zeroshot")
 ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS = (
-    Artifact(f"features/zeroshot/{name}.arrow", f"of the {name} of the zero-shot set", ("base",), embeddings,
-             within="features/zeroshot")
+    _class_table(f"features/zeroshot/{name}.arrow", f"of the {name} of the zero-shot set")
     for name in ("images", "prompts")
-)  # fmt: skip
+)
 
 ZEROSHOT_EMBEDDINGS = (ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS)
 TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values())
@@ -113,19 +110,16 @@ TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values
 TEACHER = Artifact("teacher/teacher.safetensors", "the meta-teacher's weights")
 TEACHER_HISTORY = Artifact("teacher/history.csv", "its training history", role="plot")
 
-TARGETS = Artifact(
-    "targets/targets.arrow", "the teacher's embedding of every training image alone (caption_index -1) and with each "
-    "of its captions", ("manifest", "teacher", "features"), partial(embeddings, "caption_index", name="z"),
-)  # fmt: skip
+_TARGETS_HOLD = "the teacher's embedding of every training image alone (caption_index -1) and with each of its captions"
+_TAUGHT = ("manifest", "teacher", "features")
+TARGETS = Artifact("targets/targets.arrow", _TARGETS_HOLD, _TAUGHT, partial(embeddings, "caption_index", name="z"))
 
-LANGUAGE = Artifact(
-    "concepts/language.arrow", "a language model's embedding of every caption", ("manifest",),
-    partial(embeddings, "caption_index"),
-)  # fmt: skip
+_MANIFEST = ("manifest",)
+LANGUAGE = Artifact("concepts/language.arrow", "a language model's embedding of every caption", _MANIFEST, _BY_CAPTION)
 CONCEPT_LABELS = Artifact(
-    "concepts/labels.arrow", "every caption's concepts and their shares", ("manifest",), schema.LABELS
+    "concepts/labels.arrow", "every caption's concepts and their shares", _MANIFEST, schema.LABELS
 )
-CONCEPTS = Artifact("concepts/concepts.arrow", "the concepts", ("manifest",), schema.concepts)
+CONCEPTS = Artifact("concepts/concepts.arrow", "the concepts", _MANIFEST, schema.concepts)
 CONCEPT_TABLES = (LANGUAGE, CONCEPT_LABELS, CONCEPTS)
 
 STUDENT_CONFIG = Artifact("student/open_clip_config.json", "the student's architecture, as open_clip reads it")
@@ -141,14 +135,9 @@ MEASURED = ("base", "student", "end_point")
 """The models that are measured: the base, the student, and the student before interpolation."""
 _PROBED = ("student", "end_point")
 _EMBEDDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., pa.Schema]]] = {
-    "images": ("test image", _PROBED, ("manifest",), embeddings),
-    "captions": ("test caption", _PROBED, ("manifest",), partial(embeddings, "caption_index")),
-    "training_captions": (
-        "probed training caption",
-        _PROBED,
-        ("manifest",),
-        partial(embeddings, "caption_index"),
-    ),
+    "images": ("test image", _PROBED, _MANIFEST, embeddings),
+    "captions": ("test caption", _PROBED, _MANIFEST, _BY_CAPTION),
+    "training_captions": ("probed training caption", _PROBED, _MANIFEST, _BY_CAPTION),
     "attribute_images": ("image with attributes", MEASURED, (), embeddings),
     "class_images": ("zero-shot test image", ("student",), (), embeddings),
     "class_prompts": ("zero-shot prompt", ("student",), (), embeddings),

@@ -49,7 +49,9 @@ def closure(program: Path) -> list[Path]:
     waiting = list(_imports(program))
     while waiting:
         module = waiting.pop()
-        if module in found or any(module == own or module.startswith(f"{own}.") for own in INFRASTRUCTURE):
+        if module in found or any(
+            module == excluded or module.startswith(f"{excluded}.") for excluded in INFRASTRUCTURE
+        ):
             continue
         found.add(module)
         waiting += _imports(_file(module))
@@ -90,11 +92,11 @@ def _known(name: str) -> Iterator[str]:
         return
     for length in range(2, len(parts) + 1):
         module = ".".join(parts[:length])
-        if (path := _file(module)).is_file() and not (path.name == "__init__.py" and _says_only(path)):
+        if (path := _file(module)).is_file() and not (path.name == "__init__.py" and _is_docstring_only(path)):
             yield module
 
 
-def _says_only(path: Path) -> bool:
+def _is_docstring_only(path: Path) -> bool:
     """Whether a file is nothing but a docstring."""
     return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
 
@@ -112,7 +114,7 @@ def _packed(modules: set[Path]) -> list[Path]:
 
 
 def _modules(package: Path) -> Iterator[Path]:
-    return (path for path in package.rglob("*.py") if not (path.name == "__init__.py" and _says_only(path)))
+    return (path for path in package.rglob("*.py") if not (path.name == "__init__.py" and _is_docstring_only(path)))
 
 
 def _is_no_module(path: Path) -> bool:

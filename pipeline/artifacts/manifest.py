@@ -86,7 +86,7 @@ class Manifest:
     @cached_property
     def image_keys(self) -> Keys:
         """The feature store's key of every image, uint64 [n, 2]."""
-        return keys.pack(keys.of_sha256(row["image_sha256"]) for row in self.rows)
+        return keys.pack(keys.from_sha256(row["image_sha256"]) for row in self.rows)
 
     def images(self, what: str, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[tuple[str, bytes]]:
         """Key and image bytes of samples, in order, with progress; shards in which none is wanted are not opened.

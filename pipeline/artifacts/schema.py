@@ -73,95 +73,57 @@ def make_key(source: str, source_id: str) -> str:
     return f"{source}-{source_id}"
 
 
+_TEXT, _INTEGER, _SCORE = pa.string(), pa.int32(), pa.float32()
+
+
+def _fields(kind: pa.DataType, names: str) -> list[tuple[str, pa.DataType]]:
+    """Columns of one type, by their names in a row."""
+    return [(name, kind) for name in names.split()]
+
+
 MANIFEST = pa.schema(
     [
-        ("key", pa.string()),
-        ("source", pa.string()),
-        ("source_id", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.int32()),
-        ("row", pa.int32()),
-        ("image_sha256", pa.string()),
+        *_fields(_TEXT, "key source source_id split"),
+        *_fields(_INTEGER, "shard row"),
+        ("image_sha256", _TEXT),
         ("phash", pa.uint64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("captions", pa.list_(pa.string())),
-        ("caption_origins", pa.list_(pa.string())),
-        ("licence", pa.string()),
-        ("url", pa.string()),
+        *_fields(_INTEGER, "width height"),
+        *_fields(pa.list_(_TEXT), "captions caption_origins"),
+        *_fields(_TEXT, "licence url"),
     ]
 )
 """One row a kept sample, ordered by split, shard, row. Width and height after EXIF rotation. `caption_origins` says of
 every caption where it was read, `<source>:<place>`: a merged copy's captions keep their own corpus."""
 
-REJECTED = pa.schema(
-    [
-        ("kind", pa.string()),
-        ("key", pa.string()),
-        ("source", pa.string()),
-        ("place", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
+REJECTED = pa.schema(_fields(_TEXT, "kind key source place reason detail"))
 """One row for every image (kind `image`) and caption (kind `caption`) that was read and not kept."""
 
-REGIONS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("region_index", pa.int32()),
-        ("box", pa.list_(pa.float32(), 4)),
-        ("score", pa.float32()),
-        ("class_name", pa.string()),
-        ("crop", pa.binary()),
-    ]
-)
+_BOX = [("box", pa.list_(_SCORE, 4)), ("score", _SCORE), ("class_name", _TEXT)]
+REGIONS = pa.schema([("key", _TEXT), ("region_index", _INTEGER), *_BOX, ("crop", pa.binary())])
 """Region 0 of every key is the whole image (score 1, class `image`, no crop: it stands in the shard).
 Boxes are [x0, y0, x1, y1] in 0..1 of the upright image; `crop` is a JPEG."""
 
 BOXES = pa.schema([field for field in REGIONS if field.name != "crop"])
 """Regions without their crops."""
 
-SPANS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("caption_index", pa.int32()),
-        ("span_index", pa.int32()),
-        ("kind", pa.string()),
-        ("start", pa.int32()),
-        ("end", pa.int32()),
-    ]
-)
+_PLACE = _fields(_INTEGER, "caption_index span_index")
+SPANS = pa.schema([("key", _TEXT), *_PLACE, ("kind", _TEXT), *_fields(_INTEGER, "start end")])
 """Character offsets into the caption; `span_index` counts within one kind. A token's offsets are null where the
 tokenizer rewrote the text so that it does not occur in the caption."""
 
 
 def embeddings(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
     """Schema of an embedding table: key, integer index columns, and a fixed-size float16 list."""
-    return pa.schema(
-        [("key", pa.string()), *((i, pa.int32()) for i in index), (name, pa.list_(pa.float16(), dimension))]
-    )
+    numbers = ((column, _INTEGER) for column in index)
+    return pa.schema([("key", _TEXT), *numbers, (name, pa.list_(pa.float16(), dimension))])
 
 
-LABELS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("caption_index", pa.int32()),
-        ("concepts", pa.list_(pa.int32())),
-        ("shares", pa.list_(pa.float32())),
-    ]
-)
+_LABEL = [("concepts", pa.list_(_INTEGER)), ("shares", pa.list_(_SCORE))]
+LABELS = pa.schema([("key", _TEXT), ("caption_index", _INTEGER), *_LABEL])
 """One row a caption: its concepts, the largest share first, and the shares, which sum to 1."""
 
 
 def concepts(dimension: int) -> pa.Schema:
     """One row a concept; `size` counts the distinct training captions that it is the nearest of."""
-    return pa.schema(
-        [
-            ("concept", pa.int32()),
-            ("size", pa.int64()),
-            ("words", pa.list_(pa.string())),
-            ("captions", pa.list_(pa.string())),
-            ("centre", pa.list_(pa.float32(), dimension)),
-        ]
-    )
+    examples = _fields(pa.list_(_TEXT), "words captions")
+    return pa.schema([("concept", _INTEGER), ("size", pa.int64()), *examples, ("centre", pa.list_(_SCORE, dimension))])

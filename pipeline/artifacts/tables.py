@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from pipeline.artifacts.catalog import maker
 from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.machine.batches import batches
 
 _ROWS = 8192
 """Rows of a Parquet file that are in memory at a time."""
-
 
 NORM_TOLERANCE = 2e-3
 """How far a float16 vector's length may be from 1."""
@@ -127,8 +127,8 @@ class EmbeddingWriter:
                     if values:  # read pages beforehand: written from unread ones, the file is cached in scattered pages
                         np.frombuffer(values, np.uint8)[::4096].max()
                     flat = pa.Array.from_buffers(pa.float16(), self.rows * self.dimension, [None, values])
-                    index = [pa.concat_arrays(p or [pa.array([], f.type)]) for p, f in zip(
-                        self._columns, self.schema, strict=False)]  # fmt: skip
+                    columns = zip(self._columns, self.schema, strict=False)
+                    index = [pa.concat_arrays(parts or [pa.array([], field.type)]) for parts, field in columns]
                     column = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
                     schema = _with_metadata(self.schema, self.metadata, self.rows)
                     with pa.ipc.new_file(str(temporary), schema) as writer:
@@ -217,19 +217,19 @@ class Table:
             ContractError: they do not stand together in this order.
         """
         wanted = set(keys)
-        own = self.strings("key")
-        inside = np.flatnonzero(np.fromiter((key in wanted for key in own), dtype=bool, count=len(own)))
+        key_column = self.strings("key")
+        inside = np.flatnonzero(np.fromiter((key in wanted for key in key_column), dtype=bool, count=len(key_column)))
         if len(inside) == 0:
             raise ContractError(f"{self.path} holds none of {len(keys)} keys; run: dvc repro {maker(self.path)}")
         rows = slice(int(inside[0]), int(inside[-1]) + 1)
-        check_keys([key for key, _ in groupby(own[rows])], keys, str(self.path))
+        check_keys([key for key, _ in groupby(key_column[rows])], keys, str(self.path))
         return rows
 
-    def of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+    def rows_of(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
         """The vectors of such a run of keys; read-only and not copied."""
         return self.vectors(name)[self.places(keys)]
 
-    def at(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
+    def lookup(self, keys: Sequence[str], name: str = "vector") -> NDArray[Any]:
         """The vectors of some keys in any order, of a table with one row a key; a copy.
 
         Raises:
@@ -248,15 +248,15 @@ def offsets(keys: Sequence[str], order: Sequence[str], what: str) -> NDArray[np.
         ContractError: the table has rows of other keys, or is in another order. A key may have no row.
     """
     counts = np.zeros(len(order), dtype=np.int64)
-    at = 0
+    row = 0
     for i, key in enumerate(order):
-        start = at
-        while at < len(keys) and keys[at] == key:
-            at += 1
-        counts[i] = at - start
-    if at != len(keys):
+        start = row
+        while row < len(keys) and keys[row] == key:
+            row += 1
+        counts[i] = row - start
+    if row != len(keys):
         raise ContractError(
-            f"{what}: row {at} has key {keys[at]!r}, which does not follow the manifest's order of {len(order)} keys"
+            f"{what}: row {row} has key {keys[row]!r}, which does not follow the manifest's order of {len(order)} keys"
         )
     return np.concatenate([[0], np.cumsum(counts)])
 
@@ -291,7 +291,6 @@ def check_keys(found: Sequence[str], expected: Sequence[str], what: str) -> None
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, **metadata: Any) -> None:
     """Write rows as a Parquet file, whole or not at all, a few thousand in memory at a time."""
     schema = schema.with_metadata({k: str(v) for k, v in metadata.items()})
-    iterator = iter(rows)
     with files.whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        while part := list(islice(iterator, _ROWS)):
+        for part in batches(rows, _ROWS):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))

@@ -70,11 +70,11 @@ class Workspace:
 
     def images(self, manifest: Manifest, **expected: Any) -> Embeddings:
         """The base's embeddings of images, [n, d]; not copied."""
-        return self.table(catalog.IMAGE_EMBEDDINGS, manifest, **expected).of(manifest.keys)
+        return self.table(catalog.IMAGE_EMBEDDINGS, manifest, **expected).rows_of(manifest.keys)
 
     def captions(self, manifest: Manifest, **expected: Any) -> Embeddings:
         """The base's embeddings of all their captions in order, [c, d]; not copied."""
-        return self.table(catalog.CAPTION_EMBEDDINGS, manifest, **expected).of(manifest.keys)
+        return self.table(catalog.CAPTION_EMBEDDINGS, manifest, **expected).rows_of(manifest.keys)
 
     def targets(self, manifest: Manifest, **expected: Any) -> Targets:
         """The teacher's embeddings of the training samples."""
@@ -82,7 +82,7 @@ class Workspace:
 
     def language(self, manifest: Manifest, **expected: Any) -> Embeddings:
         """A language model's embeddings of captions, [c, d]; not copied."""
-        return self.table(catalog.LANGUAGE, manifest, **expected).of(manifest.keys)
+        return self.table(catalog.LANGUAGE, manifest, **expected).rows_of(manifest.keys)
 
     def labels(self, manifest: Manifest, **expected: Any) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Concepts of captions and their shares, [c, m] each."""

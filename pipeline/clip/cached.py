@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
-from pipeline.machine.progress import said, track
+from pipeline.machine.progress import report_new, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 from pipeline.store.keys import Keys
@@ -47,11 +47,8 @@ class CachedClip:
         self._vector = pa.list_(pa.float16(), clip.dimension)
 
     def _collection(self, name: str, value: pa.DataType, **made_with: Any) -> Collection:
-        config = self.clip.config
-        made_with |= {
-            "code": f"{encode.CODE}, {towers.CODE}", "weights": self.weights, "architecture": config["model_cfg"],
-            "dtype": self.compute.dtype, "batch": self.compute.batch,
-        }  # fmt: skip
+        made_with |= {"code": f"{encode.CODE}, {towers.CODE}", "dtype": self.compute.dtype, "batch": self.compute.batch}
+        made_with |= {"weights": self.weights, "architecture": self.clip.config["model_cfg"]}
         return Collection(self.root, name, made_with, pa.schema([("vector", value)]))
 
     @cached_property
@@ -93,7 +90,7 @@ class CachedClip:
             InputError: an image cannot be read; it is named.
         """
         lacking = keys.first_of(wanted, self.images.missing(wanted))
-        said(what, len(lacking), len(wanted))
+        report_new(what, len(lacking), len(wanted))
         if len(lacking) == 0:
             return 0
         to_pixels = self.clip.pixels()
@@ -105,10 +102,8 @@ class CachedClip:
             except decoding.UnreadableImage as error:
                 raise InputError(f"{name(number)} is no image ({error}); take it out or replace it") from error
 
-        pixels_of = ahead(
-            decoded, zip(lacking, read(lacking), strict=True),
-            threads=self.compute.workers, depth=self.compute.batch + self.compute.workers,
-        )  # fmt: skip
+        workers, given = self.compute.workers, zip(lacking, read(lacking), strict=True)
+        pixels_of = ahead(decoded, given, threads=workers, depth=self.compute.batch + workers)
         with self.images.writing() as writer:
             for batch in batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
                 numbers, pixels = zip(*batch, strict=True)
@@ -122,10 +117,10 @@ class CachedClip:
             how many were embedded.
         """
         strings = list(dict.fromkeys(strings))
-        wanted = keys.of_texts(strings)
+        wanted = keys.from_texts(strings)
         no_text = self.texts.missing(wanted)
         lacking = np.flatnonzero(no_text | self.tokens.missing(wanted) if tokens else no_text)
-        said(what, len(lacking), len(wanted))
+        report_new(what, len(lacking), len(wanted))
         if len(lacking) == 0:
             return 0
         with self.texts.writing() as pooled_rows, self.tokens.writing() if tokens else nullcontext() as token_rows:
@@ -133,9 +128,9 @@ class CachedClip:
             for numbers in track(parts, what, -(-len(lacking) // self.compute.batch), "batches"):
                 batch = [strings[i] for i in numbers]
                 if token_rows:
-                    pooled, of_tokens = encode.texts_with_tokens(self.clip, batch, self.compute)
+                    pooled, token_embeddings = encode.texts_with_tokens(self.clip, batch, self.compute)
                     ends = self.clip.tokenize(batch).argmax(dim=1).tolist()  # the end token has the highest id
-                    rows = [row[1:end].numpy() for row, end in zip(of_tokens, ends, strict=True)]
+                    rows = [row[1:end].numpy() for row, end in zip(token_embeddings, ends, strict=True)]
                     token_rows.add(wanted[numbers], _ragged(rows, self._vector))
                 else:
                     pooled = encode.texts(self.clip, batch, self.compute)
@@ -146,17 +141,17 @@ class CachedClip:
     def embeddings_of(self, strings: Sequence[str], what: str) -> NDArray[np.float16]:
         """Embeddings of strings, float16 [n, d], computed where no row holds them."""
         self.embed_texts(strings, what)
-        return self.texts.vectors(keys.of_texts(strings))
+        return self.texts.vectors(keys.from_texts(strings))
 
 
 def _tokenizer(clip: Clip) -> dict[str, str]:
     """What stands for a tokenizer that lies in files beside the weights; CLIP's own is told by the architecture."""
-    of_files = getattr(clip.tokenize, "tokenizer", None)
-    if of_files is None:
+    tokenizer = getattr(clip.tokenize, "tokenizer", None)
+    if tokenizer is None:
         return {}
-    backend = getattr(of_files, "backend_tokenizer", None)
-    told = of_files.get_vocab() if backend is None else json.loads(backend.to_str())
-    return {"tokenizer": files.fingerprint(**{k: v for k, v in told.items() if k not in ("truncation", "padding")})}
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    settings = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
+    return {"tokenizer": files.fingerprint(**{k: v for k, v in settings.items() if k not in ("truncation", "padding")})}
 
 
 def _ragged(rows: Sequence[NDArray[np.float32]], vector: pa.DataType) -> pa.Array:

@@ -22,16 +22,14 @@ from pipeline.errors import refusing
 CONFIG = "open_clip_config.json"
 
 _SECTIONS = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg, "multimodal_cfg": MultimodalCfg}
-_OF_MODEL = {
-    *_SECTIONS, "embed_dim", "custom_text", "quick_gelu", "init_logit_scale", "init_logit_bias",
-    "nonscalar_logit_scale",
-}  # fmt: skip
-_OF_PREPROCESSING = {
+_MODEL_FIELDS = {*_SECTIONS, "embed_dim", "custom_text", "quick_gelu"}
+_MODEL_FIELDS |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
+_PREPROCESSING_CHOICES = {
     "mode": ("RGB",),
     "interpolation": ("bicubic", "bilinear", "random"),
     "resize_mode": ("shortest", "longest", "squash"),
 }
-_OF_TOKENIZER = {"clean", "strip_sep_token"}
+_TOKENIZER_OPTIONS = {"clean", "strip_sep_token"}
 """Others name code or files, ask for the network, or draw tokens at random."""
 _LARGEST_SIDE = 4096
 
@@ -63,11 +61,11 @@ def checked(config: Any, name: str) -> dict[str, Any]:
     model, preprocess = config["model_cfg"], config.get("preprocess_cfg")
     if not isinstance(preprocess, dict | None):
         raise WrongWeights(f"{name}: preprocess_cfg is {preprocess!r:.100}; expected mean, std and the like")
-    for setting, choices in _OF_PREPROCESSING.items():
+    for setting, choices in _PREPROCESSING_CHOICES.items():
         given = (preprocess or {}).get(setting)
         if given is not None and given not in choices:
             raise WrongWeights(f"{name}: preprocess_cfg.{setting} is {given!r:.100}; expected {' or '.join(choices)}")
-    _check_names(model, _OF_MODEL, f"{name}: model_cfg")
+    _check_names(model, _MODEL_FIELDS, f"{name}: model_cfg")
     for section, known in _SECTIONS.items():
         if section not in model and section == "multimodal_cfg":
             continue
@@ -110,9 +108,9 @@ def _check_tokenizer(text: dict[str, Any], where: str) -> None:
     options = text.get("tokenizer_kwargs")
     if not isinstance(options, dict | None):
         raise WrongWeights(f"{where}.tokenizer_kwargs is {options!r:.100}; expected options by name")
-    if unknown := sorted(set(options or {}) - _OF_TOKENIZER):
+    if unknown := sorted(set(options or {}) - _TOKENIZER_OPTIONS):
         raise WrongWeights(
-            f"{where}.tokenizer_kwargs has {', '.join(unknown)}; expected of {', '.join(sorted(_OF_TOKENIZER))}: "
+            f"{where}.tokenizer_kwargs has {', '.join(unknown)}; expected of {', '.join(sorted(_TOKENIZER_OPTIONS))}: "
             "others can name code, which is never run from a model's folder"
         )
     for name in ("hf_tokenizer_name", "hf_model_name"):

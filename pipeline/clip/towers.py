@@ -297,10 +297,8 @@ def _tokenizer(text: dict[str, Any], folder: Path | None) -> Tokenizer:
     if folder is None or not text.get("hf_tokenizer_name"):
         made = open_clip.SimpleTokenizer(context_length=length, **options)
     else:
-        made = HFTokenizer(
-            str(folder), context_length=length, tokenizer_mode=text.get("tokenizer_mode"),
-            trust_remote_code=False, local_files_only=True, **options,
-        )  # fmt: skip
+        options = {**options, "trust_remote_code": False, "local_files_only": True}
+        made = HFTokenizer(str(folder), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **options)
     return made
 
 
@@ -351,11 +349,11 @@ def _say_assumed(name: str, path: str, clip: Clip, quick: bool) -> None:
         if differ:
             others.setdefault(", ".join(differ), []).append(tag)
     if others:
-        told = "; ".join(f"{', '.join(tags)}: {differ}" for differ, tags in others.items())
+        described = "; ".join(f"{', '.join(tags)}: {differ}" for differ, tags in others.items())
         taken = ", ".join(f"{key} {value}" for key, value in assumed.items())
         print(
             f"{name} with {path}: a file does not say how its model reads images, so this was assumed: {taken}. "
-            f"Published weights of {name} have other settings ({told}). If the file is one of them, name its tag "
+            f"Published weights of {name} have other settings ({described}). If the file is one of them, name its tag "
             f"instead, or put it into a folder whose {CONFIG} says so",
             file=sys.stderr,
         )

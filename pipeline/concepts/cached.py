@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.concepts.language import CODE, LanguageModel, Source
 from pipeline.errors import InputError
 from pipeline.machine.batches import batches
-from pipeline.machine.progress import said, track
+from pipeline.machine.progress import report_new, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 
@@ -46,9 +46,9 @@ class CachedLanguage:
         Raises:
             InputError: a text's embedding is zero or not finite.
         """
-        wanted = keys.of_texts(texts)
+        wanted = keys.from_texts(texts)
         lacking = [int(i) for i in np.flatnonzero(self.rows.missing(wanted))]
-        said("embed captions by the language model", len(lacking), len(wanted))
+        report_new("embed captions by the language model", len(lacking), len(wanted))
         if not lacking:
             return 0
         by_length: dict[int, list[int]] = defaultdict(list)
@@ -67,4 +67,4 @@ class CachedLanguage:
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Embeddings of texts that `embed` was given, float16 [n, d]."""
-        return self.rows.vectors(keys.of_texts(texts))
+        return self.rows.vectors(keys.from_texts(texts))

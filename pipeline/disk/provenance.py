@@ -12,9 +12,9 @@ from typing import Any
 from pipeline.disk import files
 
 PACKAGES = (
-    "torch", "torchvision", "open_clip_torch", "ultralytics", "spacy", "numpy", "pillow", "pyarrow", "opencv-python",
-    "faiss-cpu", "faiss-gpu", "ftfy", "regex", "timm", "transformers", "tokenizers", "sentence-transformers",
-)  # fmt: skip
+    *("torch", "torchvision", "open_clip_torch", "ultralytics", "spacy", "numpy", "pillow", "pyarrow", "opencv-python"),
+    *("faiss-cpu", "faiss-gpu", "ftfy", "regex", "timm", "transformers", "tokenizers", "sentence-transformers"),
+)
 """Those whose version can change the last bits of a result; of FAISS a machine has one of two."""
 
 
@@ -37,7 +37,7 @@ def provenance(
     inputs: Mapping[str, Any],
     parameters: Mapping[str, Any],
     collections: Iterable[str] = (),
-    **facts: Any,
+    **others: Any,
 ) -> dict[str, Any]:
     """Metadata of a table.
 
@@ -49,14 +49,13 @@ def provenance(
         inputs: fingerprints and weights hashes of whatever else it was computed from.
         parameters: all that was chosen.
         collections: folders of the feature store that its rows were read from.
-        **facts: what readers ask for by name, such as `weights`, `dimension`, `normalised`.
+        **others: what readers ask for by name, such as `weights`, `dimension`, `normalised`.
 
     Returns:
         the above; `fingerprint`, which stands for code, manifest, inputs and parameters; and package versions, which
         are told but stand in no fingerprint, so that a team whose versions differ can share.
     """
-    return {
-        "kind": kind, "manifest": manifest, "model": model, **facts, "code": code, "inputs": dict(inputs),
-        "parameters": dict(parameters), "packages": dict(packages()), "collections": list(collections),
-        "fingerprint": files.fingerprint(code=code, manifest=manifest, inputs=inputs, parameters=parameters),
-    }  # fmt: skip
+    made_from = {"code": code, "inputs": dict(inputs), "parameters": dict(parameters)}
+    made_with = {"packages": dict(packages()), "collections": list(collections)}
+    made_with["fingerprint"] = files.fingerprint(manifest=manifest, **made_from)
+    return {"kind": kind, "manifest": manifest, "model": model, **others, **made_from, **made_with}

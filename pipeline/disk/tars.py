@@ -42,12 +42,10 @@ speed."""
 _RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 _NUMBER = re.compile(rb"\d{1,19}")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_ANNOUNCING = (
-    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE,
-)  # fmt: skip
-_BODILESS = (
-    tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE,
-)  # fmt: skip
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_ANNOUNCING = (*_LONG_NAMES, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+_BODILESS = (*_LINKS, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 _SILENT = (tarfile.DIRTYPE, b"V")  # folders, and the label of a volume, hold nothing
 
 
@@ -133,7 +131,7 @@ class _Reading:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self.descriptor = path, descriptor
         self.size = os.fstat(descriptor).st_size
-        self.at = self.part = 0
+        self.position = self.part = 0
         self.starts = [0]
         """Where the tar that is read now may begin, of those that are joined."""
         self.false = 0
@@ -145,8 +143,8 @@ class _Reading:
 
     def run(self) -> Iterator[Member | Gap]:
         zeros = 0
-        while self.at < self.size:
-            header, block = self.at, self.read(self.at, BLOCK)
+        while self.position < self.size:
+            header, block = self.position, self.read(self.position, BLOCK)
             if block == _ZEROS:
                 zeros = self._zeros()
                 self.part += 1
@@ -159,36 +157,36 @@ class _Reading:
                 yield Gap(header, str(error))
                 self.more = {}
                 self.part += 1
-                self.at = header + 1
+                self.position = header + 1
                 try:
-                    self.at = self._next_header()
+                    self.position = self._next_header()
                 except _BadHeader as worse:
-                    yield Gap(self.at, str(worse))
+                    yield Gap(self.position, str(worse))
                     return
-                self.starts = [*self.starts[-1:], self.at]
+                self.starts = [*self.starts[-1:], self.position]
                 zeros = _END  # the end, if it was lost, is told already
             else:
                 if found is not None:
                     yield found
         if zeros < _END:
-            yield Gap(self.at, "the end is missing")
+            yield Gap(self.position, "the end is missing")
 
     def _zeros(self) -> int:
         """Pass over zeros, in whole blocks; returns how many bytes there were."""
-        first, length = self.at, _FIRST_WINDOW
-        while window := self.read(self.at, length):
+        first, length = self.position, _FIRST_WINDOW
+        while window := self.read(self.position, length):
             rest = window.lstrip(b"\0")
-            self.at += (len(window) - len(rest)) // BLOCK * BLOCK if rest else len(window)
+            self.position += (len(window) - len(rest)) // BLOCK * BLOCK if rest else len(window)
             if rest:
                 break
             length = min(2 * length, _WINDOW)
-        return self.at - first
+        return self.position - first
 
     def _after_zeros(self, zeros: int) -> Iterator[Gap]:
         """Whether zeros are the end of a tar as it is written: two blocks, or as many as fill a record."""
-        begin, joined = self.at - zeros, self.at < self.size
+        begin, joined = self.position - zeros, self.position < self.size
         filled = (zeros == _END and self._begins()) or any(
-            _END <= zeros < record + _END and (self.at - start) % record == 0
+            _END <= zeros < record + _END and (self.position - start) % record == 0
             for record in _RECORDS
             for start in self.starts
         )
@@ -197,12 +195,12 @@ class _Reading:
         elif not filled and (joined or zeros > _END):  # fewer at the end are told as a missing end
             yield Gap(begin, f"{zeros:,} zero bytes, which are not the end of a tar; what stood there is not known")
         self.more = {}
-        self.starts = [self.at]
+        self.starts = [self.position]
 
     def _begins(self) -> bool:
         """Whether a tar begins here."""
         try:
-            self._parsed(self.read(self.at, BLOCK))
+            self._parsed(self.read(self.position, BLOCK))
         except _BadHeader:
             return False
         return True
@@ -213,7 +211,7 @@ class _Reading:
         Raises:
             _BadHeader: it is none, or the file does not have what it states.
         """
-        header = self.at
+        header = self.position
         info = self._parsed(block)
         body = header + BLOCK
         size = self._size(info, body)
@@ -221,16 +219,16 @@ class _Reading:
             if size > _LONGEST_NAME:
                 raise _BadHeader(f"{size:,} bytes stand where a member's name should, at most {_LONGEST_NAME:,} can")
             self._announce(info.type, self.read(body, size))
-            self.at = body + _padded(size)
+            self.position = body + _padded(size)
             return None
         more, self.more = self.more, {}
         name = more["path"].decode("utf-8", "surrogateescape") if more.get("path") else info.name
         if info.type == tarfile.GNUTYPE_SPARSE:
             body = self._after_sparse_map(block, body)
-        self.at = body + _padded(size)
+        self.position = body + _padded(size)
         if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in more):
             return Gap(header, f"{name} is a sparse file, which is not read; pack it again without --sparse")
-        if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+        if info.type in _LINKS:
             return Gap(header, f"{name} is a link, which is not followed; pack it again with --hard-dereference -h")
         if info.type in _SILENT:
             return None
@@ -240,7 +238,7 @@ class _Reading:
 
     def _parsed(self, block: bytes) -> _Header | tarfile.TarInfo:
         for magic, name in _COMPRESSED.items():
-            if self.at == 0 and block.startswith(magic):
+            if self.position == 0 and block.startswith(magic):
                 raise _BadHeader(f"it is compressed ({name}); unpack it")
         if len(block) < BLOCK:
             raise _BadHeader("it ends within a header")
@@ -281,16 +279,16 @@ class _Reading:
         """
         if kind == tarfile.GNUTYPE_LONGNAME:
             self.more["path"] = data.partition(b"\0")[0]
-        if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+        if kind in _LONG_NAMES:
             return
-        at, found = 0, {}
-        while at < len(data) and data[at] != 0:
-            record = _RECORD.match(data, at)
-            end = at + int(record[1]) if record else 0
+        start, found = 0, {}
+        while start < len(data) and data[start] != 0:
+            record = _RECORD.match(data, start)
+            end = start + int(record[1]) if record else 0
             if not record or end < record.end() + 1 or data[end - 1 : end] != b"\n":
                 raise _BadHeader("the records before a member are damaged")
             found[record[2].decode("utf-8", "replace")] = data[record.end() : end - 1]
-            at = end
+            start = end
         names = ("path", "size")
         wanted = {key: value for key, value in found.items() if value and (key in names or key[:10] == "GNU.sparse")}
         if kind == tarfile.XGLTYPE and wanted:
@@ -311,9 +309,9 @@ class _Reading:
         Raises:
             _BadHeader: too much of the file looks like a header and is none.
         """
-        at, length = self.at, _FIRST_WINDOW
-        while at < self.size:
-            window = self.read(at, length + BLOCK)
+        start, length = self.position, _FIRST_WINDOW
+        while start < self.size:
+            window = self.read(start, length + BLOCK)
             for magic in _MAGIC.finditer(window, _MAGIC_AT):
                 first = magic.start() - _MAGIC_AT
                 if first >= length:
@@ -327,8 +325,8 @@ class _Reading:
                     if self.false > _MOST_FALSE:
                         raise _BadHeader("too much looks like a header and is none; it is read no further") from None
                 else:
-                    return at + first
-            at += length
+                    return start + first
+            start += length
             length = min(2 * length, _WINDOW)
         return self.size
 

@@ -107,7 +107,7 @@ class Inputs:
             raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
         crops = Crops(table, self.training)
         self.made_from["regions"] = features.metadata["fingerprint"]
-        return Regions(self._pixels(crops, decoded), features.of(self.training.keys), crops.start)
+        return Regions(self._pixels(crops, decoded), features.rows_of(self.training.keys), crops.start)
 
     def _knowledge(self) -> Knowledge:
         language = self.ws.table(catalog.LANGUAGE, self.training)
@@ -116,7 +116,7 @@ class Inputs:
         if len(concepts) == 0:
             raise ContractError(f"{concepts.path} is empty: set concepts.enabled to true and run: dvc repro concepts")
         labels = self.ws.labels(self.training, fingerprint=fingerprint)
-        return Knowledge(language.of(self.training.keys), *labels, count=len(concepts))
+        return Knowledge(language.rows_of(self.training.keys), *labels, count=len(concepts))
 
     def _pixels(self, source: pixels.Source, decoded: bool) -> ImageRows:
         if decoded:
@@ -126,7 +126,7 @@ class Inputs:
     def base_training_pairs(self, path: Path) -> Pairs:
         """The base's own training pairs, for the control that goes on with them."""
         rows, captions = base_pairs(path, self.student)
-        self.made_from["base pairs"] = keys.of(rows.tobytes(), "\n".join(captions).encode()).hex()
+        self.made_from["base pairs"] = keys.from_bytes(rows.tobytes(), "\n".join(captions).encode()).hex()
         return Pairs(rows, [[c] for c in captions], self._frozen.embeddings_of(captions, "embed base captions"))
 
     def validator(self, zeroshot_path: Path, compute: Compute) -> Validator:

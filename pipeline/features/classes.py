@@ -40,11 +40,11 @@ class Contents:
         self.names = files.names_below(path, self.images)
         self.prompts = list(dict.fromkeys(prompt for found in both for prompt in accuracy.prompts(found)))
         read = track(self.images, "read zero-shot images", unit="images")
-        self.keys = keys.pack(keys.of(bytes_of(image)) for image in read)
+        self.keys = keys.pack(keys.from_bytes(bytes_of(image)) for image in read)
         self.fingerprint = files.fingerprint(
             names=self.names,
             prompts=self.prompts,
-            images=keys.of(self.keys.tobytes()).hex(),
+            images=keys.from_bytes(self.keys.tobytes()).hex(),
             seen=[found.seen.tolist() for found in both],
         )
 
@@ -70,5 +70,5 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
             part = slice(start, start + _CHUNK)
             writer.write(contents.names[part], clip.images.vectors(wanted[part]))
     with EmbeddingWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
-        writer.write(prompts, clip.texts.vectors(keys.of_texts(prompts)))
+        writer.write(prompts, clip.texts.vectors(keys.from_texts(prompts)))
     return computed

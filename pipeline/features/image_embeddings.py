@@ -64,5 +64,5 @@ def _crops(regions: Table) -> tuple[NDArray[np.int64], Keys]:
     for row, crop in enumerate(regions.columns["crop"]):
         if crop.is_valid:
             places.append(row)
-            found.append(keys.of(crop.as_buffer()))
+            found.append(keys.from_bytes(crop.as_buffer()))
     return np.array(places, dtype=np.int64), keys.pack(found)

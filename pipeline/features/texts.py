@@ -47,7 +47,7 @@ def write(
             texts = [text for _, group in part for text in group]
             owner = [key for key, group in part for _ in group]
             index = [i for _, group in part for i in range(len(group))]
-            writer.write(owner, index, clip.texts.vectors(keys.of_texts(texts)))
+            writer.write(owner, index, clip.texts.vectors(keys.from_texts(texts)))
     span_schema = embeddings("caption_index", "span_index", dimension=d)
     if SpanKind.TOKENS in kinds:
         with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, span_schema, metadata) as writer:
@@ -61,7 +61,7 @@ def write(
             for some in batches(_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
                 if rows := [row for group in some for row in group]:
                     key, caption, span, text, _ = zip(*rows, strict=True)
-                    writer.write(key, caption, span, clip.texts.vectors(keys.of_texts(text)))
+                    writer.write(key, caption, span, clip.texts.vectors(keys.from_texts(text)))
     return distinct, computed
 
 
@@ -88,7 +88,7 @@ def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: E
         return
     key, caption, span, _, text = zip(*rows, strict=True)
     distinct = {t: i for i, t in enumerate(dict.fromkeys(text))}
-    found = clip.tokens.take(keys.of_texts(distinct))["vector"].combine_chunks()
+    found = clip.tokens.take(keys.from_texts(distinct))["vector"].combine_chunks()
     ends = found.offsets.to_numpy()
     flat: NDArray[np.float16] = found.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, clip.clip.dimension)
     number = np.array([distinct[t] for t in text])

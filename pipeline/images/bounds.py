@@ -104,22 +104,22 @@ def _too_many_scans(found: int, pixels: int) -> str | None:
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place behind it of every segment of a JPEG, the data of scans skipped."""
-    at, scanned = 2, False
-    while found := (_MARKER_OF_SCAN if scanned else _MARKER).search(data, at):
-        marker, at = data[found.end() - 1], found.end()
-        yield marker, at
+    position, scanned = 2, False
+    while found := (_MARKER_OF_SCAN if scanned else _MARKER).search(data, position):
+        marker, position = data[found.end() - 1], found.end()
+        yield marker, position
         if marker == _END and scanned:
             return
         if marker not in _ALONE:
-            at += int.from_bytes(data[at : at + 2], "big")
+            position += int.from_bytes(data[position : position + 2], "big")
         scanned = scanned or marker == _START_OF_SCAN
 
 
 def _jpeg_header(data: bytes) -> str | None:
     behind, junk = 2, 0
-    for number, (marker, at) in enumerate(_segments(data)):
-        junk += at - 2 - behind
-        behind = at if marker in _ALONE else at + int.from_bytes(data[at : at + 2], "big")
+    for number, (marker, position) in enumerate(_segments(data)):
+        junk += position - 2 - behind
+        behind = position if marker in _ALONE else position + int.from_bytes(data[position : position + 2], "big")
         if number == MOST_SEGMENTS:
             return f"more than {MOST_SEGMENTS:,} segments before the pixels"
         if marker == _START_OF_SCAN or max(behind, junk) > MOST_HEADER:
@@ -134,17 +134,18 @@ def _jpeg_header(data: bytes) -> str | None:
 def scans(data: bytes, most: int) -> int:
     """Scans of a JPEG; where there are more than `most`, any number above it."""
     components, progressive, found = 0, False, 0
-    for number, (marker, at) in enumerate(_segments(data)):
+    for number, (marker, position) in enumerate(_segments(data)):
         if number > MOST_SEGMENTS:  # between scans, where a decoder walks over them as we do
             return most + 1
         if marker in _FRAMES:
-            components, progressive = _byte(data, at + 7), marker in _PROGRESSIVE
+            components, progressive = _byte(data, position + 7), marker in _PROGRESSIVE
         if marker == _START_OF_SCAN:
             found += 1
             # A first scan of all components is the only one. Else to count markers, though some of a thumbnail may be
             # among them, is quicker than to walk from one to the next.
             if found == 1 and (
-                (not progressive and _byte(data, at + 2) >= components) or data.count(b"\xff\xda", at - 2) <= most
+                (not progressive and _byte(data, position + 2) >= components)
+                or data.count(b"\xff\xda", position - 2) <= most
             ):
                 return 1
             if found > most:
@@ -152,16 +153,16 @@ def scans(data: bytes, most: int) -> int:
     return found
 
 
-def _byte(data: bytes, at: int) -> int:
+def _byte(data: bytes, position: int) -> int:
     """0 behind the end."""
-    return data[at] if at < len(data) else 0
+    return data[position] if position < len(data) else 0
 
 
 def _png(data: bytes) -> str | None:
     pixel_chunks = others = 0
-    at = 8
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
+    position = 8
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"IEND":
             break
         if kind in (b"IDAT", b"fdAT", b"fcTL"):
@@ -172,27 +173,27 @@ def _png(data: bytes) -> str | None:
             return f"more than {MOST_DATA_CHUNKS:,} chunks of data"
         if others > MOST_OTHER_CHUNKS:
             return f"more than {MOST_OTHER_CHUNKS:,} chunks besides those of data"
-        at += 12 + length
+        position += 12 + length
     return None
 
 
 def _gif(data: bytes) -> str | None:
     palette = data[10]
-    at = 13 + (3 << (palette & 7) + 1 if palette & 0x80 else 0)
+    position = 13 + (3 << (palette & 7) + 1 if palette & 0x80 else 0)
     blocks = frames = 0
-    while data[at] in (0x21, 0x2C) and frames < 2:
-        if data[at] == 0x2C:
+    while data[position] in (0x21, 0x2C) and frames < 2:
+        if data[position] == 0x2C:
             frames += 1
-            palette = data[at + 9]
-            at += 11 + (3 << (palette & 7) + 1 if palette & 0x80 else 0)
+            palette = data[position + 9]
+            position += 11 + (3 << (palette & 7) + 1 if palette & 0x80 else 0)
         else:
-            at += 2
-        while length := data[at]:
-            at += length + 1
+            position += 2
+        while length := data[position]:
+            position += length + 1
             blocks += 1
             if blocks > MOST_BLOCKS:
                 return f"more than {MOST_BLOCKS:,} blocks up to the second frame"
-        at += 1
+        position += 1
         blocks += 1
     return None
 
@@ -200,15 +201,15 @@ def _gif(data: bytes) -> str | None:
 def _tags(data: bytes) -> tuple[str, int, Iterator[tuple[int, int, int, int]]]:
     """Byte order of a TIFF, entries of its first directory, and each one's number, type, count and value's place."""
     order, big = _ORDERS[data[:2]], b"+" in data[2:4]
-    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-    at, entry = at + (8 if big else 2), order + ("HHQ" if big else "HHI")
+    (position,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, position)
+    position, entry = position + (8 if big else 2), order + ("HHQ" if big else "HHI")
     size, room = (20, 8) if big else (12, 4)
     widths = {3: 2, 4: 4, 16: 8}
 
     def each() -> Iterator[tuple[int, int, int, int]]:
         for i in range(min(entries, MOST_TAGS)):
-            place = at + size * i
+            place = position + size * i
             tag, kind, count = struct.unpack_from(entry, data, place)
             place += size - room
             if widths.get(kind, 1) * count > room:

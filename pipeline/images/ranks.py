@@ -16,7 +16,7 @@ _HALF, _LOWER = 16, 0xFFFF
 _TOP, _ALL = np.uint32(1 << 31), np.uint32(0xFFFFFFFF)
 
 
-def at(parts: Callable[[], Iterable[NDArray[Any]]], share: float) -> tuple[float, float, float, float] | None:
+def extremes(parts: Callable[[], Iterable[NDArray[Any]]], share: float) -> tuple[float, float, float, float] | None:
     """The least number, those a share of all from the least and from the most, and the most; None where there is none.
 
     Args:

@@ -133,7 +133,7 @@ def _scaled(image: Image.Image, tags: Any) -> Image.Image:
             yield part if clear is None else part[part != clear]
 
     white = 2 ** (12 if tags.get(_BITS) == (12,) else 16)
-    least, low, high, most = ranks.at(seen, _OUTSIDE) or (white, white, white, white)
+    least, low, high, most = ranks.extremes(seen, _OUTSIDE) or (white, white, white, white)
     dark = (most if low == high else high) < white * _DARK
     if low == high or (high - low) * 2 >= most - least:
         low, high = least, most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.errors import InputError, said
+from pipeline.errors import InputError, one_line
 
 NAME = re.compile(r"cpu|mps|cuda(:(0|[1-9][0-9]?))?")
 EXPECTED = "expected cpu, cuda, a GPU by its number such as cuda:0, or mps"
@@ -49,4 +49,4 @@ def check(device: str, processes: int = 1) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {device} cannot be used: {said(error)}; {advice}") from error
+        raise InputError(f"the device {device} cannot be used: {one_line(error)}; {advice}") from error

@@ -45,7 +45,7 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
         print(f"{what}: {done:,} {unit} in {elapsed:.1f} s ({rate:,.1f} {unit}/s)", file=sys.stderr)
 
 
-def said(what: str, new: int, total: int) -> None:
+def report_new(what: str, new: int, total: int) -> None:
     """Say how much of some work is new, and that the rest need not be done again."""
-    print(f"{what}: {new:,} of {total:,} are new" + (", the rest is in the feature store" if new < total else ""),
-          file=sys.stderr)  # fmt: skip
+    rest = ", the rest is in the feature store" if new < total else ""
+    print(f"{what}: {new:,} of {total:,} are new{rest}", file=sys.stderr)

@@ -20,10 +20,10 @@ from pipeline.params.student import Student
 
 RENAMED = {
     "features.batch": "compute.batch",
-    "models.detector.images": "models.detector.images",
+    "models.detector.pictures": "models.detector.images",
     "regions.cap": "regions.max_regions",
     "spans.cap": "spans.max_phrases",
-    "teacher.inputs: image": "teacher.inputs: image",
+    "teacher.inputs: picture": "teacher.inputs: image",
     "student.average": "student.ema_decay",
     "student.chunk": "student.micro_batch",
     "student.max_norm": "student.max_grad_norm",
@@ -87,7 +87,7 @@ def _choices(annotation: Any) -> list[Any]:
     return members or ([annotation] if hasattr(annotation, "model_fields") else [])
 
 
-def _of_a_union(part: Any) -> bool:
+def _is_union_member(part: Any) -> bool:
     """Whether a part of a location names a member of a union of plain types, which the file does not have."""
     return isinstance(part, str) and (part in ("int", "float", "str", "bool") or "[" in part)
 
@@ -97,7 +97,7 @@ def _walk(location: tuple[Any, ...]) -> tuple[str, list[str]]:
 
     pydantic puts the chosen kind of a union into the location; the file has no such level.
     """
-    location = tuple(part for part in location if not _of_a_union(part))
+    location = tuple(part for part in location if not _is_union_member(part))
     models: list[Any] = [Params]
     path: list[str] = []
     for part in location[:-1]:

@@ -37,9 +37,9 @@ class _Loader(yaml.SafeLoader):
             if key.tag != "tag:yaml.org,2002:merge":
                 name = self.construct_object(key)
                 if not isinstance(name, str):
-                    raise Unusable(f"{_at(key)}: a parameter's name is {str(key.value)[:40]!r}, expected a word")
+                    raise Unusable(f"{_line(key)}: a parameter's name is {str(key.value)[:40]!r}, expected a word")
                 if name in seen:
-                    raise Unusable(f"{_at(key)}: {name[:40]!r} stands there twice; keep one of them")
+                    raise Unusable(f"{_line(key)}: {name[:40]!r} stands there twice; keep one of them")
                 seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
         except Unusable:
             raise
         except (ValueError, OverflowError) as error:
-            raise Unusable(f"{_at(node)}: {str(node.value)[:20]!r}... is no number that can be read") from error
+            raise Unusable(f"{_line(node)}: {str(node.value)[:20]!r}... is no number that can be read") from error
 
 
 def _check_plain(node: yaml.ScalarNode) -> None:
@@ -68,10 +68,10 @@ def _check_plain(node: yaml.ScalarNode) -> None:
         advice = "which may be read as a word; write true or false, or a word in quotes"
     else:
         return
-    raise Unusable(f"{_at(node)}: {text[:40]}, {advice}")
+    raise Unusable(f"{_line(node)}: {text[:40]}, {advice}")
 
 
-def _at(node: Any) -> str:
+def _line(node: Any) -> str:
     return f"line {node.start_mark.line + 1}"
 
 
@@ -86,23 +86,23 @@ def _looked_at(events: Iterator[yaml.Event]) -> None:
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
         if documents > 1:
-            raise Unusable(f"{_at(event)}: another document begins (---); expected one")
+            raise Unusable(f"{_line(event)}: another document begins (---); expected one")
         if depth > MOST_DEEP:
-            raise Unusable(f"{_at(event)}: more than {MOST_DEEP} levels; expected sections with parameters")
+            raise Unusable(f"{_line(event)}: more than {MOST_DEEP} levels; expected sections with parameters")
         if tag := getattr(event, "tag", None):
-            raise Unusable(f"{_at(event)}: a tag, {tag[:60]!r}; expected plain words, numbers, true and false")
+            raise Unusable(f"{_line(event)}: a tag, {tag[:60]!r}; expected plain words, numbers, true and false")
 
 
 def _expanded(node: yaml.Node, known: dict[int, int], above: frozenset[int] = frozenset()) -> int:
     """How many values there are below a node if every alias is a copy."""
     if id(node) in above:
-        raise Unusable(f"{_at(node)}: an alias stands within what it names")
+        raise Unusable(f"{_line(node)}: an alias stands within what it names")
     if id(node) not in known:
         parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         below = [] if isinstance(node, yaml.ScalarNode) else parts
         known[id(node)] = 1 + sum(_expanded(part, known, above | {id(node)}) for part in below)
         if known[id(node)] > MOST_VALUES:
-            raise Unusable(f"{_at(node)}: more than {MOST_VALUES:,} values, each alias taken as a copy")
+            raise Unusable(f"{_line(node)}: more than {MOST_VALUES:,} values, each alias taken as a copy")
     return known[id(node)]
 
 

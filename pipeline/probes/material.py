@@ -65,18 +65,18 @@ class Material:
         wanted = [(self._train.keys[i], place) for i, place in zip(owner, index, strict=True)]
         if list(zip(training.strings("key"), training.integers("caption_index"), strict=True)) != wanted:
             raise ContractError(f"{training.path} holds other captions than the probes draw; run: dvc repro embed")
-        return training.vectors().astype(np.float32), test.of(self._test.keys).astype(np.float32)
+        return training.vectors().astype(np.float32), test.rows_of(self._test.keys).astype(np.float32)
 
     def images(self, model: str) -> Floats:
         """The test images under a model, unit float32 [p, d]."""
         if model == BASE:
             return self.ws.images(self._test, weights=self._base).astype(np.float32)
-        return self._embedded(model, "images").of(self._test.keys).astype(np.float32)
+        return self._embedded(model, "images").rows_of(self._test.keys).astype(np.float32)
 
     def attributes(self, model: str, shown: AttributeSet, folder: Path) -> Floats:
         """The images with attributes, which lie below a folder, under a model, unit float32 [n, d]."""
         table = self._embedded(model, "attribute_images")
-        return table.at(files.names_below(folder, shown.paths)).astype(np.float32)
+        return table.lookup(files.names_below(folder, shown.paths)).astype(np.float32)
 
     def _embedded(self, model: str, what: str) -> Table:
         artifact = EMBEDDED[model, what]
@@ -103,6 +103,6 @@ class Material:
 
     def _rows(self, table: Table) -> tuple[Floats, Floats]:
         def rows_of(keys: Sequence[str]) -> NDArray[np.float16]:
-            return table.of(keys)
+            return table.rows_of(keys)
 
         return rows_of(self._train.keys)[self._drawn].astype(np.float32), rows_of(self._test.keys).astype(np.float32)

@@ -55,8 +55,8 @@ def build(out: Path, *, train: int, test: int, seed: int, workers: int) -> None:
     files.write_text(out / "train_test_split.txt", "".join(f"{i} {int(i <= train)}\n" for i in numbers))
     files.write_text(out / "attributes/attributes.txt", "".join(f"{i} {name}\n" for i, name in enumerate(NAMES, 1)))
     labels = [
-        f"{i} {j} {int(name in own)} 4 0\n"
-        for i, own in zip(numbers, map(attributes, scenes), strict=True)
+        f"{i} {j} {int(name in present)} 4 0\n"
+        for i, present in zip(numbers, map(attributes, scenes), strict=True)
         for j, name in enumerate(NAMES, 1)
     ]
     files.write_text(out / "attributes/image_attribute_labels.txt", "".join(labels))

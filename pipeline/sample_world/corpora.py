@@ -52,7 +52,7 @@ def build(out: Path, *, images: dict[str, int], test: int, seed: int, workers: i
     }
     for source, items in world.items():
         write[source](out / source, items, planted[source], workers)
-    return {source: {str(name): rows for name, rows in of.items()} for source, of in planted.items()}
+    return {source: {str(name): rows for name, rows in by_name.items()} for source, by_name in planted.items()}
 
 
 def _write_images(source: str, items: list[Item], path: Callable[[int, Item], Path], workers: int) -> None:

@@ -33,20 +33,20 @@ class FaultyCaption:
     """What it should have been, where that can be told from it."""
 
 
-def faulty_caption(rng: np.random.Generator, name: str, own: Sequence[str], scene: Scene) -> FaultyCaption:
+def faulty_caption(rng: np.random.Generator, name: str, captions: Sequence[str], scene: Scene) -> FaultyCaption:
     """One of `FAULTS`.
 
     Args:
         rng: chooses between several ways to go wrong.
         name: of the fault.
-        own: the good captions of the image; of a repeated one the first is repeated.
+        captions: the good captions of the image; of a repeated one the first is repeated.
         scene: what the image shows.
     """
 
     def one(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]
 
-    first, thing = own[0], scene.things[0]
+    first, thing = captions[0], scene.things[0]
     match name:
         case Reason.EMPTY_CAPTION:
             text = one(_EMPTY)
@@ -57,7 +57,7 @@ def faulty_caption(rng: np.random.Generator, name: str, own: Sequence[str], scen
         case Reason.SHORT_CAPTION:
             text = one((thing.colour, thing.shape, f"{thing.shape}!"))
         case Reason.LONG_CAPTION:
-            text = " ".join(islice(cycle(" and ".join(own).split()), LONG))
+            text = " ".join(islice(cycle(" and ".join(captions).split()), LONG))
         case Reason.DUPLICATE_CAPTION:
             text = one((first, f"  {first} ", first.upper(), f"{first.capitalize()}.", f"{first} ."))
         case "mojibake":

@@ -45,10 +45,10 @@ MALFORMED = 0.005
 
 @dataclass(frozen=True)
 class Copies:
-    """Images of corpus `source` that show what an image of `of` shows; `share` is of `source`."""
+    """Images of corpus `source` that show what an image of corpus `original` shows; `share` is of `source`."""
 
     name: Reason
-    of: str
+    original: str
     source: str
     share: float
     near: bool
@@ -68,8 +68,8 @@ COPIES = (
     Copies(Reason.DUPLICATE_IMAGE, _COCO, _WEB, 0.01, near=False),
     Copies(Reason.DUPLICATE_IMAGE, _FLICKR, _WEB, 0.01, near=False),
     *(
-        Copies(Reason.EVALUATION_COPY, of, source, 0.005, near=near)
-        for of, source in ((_FLICKR, _COCO), (_COCO, _FLICKR), (_COCO, _WEB), (_FLICKR, _WEB))
+        Copies(Reason.EVALUATION_COPY, original, source, 0.005, near=near)
+        for original, source in ((_FLICKR, _COCO), (_COCO, _FLICKR), (_COCO, _WEB), (_FLICKR, _WEB))
         for near in (False, True)
     ),
 )
@@ -157,17 +157,17 @@ def _plant_copies(world: dict[str, list[Item]], pools: dict[str, Pool], planted:
         rng = pools[copies.source].rng
         for item in pools[copies.source].take(copies.share):
             evaluation = copies.name is Reason.EVALUATION_COPY
-            original = next(evaluated[copies.of]) if evaluation else pools[copies.of].take_one()
+            original = next(evaluated[copies.original]) if evaluation else pools[copies.original].take_one()
             item.scene, item.captions = original.scene, _in_other_words(rng, original.scene, original.captions)
             item.alteration = random_alteration(rng, next(alterations)) if copies.near else None
             planted[copies.source][copies.name].append([original.key, item.key])
 
 
-def _in_other_words(rng: np.random.Generator, scene: Scene, said: list[str]) -> list[str]:
-    """Captions of a scene, of which one of the first two at least was not `said` yet."""
+def _in_other_words(rng: np.random.Generator, scene: Scene, known: list[str]) -> list[str]:
+    """Captions of a scene, of which one of the first two at least is not `known` yet."""
     while True:
         found = captions.detailed(rng, scene)
-        if not {*found[:2]} <= {*said}:
+        if not {*found[:2]} <= {*known}:
             return found
 
 

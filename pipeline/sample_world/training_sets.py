@@ -37,8 +37,8 @@ def build_base(out: Path, *, pairs: int, seed: int, workers: int) -> None:
     images = render([DrawnImage(s) for s in scenes], "base pictures", workers)
     boxes = ([[round(v / SIDE, 5) for v in thing.box] for thing in scene.things] for scene in scenes)
     records = (
-        shards.record(f"base-{i:06d}", "jpg", data, captions=[text], boxes=own)
-        for i, (own, text, data) in enumerate(zip(boxes, texts, images, strict=True))
+        shards.record(f"base-{i:06d}", "jpg", data, captions=[text], boxes=image_boxes)
+        for i, (image_boxes, text, data) in enumerate(zip(boxes, texts, images, strict=True))
     )
     shards.write(out, records, per_shard=1000)
 

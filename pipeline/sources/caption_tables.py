@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.sources.delimited import DELIMITERS, Quotes, Record, raw_bytes, records, text, told_quotes
+from pipeline.sources.delimited import DELIMITERS, Quotes, Record, detect_quotes, raw_bytes, records, text
 from pipeline.sources.lines import Form, form, lines
 from pipeline.sources.rows import Held, SourceError, leaves
 
@@ -117,8 +117,8 @@ class Table:
             count += len(captions)
             for k, caption in enumerate(captions):
                 place = f"{self.path.name}:{record.line}" + (f"[{k}]" if len(captions) > 1 else "")
-                told = isinstance(caption, str | bytes)
-                yield Entry(key if told else "", caption if told else b"", place, row)  # type: ignore[arg-type]
+                is_text = isinstance(caption, str | bytes)
+                yield Entry(key if is_text else "", caption if is_text else b"", place, row)  # type: ignore[arg-type]
         yield Held(count, self.path.name)
 
 
@@ -156,7 +156,7 @@ class _Columns:
     def split(self, record: Record, key: re.Pattern[str]) -> tuple[str, list[object]]:
         """Image and captions of a record; no image if it has other columns than the file."""
         fields, extra = record.fields, len(record.fields) - len(self.names)
-        (first, *others), at = self.captions, self.key
+        (first, *others), key_column = self.captions, self.key
         if (
             extra > 0 and not others and not (self.quotes and self.quotes.mark in record.raw)
         ):  # a caption that holds the delimiter, unquoted
@@ -165,12 +165,12 @@ class _Columns:
                 self.delimiter.join(fields[first : first + extra + 1]),
                 *fields[first + extra + 1 :],
             ]
-            if not key.fullmatch(fields[at]):
+            if not key.fullmatch(fields[key_column]):
                 return "", [None]
-        elif extra or any("\r" in own for c, own in enumerate(fields) if c not in self.captions):  # two rows in one
+        elif extra or any("\r" in cell for c, cell in enumerate(fields) if c not in self.captions):  # two rows in one
             return "", [None]
         captions = [caption for c in self.captions for caption in self._several(fields[c], c)]
-        return _name(fields[at], key), captions
+        return _name(fields[key_column], key), captions
 
     def _several(self, cell: str, column: int) -> list[object]:
         """The captions of a cell."""
@@ -190,21 +190,21 @@ def find(path: Path, layout: Layout) -> Table:
     head = [line for line in islice(lines(path, written), _HEAD) if line[1].strip()]
     titled = bool(head) and head[0][0] == 1 and _is_own_header(head[0][1], layout)
     rows = [line for _, line in head[titled:]]
-    own = [parsed for line in rows if (parsed := layout.parse(line))]
+    parsed_rows = [parsed for line in rows if (parsed := layout.parse(line))]
     columns = None
     double = bool(rows) and _holds_quotes(path)
-    keys = [bool(layout.key.fullmatch(key)) for key, _ in own]
+    keys = [bool(layout.key.fullmatch(key)) for key, _ in parsed_rows]
     foreign = bool(rows) and not titled and _names_columns(rows[0], layout)
 
     def quotes(delimiter: str, whole: bool) -> Quotes | None:
-        return told_quotes(lambda: lines(path, written) if whole else head, delimiter, layout.key, double)
+        return detect_quotes(lambda: lines(path, written) if whole else head, delimiter, layout.key, double)
 
     if 2 * sum(keys) >= len(rows):
         found = quotes(layout.delimiter, whole=True) if rows else None
-        if found or foreign or (own and _are_lists([text(caption).strip() for _, caption in own])):
+        if found or foreign or (parsed_rows and _are_lists([text(caption).strip() for _, caption in parsed_rows])):
             columns = _columns(head, layout, layout.delimiter, found)
     else:
-        likely = DELIMITERS if 2 * len(own) < len(rows) or foreign else (layout.delimiter,)
+        likely = DELIMITERS if 2 * len(parsed_rows) < len(rows) or foreign else (layout.delimiter,)
         fits = (_columns(head, layout, d, quotes(d, whole=False)) for d in likely)
         columns = max((fit for fit in fits if fit), key=lambda fit: fit.matching, default=None)
         if columns and double:
@@ -214,8 +214,8 @@ def find(path: Path, layout: Layout) -> Table:
                 f"{path}: found {_described(rows[0])}; expected {layout.expected}, or both in columns with a header"
             )
     if columns or written != Form():
-        said = "; ".join(part for part in (str(written), str(columns) if columns else layout.expected) if part)
-        print(f"{path} is read as: {said}", file=sys.stderr)
+        description = "; ".join(part for part in (str(written), str(columns) if columns else layout.expected) if part)
+        print(f"{path} is read as: {description}", file=sys.stderr)
     return Table(path, layout, written, columns)
 
 
@@ -287,11 +287,11 @@ def _list(cell: str) -> list[object] | None:
 
 def _are_lists(cells: list[str]) -> bool:
     """Whether nearly all of them are, and hold text."""
-    said = [cell for cell in cells if cell.strip()]
+    filled = [cell for cell in cells if cell.strip()]
     lists = sum(
-        bool(found) and any(isinstance(leaf, str) for _, leaf in leaves(found, "")) for found in map(_list, said)
+        bool(found) and any(isinstance(leaf, str) for _, leaf in leaves(found, "")) for found in map(_list, filled)
     )
-    return bool(lists) and lists >= 0.9 * len(said)
+    return bool(lists) and lists >= 0.9 * len(filled)
 
 
 def _name(cell: str, key: re.Pattern[str]) -> str:
@@ -314,10 +314,10 @@ def _holds_quotes(path: Path) -> bool:
 
 def _described(line: bytes) -> str:
     """What columns a file seems to have."""
-    own = text(line)
-    delimiter = max(DELIMITERS, key=own.count)
-    names = [name.strip(' "')[:40] for name in own.split(delimiter)[:20]]
-    count = own.count(delimiter) + 1
+    decoded = text(line)
+    delimiter = max(DELIMITERS, key=decoded.count)
+    names = [name.strip(' "')[:40] for name in decoded.split(delimiter)[:20]]
+    count = decoded.count(delimiter) + 1
     found = ", ".join(map(repr, names))
     return f"{count} columns between {_DELIMITER_NAMES[delimiter]}: {found}" if count > 1 else f"one column: {found}"
 
@@ -328,9 +328,11 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
     ((width, _),) = Counter(map(len, found)).most_common(1) or [(0, 0)]
     if width < 2:
         return None
-    first = next(own for own in found if len(own) == width)
-    rows = [own for own in found[1:] if len(own) == width] or [own for own in found if len(own) == width]
-    keys = [sum(bool(layout.key.fullmatch(own[c])) for own in rows) for c in range(width)]
+    first = next(fields for fields in found if len(fields) == width)
+    rows = [fields for fields in found[1:] if len(fields) == width] or [
+        fields for fields in found if len(fields) == width
+    ]
+    keys = [sum(bool(layout.key.fullmatch(fields[c])) for fields in rows) for c in range(width)]
     names = [name.strip() for name in first]
     likely = [c for c in range(width) if layout.names.fullmatch(names[c]) and 2 * keys[c] >= len(rows)]
     key = likely[0] if likely else max(range(width), key=lambda c: keys[c])
@@ -345,7 +347,7 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
         captions = _wordiest(rows, [c for c in range(width) if c != key])
     if not captions:
         return None
-    listing = (c for c in captions if _are_lists([own[c] for own in rows]))
+    listing = (c for c in captions if _are_lists([fields[c] for fields in rows]))
     lists = frozenset([*listing, *(c for c in captions if has_header and names[c].casefold() in _LIST_NAMES)])
     matching = keys[key] + (not has_header)
     return _Columns(delimiter, quotes, names, has_header, key, captions, lists, matching)
@@ -353,5 +355,5 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
 
 def _wordiest(rows: list[list[str]], columns: list[int]) -> list[int]:
     """The one column that has words; none if there are several, of which no one knows which the captions are."""
-    having = [c for c in columns if 2 * sum(bool(_LETTER.search(own[c])) for own in rows) >= len(rows)]
+    having = [c for c in columns if 2 * sum(bool(_LETTER.search(fields[c])) for fields in rows) >= len(rows)]
     return having if len(having) == 1 else []

@@ -104,7 +104,7 @@ _OWN = Layout(
     columns=("caption", "image"),
     key=re.compile(r"\s*([a-z][a-z0-9+.-]*://\S+)\s*", re.IGNORECASE),
     names=re.compile(
-        r"(?:image|img|photo|image)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE
+        r"(?:image|img|photo|picture)?[ _-]?(?:url|link|uri|src)s?|(?:image|img)[ _-]?(?:path)?", re.IGNORECASE
     ),
 )
 
@@ -120,13 +120,13 @@ def _rows_of_shared_crcs(tables: list[Table]) -> dict[int, list[int]]:
                 rows.append(entry.row)
     if not rows:
         return {}
-    crc, number, row = (np.frombuffer(own, np.uint64) for own in (crcs, numbers, rows))
+    crc, number, row = (np.frombuffer(column, np.uint64) for column in (crcs, numbers, rows))
     order = np.lexsort((number, crc))
     crc, number, row = crc[order], number[order], row[order]
     shared = np.isin(crc, crc[1:][(crc[1:] == crc[:-1]) & (number[1:] != number[:-1])])
     found: dict[int, list[int]] = {}
-    for own, place in zip(number[shared].tolist(), row[shared].tolist(), strict=True):
-        found.setdefault(own, []).append(place)
+    for url_number, place in zip(number[shared].tolist(), row[shared].tolist(), strict=True):
+        found.setdefault(url_number, []).append(place)
     return found
 
 
@@ -181,9 +181,9 @@ def _finder(folder: Path, shards: list[str], tables: list[Table]) -> Generator[R
         crc = zlib.crc32(url.encode())
         names, note = named.find(crc), f"no download is named {crc}"
         if rows := shared.get(_number(url)):
-            own = {f"{row}_{crc}" for row in rows}
-            names = [name for name in names if _stem(name) in own]
-            note = f"another url has this one's CRC-32, and no download is named {min(own)}"
+            wanted = {f"{row}_{crc}" for row in rows}
+            names = [name for name in names if _stem(name) in wanted]
+            note = f"another url has this one's CRC-32, and no download is named {min(wanted)}"
         if names:
             return File(f"{folder}/{min(names)}"), ""
         for entry in recorded.find(_number(url)):

@@ -74,11 +74,11 @@ def records(
     source = iter(numbered)
     waiting: deque[tuple[int, str]] = deque()
     while waiting or (waiting := _next(source)):
-        first, own = waiting.popleft()
-        if quotes.count(own) % 2 == 0:
-            yield Record(first, _parsed(own, delimiter, quotes), own)
+        first, current = waiting.popleft()
+        if quotes.count(current) % 2 == 0:
+            yield Record(first, _parsed(current, delimiter, quotes), current)
             continue
-        joined, used = _joined(own, waiting, source, quotes)
+        joined, used = _joined(current, waiting, source, quotes)
         fields = _parsed(joined, delimiter, quotes) if used else []
         within = (field for i in range(used - 1) for field in _parsed(waiting[i][1], delimiter, quotes))
         if fields and not any(map(key.fullmatch, within)):
@@ -86,7 +86,7 @@ def records(
                 waiting.popleft()
             yield Record(first, fields, joined)
         else:
-            yield Record(first, _parsed(own, delimiter, quotes), own)
+            yield Record(first, _parsed(current, delimiter, quotes), current)
 
 
 def _next(source: Iterator[tuple[int, bytes]]) -> deque[tuple[int, str]]:
@@ -119,15 +119,18 @@ def _parsed(record: str, delimiter: str, quotes: Quotes) -> list[str]:
         )
     after = rf"(?<![{quotes.mark}\\]){quotes.mark} +(?={re.escape(delimiter)}|\Z)"
     dialect: dict[str, Any] = {"delimiter": delimiter, "quotechar": quotes.mark, "escapechar": quotes.escape or None}
-    for own in (record, re.sub(after, quotes.mark, record)):  # csv takes spaces before a quote, but none behind one
+    for candidate in (
+        record,
+        re.sub(after, quotes.mark, record),
+    ):  # csv takes spaces before a quote, but none behind one
         try:
-            return next(csv.reader([own], skipinitialspace=True, strict=True, **dialect), [""])
+            return next(csv.reader([candidate], skipinitialspace=True, strict=True, **dialect), [""])
         except csv.Error:
             continue
     return []
 
 
-def told_quotes(
+def detect_quotes(
     read: Callable[[], Iterable[tuple[int, bytes]]], delimiter: str, key: re.Pattern[str], double: bool
 ) -> Quotes | None:
     """What puts fields of a file in quotes; None if all its quotes are part of what is said.
@@ -146,9 +149,9 @@ def told_quotes(
         numbered = (lambda: islice(read(), _HEAD)) if mark == "'" else read
         reasons, against, escaped = _evidence(numbered(), delimiter, quotes, key)
         if escaped:
-            own, others, _ = _evidence(numbered(), delimiter, Quotes(mark, "\\"), key)
-            if others < against and own > others:
-                quotes, reasons, against = Quotes(mark, "\\"), own, others
+            escaped_reasons, escaped_against, _ = _evidence(numbered(), delimiter, Quotes(mark, "\\"), key)
+            if escaped_against < against and escaped_reasons > escaped_against:
+                quotes, reasons, against = Quotes(mark, "\\"), escaped_reasons, escaped_against
         if mark == "'":
             convincing = reasons >= 3 and reasons > 9 * against
         else:

@@ -139,8 +139,8 @@ def _record(row: Any, sample: Sample, place: str, missing: str) -> Iterator[Reco
         return
     found = captions(record) or [(place, None)]  # without any the row itself is told
     yield Held(len(found), place)
-    for own, _ in found:
-        yield Rejected("caption", "", own, Reason.MALFORMED_ROW, f"expected a url, found {url!r:.100}")
+    for caption_place, _ in found:
+        yield Rejected("caption", "", caption_place, Reason.MALFORMED_ROW, f"expected a url, found {url!r:.100}")
 
 
 def _key(value: Any) -> str:
@@ -172,7 +172,7 @@ class _Parquet:
 
         self._errors = (pa.ArrowException, OSError, ValueError)
         self._done = 0
-        with self._told():
+        with self._explained():
             self._table = pq.ParquetFile(path, memory_map=False)
             schema = self._table.schema_arrow
         self.columns = schema.names
@@ -189,7 +189,7 @@ class _Parquet:
         self._table.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except self._errors as error:
@@ -200,7 +200,7 @@ class _Parquet:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every row, of its columns those of COLUMNS."""
         wanted = [name for name in COLUMNS if name in self.columns]
-        with self._told():
+        with self._explained():
             for batch in self._table.iter_batches(_ROWS, columns=wanted):
                 yield from batch.to_pylist()
                 self._done += batch.num_rows

@@ -69,9 +69,9 @@ def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row | Held]
         sentences = list(_sentences(value, place, path.name))
         yield Held(len(sentences), place)
         yield image or Rejected("image", "", place, Reason.MALFORMED_ROW, fault)
-        for own, text in sentences:
+        for sentence_place, text in sentences:
             if image and isinstance(text, str) and isinstance(value, list):
-                yield Caption(image.id, text, own)
+                yield Caption(image.id, text, sentence_place)
                 continue
             if not image:
                 reason = f"its image cannot be read: {fault}"
@@ -79,7 +79,7 @@ def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row | Held]
                 reason = f"expected raw text, found {text!r:.200}"
             else:
                 reason = f"expected a list of sentences, found {value!r:.200}"
-            yield Rejected("caption", image.id if image else "", own, Reason.MALFORMED_ROW, reason)
+            yield Rejected("caption", image.id if image else "", sentence_place, Reason.MALFORMED_ROW, reason)
 
 
 def _sentences(value: Any, place: str, name: str) -> Iterator[tuple[str, Any]]:
@@ -88,9 +88,9 @@ def _sentences(value: Any, place: str, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and "raw" not in value:
         value = list(value.values())
     found = [(place, value)] if not isinstance(value, list) else list(leaves(value, f"{place}.sentences", "raw"))
-    for own, sentence in found if value != [] else []:
+    for sentence_place, sentence in found if value != [] else []:
         number = field(sentence, "sentid")
-        yield from leaves(field(sentence, "raw"), f"{name}#{number}" if isinstance(number, int) else own)
+        yield from leaves(field(sentence, "raw"), f"{name}#{number}" if isinstance(number, int) else sentence_place)
 
 
 def images(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

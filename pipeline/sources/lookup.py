@@ -32,9 +32,9 @@ class Lookup:
         """All strings of a number, in the order in which they were added."""
         numbers, order = self._sorted
         first, last = (int(numbers.searchsorted(np.uint64(number), side)) for side in ("left", "right"))
-        return [self._at(i) for i in order[first:last].tolist()]
+        return [self._text_at(i) for i in order[first:last].tolist()]
 
-    def _at(self, i: int) -> str:
+    def _text_at(self, i: int) -> str:
         start = self._ends[i - 1] if i else 0
         return self._text[start : self._ends[i]].decode(errors="surrogatepass")
 

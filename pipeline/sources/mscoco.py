@@ -103,8 +103,8 @@ def _captions(path: Path) -> Iterator[Row | Held]:
                 if not isinstance(text, str):
                     raise ValueError(f"expected a caption, found {text!r:.200}")
             except ValueError as error:
-                own = [texts[0][0].removesuffix("[0]")] if len(texts) == 1 else [each for each, _ in texts]
-                for each in own:
+                lost = [texts[0][0].removesuffix("[0]")] if len(texts) == 1 else [each for each, _ in texts]
+                for each in lost:
                     yield Rejected("caption", identity, each, Reason.MALFORMED_ROW, str(error))
                 continue
             yield Caption(identity, text, texts[0][0])

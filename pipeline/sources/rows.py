@@ -144,17 +144,17 @@ def leaves(value: Any, place: str, name: str = "") -> Iterator[tuple[str, Any]]:
     """
     waiting = [(place, value)]
     while waiting:
-        own, found = waiting.pop()
+        inner_place, found = waiting.pop()
         if isinstance(found, list):
-            inner = [(f"{own}[{k}]", each) for k, each in enumerate(found)]
+            inner = [(f"{inner_place}[{k}]", each) for k, each in enumerate(found)]
         elif isinstance(found, dict) and name not in found:
-            inner = [(f"{own}.{key}", each) for key, each in found.items() if isinstance(each, dict | list)]
+            inner = [(f"{inner_place}.{key}", each) for key, each in found.items() if isinstance(each, dict | list)]
         else:
             inner = []
         if inner:
             waiting += reversed(inner)
         else:
-            yield own, found
+            yield inner_place, found
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,8 @@ class Samples:
         self.all += _grouped(own_files, _repeat(own_files))
         self._called: tuple[dict[str, list[Sample]], ...] = ({}, {}, {})
         for sample in self.all:
-            own = sample.key.rpartition("/")[2]
-            for called, name in zip(self._called, (sample.key, own, _unpadded(own)), strict=True):
+            name_alone = sample.key.rpartition("/")[2]
+            for called, name in zip(self._called, (sample.key, name_alone, _unpadded(name_alone)), strict=True):
                 called.setdefault(name, []).append(sample)
 
     def _members(self, tar: Path) -> Iterator[tars.Member]:
@@ -153,8 +153,8 @@ def _separated(key: str, files: Iterable[_Named]) -> Iterator[Sample]:
 
 def _named(name: str, file: File) -> _Named | None:
     """None for what is no part of a sample."""
-    folder, slash, own = name.removeprefix("./").rpartition("/")
-    key, _, extension = own.partition(".")
+    folder, slash, file_name = name.removeprefix("./").rpartition("/")
+    key, _, extension = file_name.partition(".")
     extension = extension.lower()
     known = extension in ENDINGS or extension in ("txt", "json")
     return (f"{folder}{slash}{key}", extension, file) if known else None

@@ -154,9 +154,9 @@ class Rules:
             places = [found.span() for found in _WORD.finditer(text)]
             words = [text[start:end].lower() for start, end in places]
             classes = "".join(map(word_class, words))
-            for at, pair in enumerate(pairwise(words)):
+            for first, pair in enumerate(pairwise(words)):
                 if pair in PAIRS:
-                    classes = classes[:at] + PAIRS[pair] + classes[at + 2 :]
+                    classes = classes[:first] + PAIRS[pair] + classes[first + 2 :]
             yield [Span(places[start][0], places[end - 1][1]) for start, end in _chunks(classes)]
 
 

@@ -41,7 +41,7 @@ def load(name: str) -> Language:
     Raises:
         InputError: there is none, it is damaged, it is made of what is not spaCy's own, or it has no parser.
     """
-    folder = _of_package(name) if is_package(name) else Path(name)
+    folder = _package_folder(name) if is_package(name) else Path(name)
     if not name or folder is None or not files.is_dir(folder):
         raise InputError(
             f"spans.parser: no spaCy model {name!r} here. Install it (python -m spacy download {Path(name).name}), "
@@ -59,7 +59,7 @@ def load(name: str) -> Language:
     return nlp
 
 
-def _of_package(name: str) -> Path | None:
+def _package_folder(name: str) -> Path | None:
     """The folder of the model in an installed package, found without importing it; None if it carries none."""
     package = find_spec(name) if name.isidentifier() else None
     for place in (package.submodule_search_locations or []) if package else []:
@@ -81,10 +81,10 @@ def _check(folder: Path) -> None:
     language = config["nlp"]["lang"]
     if not (isinstance(language, str) and re.fullmatch("[a-z]{2,3}", language)):
         raise ValueError(f"its language is {language!r:.60}; expected such as en")
-    for at, function in _functions({"nlp": config["nlp"], "components": config.get("components", {})}):
+    for kind, function in _functions({"nlp": config["nlp"], "components": config.get("components", {})}):
         maker = str(function).partition(".")[0].replace("-", "_")
-        if at not in _REGISTRIES or maker not in _MAKERS:
-            raise ValueError(f"its configuration names {at} {function!r:.100}, which is not spaCy's own")
+        if kind not in _REGISTRIES or maker not in _MAKERS:
+            raise ValueError(f"its configuration names {kind} {function!r:.100}, which is not spaCy's own")
     for part in ("nlp", "components"):
         check_numbers(config.get(part), f"spans.parser: {folder / 'config.cfg'}: {part}")
     register_factories()
@@ -122,6 +122,8 @@ def _check_component(name: str, settings: Any, language: type[Language]) -> None
     factory = settings.get("factory") if isinstance(settings, dict) else None
     if not isinstance(factory, str) or "source" in settings:
         raise ValueError(f"its component {name:.60} has no factory; expected one of spaCy's own")
-    own = next((known for known in (language.get_factory_name(factory), factory) if known in registry.factories), None)
-    if own is None or registry.factories.get(own).__module__.partition(".")[0] not in _MAKERS:
+    maker = next(
+        (known for known in (language.get_factory_name(factory), factory) if known in registry.factories), None
+    )
+    if maker is None or registry.factories.get(maker).__module__.partition(".")[0] not in _MAKERS:
         raise ValueError(f"its component {name:.60} has the factory {factory:.100}, which is not spaCy's own")

@@ -45,12 +45,12 @@ def write(
     phrases = list(track(parser(distinct), "parse captions", len(distinct), "captions"))
     found = {}
     cut = set()
-    for text, own in zip(distinct, phrases, strict=True):
+    for text, found_phrases in zip(distinct, phrases, strict=True):
         read = token_spans(text, tokens + 1)
         if len(read) > tokens:
             cut.add(text)
-        found[text] = {SpanKind.PHRASES: phrases_of(text, own, cap), SpanKind.TOKENS: read[:tokens]}
-    bare = {text for text, own in zip(distinct, phrases, strict=True) if not own}
+        found[text] = {SpanKind.PHRASES: phrases_of(text, found_phrases, cap), SpanKind.TOKENS: read[:tokens]}
+    bare = {text for text, found_phrases in zip(distinct, phrases, strict=True) if not found_phrases}
     counts = {"captions": 0, "phrases": 0, "tokens": 0, "captions_without_phrases": 0, "captions_cut": 0}
     with TableWriter(path, SPANS, metadata) as writer:
         rows: dict[str, list[Any]] = {name: [] for name in SPANS.names}

@@ -50,13 +50,13 @@ def _places(caption: str, cleaned: str, words: int) -> list[int | None]:
     new = list(islice(_WORD.finditer(cleaned), words))
     for tag, a0, a1, b0, b1 in _matcher([w.group() for w in old], [w.group() for w in new]).get_opcodes():
         if tag == "equal":
-            for of_old, of_new in zip(old[a0:a1], new[b0:b1], strict=True):
-                places[of_new.start() : of_new.end()] = origin[of_old.start() : of_old.end()]
+            for old_word, new_word in zip(old[a0:a1], new[b0:b1], strict=True):
+                places[new_word.start() : new_word.end()] = origin[old_word.start() : old_word.end()]
         elif tag == "replace":
             a, b = old[a0].start(), new[b0].start()
             for block in _common(original[a : old[a1 - 1].end()], cleaned[b : new[b1 - 1].end()]):
-                at = a + block.a
-                places[b + block.b : b + block.b + block.size] = origin[at : at + block.size]
+                start = a + block.a
+                places[b + block.b : b + block.b + block.size] = origin[start : start + block.size]
     return places
 
 

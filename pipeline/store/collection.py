@@ -59,13 +59,12 @@ class Collection:
     """
 
     def __init__(self, root: Path, name: str, made_with: Mapping[str, Any], values: pa.Schema) -> None:
-        told = {"name": name, "made_with": dict(made_with), "values": segment.told(values)}
-        described = json.loads(json.dumps(told))
+        description = {"name": name, "made_with": dict(made_with), "values": segment.column_types(values)}
+        self._described = described = json.loads(json.dumps(description))
         self.name, self.schema = name, values
         self.fingerprint = files.fingerprint(**described)
         self.folder = root / f"{name}-{self.fingerprint}"
         self.segments: list[Segment] = []
-        self._described = described
         if self.folder.is_dir():
             self._load()
 
@@ -131,9 +130,9 @@ class Collection:
         Raises:
             StoreError: a key has no row.
         """
-        return self.at(self._present(keys))
+        return self.vectors_at(self._present(keys))
 
-    def at(self, places: Places) -> NDArray[np.float16]:
+    def vectors_at(self, places: Places) -> NDArray[np.float16]:
         """The vectors at some places, float16 [n, d]."""
         if len(places) == 0:
             return np.empty((0, self.schema.field(0).type.list_size), dtype=np.float16)

@@ -28,15 +28,11 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Held:
-    """A collection as it lies on the disk.
+    """A collection as it lies on the disk: what its rows are and were computed with, and the paths of its segments.
 
     Attributes:
-        folder: where.
-        name: what its rows are.
-        made_with: what they were computed with.
-        segments: paths.
-        rows: of all segments.
-        bytes: of all files, damaged and half-written ones included.
+        rows: how many all segments have together.
+        bytes: size of all files, damaged and half-written ones included.
         used: when a stage last opened it or added to it, seconds since the epoch.
         damaged: segments that were set aside.
         abandoned: files that killed writers have left.
@@ -86,11 +82,11 @@ def _held(folder: Path) -> Held:
     damaged = sorted(folder.glob(f"*{files.DAMAGED}"))
     parts = sorted(folder.glob(f".*{files.PART}"))
     old = time.time() - files.ABANDONED_SECONDS
-    return Held(
-        folder, folder.name.rpartition("-")[0], _made_with(folder / DESCRIPTION), segments, sum(map(_rows, segments)),
-        sum(_size(p) for p in folder.iterdir()), _changed(folder / DESCRIPTION) or _changed(folder), damaged,
-        [p for p in parts if 0 < _changed(p) < old],
-    )  # fmt: skip
+    abandoned = [p for p in parts if 0 < _changed(p) < old]
+    rows, size = sum(map(_rows, segments)), sum(_size(p) for p in folder.iterdir())
+    name, made_with = folder.name.rpartition("-")[0], _made_with(folder / DESCRIPTION)
+    used = _changed(folder / DESCRIPTION) or _changed(folder)
+    return Held(folder, name, made_with, segments, rows, size, used, damaged, abandoned)
 
 
 def _made_with(description: Path) -> dict[str, Any]:
@@ -229,8 +225,8 @@ def forget(held: Held, keys: Keys) -> int:
             rows = segment.read(path, held.folder.name.rpartition("-")[2])
         except (Damaged, FileNotFoundError):
             continue
-        own = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
-        gone = (own[:, None] == keys[None]).all(axis=2).any(axis=1)
+        stored = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
+        gone = (stored[:, None] == keys[None]).all(axis=2).any(axis=1)
         if not gone.any():
             continue
         metadata = {name.decode(): value.decode() for name, value in rows.schema.metadata.items()}
@@ -240,7 +236,7 @@ def forget(held: Held, keys: Keys) -> int:
                 .drop_columns(["high", "low"])
                 .replace_schema_metadata()
             )
-            segment.write(held.folder, own[~gone], rest, metadata)
+            segment.write(held.folder, stored[~gone], rest, metadata)
         path.unlink(missing_ok=True)
         count += int(gone.sum())
     return count

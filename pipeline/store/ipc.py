@@ -73,6 +73,6 @@ def _field(message: bytes, table: int, number: int) -> int:
     fields = table - struct.unpack_from("<i", message, table)[0]
     if fields < 0:
         raise struct.error("a table without fields")
-    size, at = struct.unpack_from("<H", message, fields)[0], 4 + 2 * number
-    offset = struct.unpack_from("<H", message, fields + at)[0] if at + 2 <= size else 0
+    size, entry = struct.unpack_from("<H", message, fields)[0], 4 + 2 * number
+    offset = struct.unpack_from("<H", message, fields + entry)[0] if entry + 2 <= size else 0
     return table + offset if offset else 0

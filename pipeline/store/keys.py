@@ -15,21 +15,21 @@ SIZE = 16
 """Bytes."""
 
 
-def of(*parts: bytes) -> bytes:
+def from_bytes(*parts: bytes) -> bytes:
     """The key of some bytes; of several parts, of the hashes of all of them, so that it matters where one ends."""
     if len(parts) == 1:
         return hashlib.sha256(parts[0]).digest()[:SIZE]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()[:SIZE]
 
 
-def of_sha256(digest: str) -> bytes:
+def from_sha256(digest: str) -> bytes:
     """The key of bytes whose sha256 is known, as 64 hex digits."""
     return bytes.fromhex(digest)[:SIZE]
 
 
-def of_texts(texts: Iterable[str]) -> Keys:
+def from_texts(texts: Iterable[str]) -> Keys:
     """Keys of strings, by their UTF-8 bytes."""
-    return pack(of(text.encode()) for text in texts)
+    return pack(from_bytes(text.encode()) for text in texts)
 
 
 def pack(keys: Iterable[bytes]) -> Keys:

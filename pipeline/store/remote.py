@@ -214,8 +214,13 @@ def _check(path: Path, target: Path) -> None:
     if target.name != DESCRIPTION:
         segment.check(path, target.stem)
         rows = segment.read(path, target.parent.name.rpartition("-")[2])
-        told, found = described(target.with_name(DESCRIPTION), target.parent.name), segment.told(rows.schema)[2:]
-        if told and found != told.get("values"):
-            raise Damaged(f"{target} belongs to another collection: it has {found}, expected {told.get('values')}")
+        description, found = (
+            described(target.with_name(DESCRIPTION), target.parent.name),
+            segment.column_types(rows.schema)[2:],
+        )
+        if description and found != description.get("values"):
+            raise Damaged(
+                f"{target} belongs to another collection: it has {found}, expected {description.get('values')}"
+            )
     elif fault := described_fault(path, target.parent.name):
         raise Damaged(f"{target.parent.name}/{target.name} is damaged: {fault}")

@@ -40,7 +40,7 @@ def schema(values: pa.Schema) -> pa.Schema:
     return pa.schema([*(pa.field(name, kind) for name, kind in KEY), *values])
 
 
-def told(values: pa.Schema) -> list[str]:
+def column_types(values: pa.Schema) -> list[str]:
     """Columns as a collection's description tells them."""
     return [f"{field.name}: {field.type}" for field in values]
 
@@ -62,12 +62,14 @@ def write(folder: Path, keys: Keys, values: pa.Table, metadata: Mapping[str, Any
     first = np.ones(len(keys), dtype=bool)
     first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
     keys, order = keys[first], order[first]
-    own = schema(values.schema).with_metadata({k: _text(v) for k, v in {**metadata, "rows": len(keys)}.items()})
+    columns_and_metadata = schema(values.schema).with_metadata(
+        {k: _text(v) for k, v in {**metadata, "rows": len(keys)}.items()}
+    )
     columns = [pa.array(keys[:, 0]), pa.array(keys[:, 1])]
     columns += [column.combine_chunks().take(pa.array(order)) for column in values.columns]
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, own) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=own))
+    with pa.ipc.new_file(sink, columns_and_metadata) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=columns_and_metadata))
     content = sink.getvalue()
     path = folder / f"{hashlib.sha256(content).hexdigest()}{SUFFIX}"
     with files.whole(path) as temporary, temporary.open("wb", buffering=0) as stream:
@@ -189,16 +191,16 @@ class Segment:
     def search(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
         """`find`, of keys given by their halves."""
         rows = np.full(len(high), -1, dtype=np.int64)
-        at = np.searchsorted(self._high, high)
-        at[at == len(self)] = 0  # beyond the last key: row 0 is another one
-        alike = np.flatnonzero(self._high[at] == high)
+        candidates = np.searchsorted(self._high, high)
+        candidates[candidates == len(self)] = 0  # beyond the last key: row 0 is another one
+        alike = np.flatnonzero(self._high[candidates] == high)
         while len(alike):
-            right = self._low[at[alike]] == low[alike]
-            rows[alike[right]] = at[alike[right]]
+            right = self._low[candidates[alike]] == low[alike]
+            rows[alike[right]] = candidates[alike[right]]
             alike = alike[~right]  # another key with the same first half: practically never
-            at[alike] += 1
-            alike = alike[at[alike] < len(self)]
-            alike = alike[self._high[at[alike]] == high[alike]]
+            candidates[alike] += 1
+            alike = alike[candidates[alike] < len(self)]
+            alike = alike[self._high[candidates[alike]] == high[alike]]
         return rows
 
     @cached_property

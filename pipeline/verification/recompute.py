@@ -149,7 +149,7 @@ class Recomputation:
         boxes, compared = table.vectors("box"), Compared(collection="crops")
         for row, image in self.images.items():
             part = slice(int(start[row]) + 1, int(start[row + 1]))
-            key = keys.of(self._image_key(row), np.ascontiguousarray(boxes[part], dtype="<f4").tobytes())
+            key = keys.from_bytes(self._image_key(row), np.ascontiguousarray(boxes[part], dtype="<f4").tobytes())
             for i in range(part.start, part.stop):
                 name = f"{self._key(row)} region {i - int(start[row])}"
                 cut = crop(image, boxes[i].tolist(), p["margin"], p["crop_side"])
@@ -204,11 +204,13 @@ class Recomputation:
         index, image_keys = table.integers("region_index"), table.strings("key")
         names = [f"{image_keys[i]} region {index[i]}" for i in rows]
         anew = self._embedded(table, [decoding.decode(crop) for crop in data])
-        return Compared.vectors(anew, table.vectors()[rows], names, "pictures", [keys.of(crop) for crop in data])
+        return Compared.vectors(
+            anew, table.vectors()[rows], names, "pictures", [keys.from_bytes(crop) for crop in data]
+        )
 
     def _texts(self, table: Table, texts: list[str], rows: NDArray[np.int64], names: list[str]) -> Compared:
         anew = encode.texts(self.artefacts.clip, texts, self._compute(table)).numpy()
-        return Compared.vectors(anew, table.vectors()[rows], names, "texts", keys.unpack(keys.of_texts(texts)))
+        return Compared.vectors(anew, table.vectors()[rows], names, "texts", keys.unpack(keys.from_texts(texts)))
 
     def _named(self, table: Table, rows: NDArray[np.int64]) -> list[str]:
         """Rows of a caption's, by image, caption and, if it has one, span."""
@@ -244,7 +246,7 @@ class Recomputation:
         for part in batches(zip(held, captions, strict=True), compute.batch):
             _, tokens = encode.texts_with_tokens(self.artefacts.clip, [caption for _, caption in part], compute)
             anew += [tokens[i, 1 + r["span_index"]].numpy() for i, (r, _) in enumerate(part)]
-        caption_keys = keys.unpack(keys.of_texts(captions))
+        caption_keys = keys.unpack(keys.from_texts(captions))
         return Compared.vectors(np.stack(anew), table.vectors()[rows], self._named(table, rows), "tokens", caption_keys)
 
     def _zeroshot_images(self) -> Compared:
@@ -258,7 +260,7 @@ class Recomputation:
             )
         data = [bytes_of(self.zeroshot / names[i]) for i in rows]
         anew = self._embedded(table, [decoding.decode(image) for image in data])
-        image_keys = [keys.of(image) for image in data]
+        image_keys = [keys.from_bytes(image) for image in data]
         return Compared.vectors(anew, table.vectors()[rows], [names[i] for i in rows], "pictures", image_keys)
 
     def _zeroshot_prompts(self) -> Compared:
@@ -278,7 +280,7 @@ class Recomputation:
         rows = self._drawn(len(table))
         texts = [self.captions[row] for row in rows]
         anew = [model.embed(part, max(model.lengths(part)), p["batch"]) for part in batches(texts, p["batch"])]
-        vectors, caption_keys = F.normalize(torch.cat(anew), dim=-1).numpy(), keys.unpack(keys.of_texts(texts))
+        vectors, caption_keys = F.normalize(torch.cat(anew), dim=-1).numpy(), keys.unpack(keys.from_texts(texts))
         return Compared.vectors(vectors, table.vectors()[rows], self._named(table, rows), "language", caption_keys)
 
     def _labels(self) -> Compared:

@@ -31,7 +31,7 @@ def read(
     """
     keys = files.names_below(path, classes.paths), accuracy.prompts(classes)
     images, prompts = (
-        torch.from_numpy(ws.table(table, **origin).at(wanted).astype(np.float32))
+        torch.from_numpy(ws.table(table, **origin).lookup(wanted).astype(np.float32))
         for table, wanted in zip(tables, keys, strict=True)
     )
     return images, accuracy.average(prompts, classes)

@@ -24,13 +24,13 @@ def test_a_damaged_manifest_is_named_with_what_to_do(folder, keep):
 
 
 def test_pictures_are_read_in_any_order_under_their_keys(folder):
-    pictures = Manifest(folder).images
+    pictures = Manifest(folder).image_files
     assert [str(one) for one in pictures] == list(SAMPLES)
     assert [pictures[i].read_bytes() for i in (2, 0)] == [png(picture(i)) for i in (2, 0)]
 
 
 def test_a_picture_with_other_bytes_is_refused(folder):
-    pictures = Manifest(folder).images
+    pictures = Manifest(folder).image_files
     shard = next(folder.glob("test/*.tar"))
     shard.write_bytes(shard.read_bytes().replace(png(picture(1)), png(picture(1))[::-1]))
     assert pictures[0].read_bytes() == png(picture(0))

@@ -177,7 +177,7 @@ def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(path, writer
 def test_what_a_killed_writer_left_is_swept(tmp_path, writer):
     code = (
         "import os, signal, sys; from pathlib import Path; from pipeline.artifacts import schema, tables\n"
-        f"with tables.{writer.__name__}(Path(sys.argv[1]), schema.vectors(dimension=3), {{}}):\n"
+        f"with tables.{writer.__name__}(Path(sys.argv[1]), schema.embeddings(dimension=3), {{}}):\n"
         " os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "v.arrow"], check=False, cwd=Path(__file__).parents[2])
@@ -228,10 +228,10 @@ def test_keys_and_vectors_of_other_numbers_are_refused(tmp_path):
 
 
 def test_the_vectors_of_a_run_of_keys(path):
-    found = Table(path).of(["b", "c"])
+    found = Table(path).rows_of(["b", "c"])
     assert found.tolist() == ROWS[2:].tolist()
     assert not found.flags.owndata
-    assert Table(path).of(["a", "b"]).tolist() == ROWS[:3].tolist()
+    assert Table(path).rows_of(["a", "b"]).tolist() == ROWS[:3].tolist()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_the_vectors_of_a_run_of_keys(path):
 )
 def test_keys_that_do_not_stand_together_in_this_order_are_refused(path, keys, message):
     with pytest.raises(ContractError, match=message):
-        Table(path).of(keys)
+        Table(path).rows_of(keys)
 
 
 def test_a_key_whose_rows_are_scattered_is_refused(tmp_path):
@@ -253,7 +253,7 @@ def test_a_key_whose_rows_are_scattered_is_refused(tmp_path):
     with EmbeddingWriter(path, embeddings(dimension=3), {}) as writer:
         writer.write(["a", "b", "a"], ROWS[:3])
     with pytest.raises(ContractError):
-        Table(path).of(["a", "b"])
+        Table(path).rows_of(["a", "b"])
 
 
 def test_offsets_say_where_the_rows_of_each_key_begin():

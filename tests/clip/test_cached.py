@@ -80,7 +80,7 @@ def of_tokens(clip, strings, compute=COMPUTE):
 
 
 def tokens_in(cached, strings):
-    return cached.tokens.take(keys.of_texts(strings))["vector"].to_pylist()
+    return cached.tokens.take(keys.from_texts(strings))["vector"].to_pylist()
 
 
 # What the rows are
@@ -97,7 +97,7 @@ def test_a_texts_row_is_its_embedding_in_float16(clip, root, tokens):
     cached = CachedClip(clip, COMPUTE, root)
     assert cached.embed_texts(CAPTIONS, "texts", tokens=tokens) == 7
     wanted = encode.texts(clip, CAPTIONS, COMPUTE).numpy().astype(np.float16)
-    assert np.array_equal(cached.texts.vectors(keys.of_texts(CAPTIONS)), wanted)
+    assert np.array_equal(cached.texts.vectors(keys.from_texts(CAPTIONS)), wanted)
     assert np.array_equal(cached.embeddings_of(CAPTIONS[::-1], "again"), wanted[::-1])
 
 
@@ -117,7 +117,7 @@ def test_other_batches_and_another_order_give_the_same_bits(clip, root, order):
     for some in (order[:1], order[1:3], order):
         embed(parts, some)
         parts.embed_texts([CAPTIONS[i] for i in some], "texts", tokens=True)
-    texts = keys.of_texts(CAPTIONS)
+    texts = keys.from_texts(CAPTIONS)
     assert parts.images.vectors(KEYS).tobytes() == whole.images.vectors(KEYS).tobytes()
     assert parts.texts.vectors(texts).tobytes() == whole.texts.vectors(texts).tobytes()
     assert parts.tokens.take(texts).equals(whole.tokens.take(texts))
@@ -261,7 +261,7 @@ def test_another_model_reads_none_of_the_rows_and_computes_its_own(clip, root, o
         assert cached.embed_texts(CAPTIONS, "texts", tokens=True) == 7
     assert count == dict.fromkeys(("image", "text"), -(-7 // compute.batch))
     wanted = encode.texts(changed, CAPTIONS, compute).numpy().astype(np.float16)
-    assert np.array_equal(cached.texts.vectors(keys.of_texts(CAPTIONS)), wanted)
+    assert np.array_equal(cached.texts.vectors(keys.from_texts(CAPTIONS)), wanted)
     assert np.array_equal(cached.images.vectors(KEYS), of_pictures(changed, compute).astype(np.float16))
     assert tokens_in(cached, CAPTIONS) == of_tokens(changed, CAPTIONS, compute)
 

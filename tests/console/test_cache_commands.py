@@ -48,7 +48,7 @@ def fill(home, *texts, name="pictures", weights="w"):
     schema = pa.schema([("vector", pa.list_(pa.float16(), 2))])
     made = Collection(home / "store", name, {"weights": weights, "batch": 4}, schema)
     with made.writing() as writer:
-        writer.add(keys.of_texts(texts), np.ones((len(texts), 2)))
+        writer.add(keys.from_texts(texts), np.ones((len(texts), 2)))
     return made.folder
 
 
@@ -375,7 +375,7 @@ def test_gc_to_an_endless_size_or_none_that_is_a_number_removes_nothing(cache, t
 
 def test_rows_are_forgotten_by_their_keys_and_a_collection_as_a_whole(home, cache):
     folder = fill(home, "a", "b")
-    key = keys.of(b"a").hex()
+    key = keys.from_bytes(b"a").hex()
     assert cache("forget", folder.name[:17], key)[:2] == (0, "1 rows forgotten\n")
     assert cache("forget", folder.name[:17], key)[:2] == (0, "0 rows forgotten\n")
     assert cache("forget", folder.name[:17])[:2] == (0, "1 rows forgotten\n")

@@ -63,7 +63,7 @@ def fill(model, manifest, tmp_path, work):
 
     def fill(detection=DETECTION, cropping=CROPPING, weights="w", of=manifest):
         work.update(detected=0, cut=0)
-        made = CachedDetector(model, weights, detection, cropping, "cpu", tmp_path)
+        made = CachedDetector(model, weights, detection, cropping, "cpu", tmp_path, 1)
         made.fill(of)
         return made, (work["detected"], work["cut"])
 

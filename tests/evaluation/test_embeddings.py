@@ -61,7 +61,7 @@ def test_frozen_texts_are_the_bases_and_trained_ones_the_models(tmp_path, test, 
     tables(ws, clip, test, frozen).write("captions", captions(test, base_embeddings, np.arange(6)))
     found = ws.table(EMBEDDED["student", "captions"], test, weights=clip.weights, base="of base")
     wanted = base_embeddings if frozen else embeddings.texts(clip, test.texts, COMPUTE)
-    assert np.array_equal(found.of(test.keys), wanted)
+    assert np.array_equal(found.rows_of(test.keys), wanted)
     assert found.strings("key") == ["a-1", "a-1", "a-2", "a-3", "a-3", "a-3"]
     assert found.integers("caption_index").tolist() == [0, 1, 0, 0, 1, 2]
 

@@ -87,7 +87,7 @@ def zero_shot(tmp_path_factory):
 
 
 def write_regions(root, manifest, out, cropping=CROPPING):
-    detector = CachedDetector(None, "w", DETECTION, cropping, "cpu", root)
+    detector = CachedDetector(None, "w", DETECTION, cropping, "cpu", root, 1)
     return regions.write(detector, manifest, out, {"kind": "regions"})
 
 
@@ -156,7 +156,7 @@ def test_a_half_filled_store_gives_the_same_bytes(cold, clip, manifest, zero_sho
 def test_a_store_filled_by_another_detector_and_model_gives_the_same_bytes(cold, clip, manifest, zero_shot, tmp_path):
     _, made, counts, computed = cold
     root = tmp_path / "store"
-    CachedDetector(None, "v", DETECTION, CROPPING, "cpu", root).fill(manifest)
+    CachedDetector(None, "v", DETECTION, CROPPING, "cpu", root, 1).fill(manifest)
     CachedClip(tiny_clip(seed=1), COMPUTE, root).embed_texts(["a dog and a cat"], "texts", tokens=True)
     assert write_regions(root, manifest, tmp_path / "all") == counts
     assert write_features(root, clip, manifest, tmp_path / "all", zero_shot) == computed
@@ -368,4 +368,4 @@ def test_a_shard_with_other_samples_is_refused(tmp_path, there):
 
 
 def test_an_image_has_the_key_of_its_bytes(manifest, data):
-    assert keys.unpack(manifest.image_keys) == [keys.of(data[key]) for key in KEYS]
+    assert keys.unpack(manifest.image_keys) == [keys.from_bytes(data[key]) for key in KEYS]

@@ -23,10 +23,10 @@ from pipeline.images import ranks
 @settings(deadline=None, max_examples=60)
 def test_ranks_are_those_of_the_sorted_numbers_however_they_are_parted(numbers, share, step):
     ordered, cut = np.sort(numbers).astype(float), int(len(numbers) * share)
-    found = ranks.at(lambda: (numbers[i : i + step] for i in range(0, len(numbers), step)), share)
+    found = ranks.extremes(lambda: (numbers[i : i + step] for i in range(0, len(numbers), step)), share)
     assert found == (ordered[0], ordered[cut], ordered[-1 - cut], ordered[-1])
 
 
 @pytest.mark.parametrize("kind", ["u2", "f4"])
 def test_of_no_numbers_there_are_none(kind):
-    assert ranks.at(lambda: [np.empty(0, kind)], 0.1) is None
+    assert ranks.extremes(lambda: [np.empty(0, kind)], 0.1) is None

@@ -9,7 +9,7 @@ from pipeline.images.decoding import decode
 from pipeline.probes.attributes import read
 from pipeline.sample_world import attributes as of_scenes
 from pipeline.sample_world.attributes import NAMES, attributes, build
-from pipeline.sample_world.rendering import Picture, encode
+from pipeline.sample_world.rendering import DrawnImage, encode
 from pipeline.sample_world.scenes import Scene, Thing, random_scene
 from pipeline.sample_world.vocabulary import BACKGROUNDS, SEEN_COLOURS, SEEN_SHAPES, SIZES, TEXTURES
 
@@ -150,7 +150,7 @@ def test_labels_are_the_attributes_of_the_scene_in_the_picture(built):
     found = read(folder)
     assert len(scenes) == 7
     for path, row, shown in zip(found.paths, found.labels, scenes, strict=True):
-        assert path.read_bytes() == encode(Picture(shown))
+        assert path.read_bytes() == encode(DrawnImage(shown))
         assert {name for name, has in zip(NAMES, row, strict=True) if has} == attributes(shown)
 
 

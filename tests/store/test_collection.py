@@ -34,20 +34,20 @@ def test_rows_come_back_as_they_were_written_in_any_order_and_repeated(kind, dat
             made = opened(Path(folder), values=schema)
             with made.writing() as writer:
                 column = [rows[t] for t in part]
-                writer.add(keys.of_texts(part), np.array(column) if kind == "vectors" else column)
+                writer.add(keys.from_texts(part), np.array(column) if kind == "vectors" else column)
         for found in (made, opened(Path(folder), values=schema)):
-            assert found.take(keys.of_texts(asked)).column(0).to_pylist() == [rows[t] for t in asked]
+            assert found.take(keys.from_texts(asked)).column(0).to_pylist() == [rows[t] for t in asked]
             if kind == "vectors":
-                assert found.vectors(keys.of_texts(asked)).tolist() == [rows[t] for t in asked]
-            assert found.missing(keys.of_texts([*texts, "not there"])).tolist() == [False] * len(texts) + [True]
+                assert found.vectors(keys.from_texts(asked)).tolist() == [rows[t] for t in asked]
+            assert found.missing(keys.from_texts([*texts, "not there"])).tolist() == [False] * len(texts) + [True]
             assert len(found) == len(texts)
 
 
 def test_rows_of_several_columns_stay_together(tmp_path):
     made = opened(tmp_path, values=BOXES)
     with made.writing() as writer:
-        writer.add(keys.of_texts("ab"), [[[0, 0, 1, 1]], []], [[0.5], []])
-    assert made.take(keys.of_texts("ba")).to_pylist() == [
+        writer.add(keys.from_texts("ab"), [[[0, 0, 1, 1]], []], [[0.5], []])
+    assert made.take(keys.from_texts("ba")).to_pylist() == [
         {"corners": [], "scores": []}, {"corners": [[0, 0, 1, 1]], "scores": [0.5]},
     ]  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_a_row_that_is_not_there_is_counted_and_not_made_up(tmp_path):
     found = fill(tmp_path, ["a"])
     for read in (found.take, found.vectors):
         with pytest.raises(StoreError, match="lacks 2 of 3 rows"):
-            read(keys.of_texts(["a", "b", "c"]))
+            read(keys.from_texts(["a", "b", "c"]))
 
 
 @pytest.mark.parametrize("name", ["SEGMENT_BYTES", "SEGMENT_SECONDS"])
@@ -73,7 +73,7 @@ def test_a_segment_is_written_when_enough_is_waiting_or_it_has_waited_long_enoug
     made = opened(tmp_path)
     with made.writing() as writer:
         for i, text in enumerate("abc"):
-            writer.add(keys.of_texts(text), rows_of(text))
+            writer.add(keys.from_texts(text), rows_of(text))
             assert len(segments(made)) == i + 1
             assert lacking(opened(tmp_path), list("abc")) == list("abc")[i + 1 :]
         assert writer.rows == 3
@@ -85,11 +85,11 @@ def test_rows_of_several_segments_come_back_in_the_order_asked_for(tmp_path, a_s
     made = opened(tmp_path)
     with made.writing() as writer:
         for text in "abcdefgh":
-            writer.add(keys.of_texts([text, text * 2]), rows_of([text, text * 2]))
+            writer.add(keys.from_texts([text, text * 2]), rows_of([text, text * 2]))
     asked = ["hh", "a", "d", "a", "bb", "h", "c"]
     assert len(segments(made)) == 8
-    assert made.vectors(keys.of_texts(asked)).tolist() == rows_of(asked).tolist()
-    assert made.take(keys.of_texts(asked))["vector"].to_pylist() == rows_of(asked).tolist()
+    assert made.vectors(keys.from_texts(asked)).tolist() == rows_of(asked).tolist()
+    assert made.take(keys.from_texts(asked))["vector"].to_pylist() == rows_of(asked).tolist()
 
 
 def test_an_empty_batch_adds_nothing(tmp_path):
@@ -101,7 +101,7 @@ def test_an_empty_batch_adds_nothing(tmp_path):
 
 
 def test_a_callers_buffers_may_be_used_again_once_they_were_added(tmp_path):
-    own, rows = keys.of_texts(["a", "b"]), rows_of(["a", "b"])
+    own, rows = keys.from_texts(["a", "b"]), rows_of(["a", "b"])
     made = opened(tmp_path)
     with made.writing() as writer:
         writer.add(own, rows)

@@ -74,7 +74,9 @@ def test_a_segment_of_another_collection_is_set_aside_and_named(tmp_path, caplog
     made = fill(tmp_path, ["b"])
     stranger = opened(tmp_path, **other)
     with stranger.writing() as writer:
-        writer.add(keys.of_texts(["a"]), pa.array([[1, 1]] if len(other) == 1 else [[[1, 1]]], stranger.schema[0].type))
+        writer.add(
+            keys.from_texts(["a"]), pa.array([[1, 1]] if len(other) == 1 else [[[1, 1]]], stranger.schema[0].type)
+        )
     copy = made.folder / segments(stranger)[0].name
     shutil.copyfile(segments(stranger)[0], copy)
     assert lacking(opened(tmp_path), ["a", "b"]) == ["a"]

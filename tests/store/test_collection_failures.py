@@ -14,7 +14,7 @@ from pipeline.store.collection import StoreError
 def test_what_was_added_before_an_error_is_kept(tmp_path, error):
     made = opened(tmp_path)
     with pytest.raises(error), made.writing() as writer:
-        writer.add(keys.of_texts("a"), rows_of("a"))
+        writer.add(keys.from_texts("a"), rows_of("a"))
         raise error
     for found in (made, opened(tmp_path)):
         assert lacking(found, ["a", "b"]) == ["b"]
@@ -31,7 +31,7 @@ def test_ctrl_c_while_a_segment_is_written_loses_nothing(tmp_path, monkeypatch, 
 
     with pytest.raises(KeyboardInterrupt), made.writing() as writer:
         monkeypatch.setattr(os, "fsync", interrupted)
-        writer.add(keys.of_texts("b"), rows_of("b"))
+        writer.add(keys.from_texts("b"), rows_of("b"))
     for found in (made, opened(tmp_path)):
         assert lacking(found, ["a", "b"]) == []
     check_names(made)
@@ -58,10 +58,10 @@ def test_a_disk_that_fails_ends_the_run_with_advice_and_keeps_what_was_written(
         raise OSError(number, os.strerror(number))
 
     with pytest.raises(StoreError) as caught, made.writing() as writer:
-        writer.add(keys.of_texts("a"), rows_of("a"))
+        writer.add(keys.from_texts("a"), rows_of("a"))
         with monkeypatch.context() as failing:
             failing.setattr(os, call, fail)
-            writer.add(keys.of_texts("b"), rows_of("b"))
+            writer.add(keys.from_texts("b"), rows_of("b"))
     for part in (str(made.folder), "1 new rows of images", cause, advice, "run it again"):
         assert part in str(caught.value)
     for found in (made, opened(tmp_path)):
@@ -69,7 +69,7 @@ def test_a_disk_that_fails_ends_the_run_with_advice_and_keeps_what_was_written(
     check_names(made)
 
     with made.writing() as writer:
-        writer.add(keys.of_texts("b"), rows_of("b"))
+        writer.add(keys.from_texts("b"), rows_of("b"))
     for found in (made, opened(tmp_path)):
         assert lacking(found, ["a", "b"]) == []
 
@@ -83,7 +83,7 @@ def test_a_disk_that_fails_before_the_description_is_written_leaves_a_new_collec
     with monkeypatch.context() as failing, pytest.raises(StoreError, match="No space left"):
         failing.setattr(os, "fsync", fail)
         with made.writing() as writer:
-            writer.add(keys.of_texts("a"), rows_of("a"))
+            writer.add(keys.from_texts("a"), rows_of("a"))
     assert lacking(opened(tmp_path), ["a"]) == ["a"]
     assert lacking(fill(tmp_path, ["a"]), ["a"]) == []
     check_names(made)

@@ -43,7 +43,7 @@ def test_rows_made_in_another_way_are_never_seen(tmp_path, other):
     found = opened(tmp_path, **other)
     assert (found.folder.parent, len(found)) == (tmp_path, 0)
     assert found.folder != made.folder
-    assert found.missing(keys.of_texts(["a"])).all()
+    assert found.missing(keys.from_texts(["a"])).all()
     assert lacking(opened(tmp_path, {"batch": 4, "weights": "w"}), ["a"]) == [], "the order of names says nothing"
 
 

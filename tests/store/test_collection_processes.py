@@ -19,7 +19,7 @@ from pipeline.store import collection, keys
 collection.SEGMENT_BYTES = 1
 rows = collection.Collection(Path(sys.argv[1]), "numbers", {}, pa.schema([("vector", pa.list_(pa.float16(), 2))]))
 def add(writer, *numbers):
-    writer.add(keys.of_texts(map(str, numbers)), np.array([[n, n % 7] for n in numbers]))
+    writer.add(keys.from_texts(map(str, numbers)), np.array([[n, n % 7] for n in numbers]))
 """
 
 FILL = f"""{SCRIPT}
@@ -48,7 +48,7 @@ try:
 except collection.StoreError as error:
     print(error)
 resource.setrlimit(resource.RLIMIT_FSIZE, whole)
-print([p.suffix for p in sorted(rows.folder.iterdir())], rows.missing(keys.of_texts("01")).tolist())
+print([p.suffix for p in sorted(rows.folder.iterdir())], rows.missing(keys.from_texts("01")).tolist())
 with rows.writing() as writer:
     add(writer, *range(1, 1000))
 """
@@ -62,9 +62,9 @@ def start(script, *arguments):
 def check_numbers(root, count):
     """The numbers below `count` are there; whatever is there is right."""
     found = Collection(root, "numbers", {}, VECTORS)
-    places = found.locate(keys.of_texts(map(str, range(2000))))
+    places = found.locate(keys.from_texts(map(str, range(2000))))
     there = np.flatnonzero(places[:, 0] >= 0)
-    assert found.at(places[there]).tolist() == [[n, n % 7] for n in there]
+    assert found.vectors_at(places[there]).tolist() == [[n, n % 7] for n in there]
     assert np.array_equal(there[:count], np.arange(count))
     return found
 
@@ -105,5 +105,5 @@ def test_a_writer_killed_between_many_segments_leaves_only_right_rows(tmp_path):
         found = check_numbers(tmp_path, count)
         assert all(path.stem == files.sha256(path) for path in segments(found))
     with found.writing() as writer:
-        writer.add(keys.of_texts(["1999"]), np.array([[1999, 1999 % 7]]))
+        writer.add(keys.from_texts(["1999"]), np.array([[1999, 1999 % 7]]))
     check_numbers(tmp_path, count)

@@ -44,14 +44,14 @@ nan, inf = np.nan, np.inf
 def test_what_is_not_a_row_is_refused_and_nothing_is_written(tmp_path, values, columns):
     made = opened(tmp_path, values=values)
     with pytest.raises(ValueError), np.errstate(over="ignore"), made.writing() as writer:
-        writer.add(keys.of_texts("ab"), *columns)
-    assert made.missing(keys.of_texts("ab")).all()
+        writer.add(keys.from_texts("ab"), *columns)
+    assert made.missing(keys.from_texts("ab")).all()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_row_that_is_refused_costs_none_before_it(tmp_path):
     made = opened(tmp_path)
     with pytest.raises(ValueError, match="row 1 is not finite"), made.writing() as writer:
-        writer.add(keys.of_texts("a"), rows_of("a"))
-        writer.add(keys.of_texts("bc"), np.array([[1, 2], [nan, 2]]))
+        writer.add(keys.from_texts("a"), rows_of("a"))
+        writer.add(keys.from_texts("bc"), np.array([[1, 2], [nan, 2]]))
     assert lacking(opened(tmp_path), ["a", "b", "c"]) == ["b", "c"]

@@ -81,5 +81,5 @@ def test_an_unknown_name_lists_what_is_there(three, tmp_path, name):
 
 
 def test_a_name_in_an_empty_store_is_told_that_there_is_nothing(tmp_path):
-    with pytest.raises(InputError, match="no collection images; it has nothing"):
+    with pytest.raises(InputError, match="no collection pictures; it has nothing"):
         inventory.collections(tmp_path, ["pictures"])

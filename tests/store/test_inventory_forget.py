@@ -13,7 +13,7 @@ SCHEMA = pa.schema([("vector", pa.list_(pa.float16(), 2)), ("names", pa.list_(pa
 def opened(root, texts=()):
     made = Collection(root, "boxes", {"weights": "w"}, SCHEMA)
     with made.writing() as writer:
-        writer.add(keys.of_texts(texts), np.array([[len(t), 1] for t in texts]).reshape(-1, 2), [[t] for t in texts])
+        writer.add(keys.from_texts(texts), np.array([[len(t), 1] for t in texts]).reshape(-1, 2), [[t] for t in texts])
     return made
 
 
@@ -25,12 +25,12 @@ def test_rows_that_are_forgotten_are_gone_and_all_others_are_as_they_were(tmp_pa
     for part in [texts] if segments == 1 else [[text] for text in texts]:
         opened(tmp_path, part)
     (held,) = inventory.collections(tmp_path)
-    assert inventory.forget(held, keys.of_texts(gone)) == len(set(gone) & set(texts))
+    assert inventory.forget(held, keys.from_texts(gone)) == len(set(gone) & set(texts))
     made = opened(tmp_path)
     rest = [text for text in texts if text not in gone]
-    assert made.missing(keys.of_texts(texts)).tolist() == [text in gone for text in texts]
-    assert made.take(keys.of_texts(rest))["names"].to_pylist() == [[text] for text in rest]
-    assert made.take(keys.of_texts(rest))["vector"].to_pylist() == [[len(text), 1] for text in rest]
+    assert made.missing(keys.from_texts(texts)).tolist() == [text in gone for text in texts]
+    assert made.take(keys.from_texts(rest))["names"].to_pylist() == [[text] for text in rest]
+    assert made.take(keys.from_texts(rest))["vector"].to_pylist() == [[len(text), 1] for text in rest]
     (held,) = inventory.collections(tmp_path)
     assert held.rows == len(rest) and list(inventory.faults(held)) == []
 
@@ -39,10 +39,10 @@ def test_a_row_that_two_writers_have_computed_is_forgotten_twice(tmp_path):
     first, second = (Collection(tmp_path, "boxes", {"weights": "w"}, SCHEMA) for _ in range(2))
     for made, name in ((first, "x"), (second, "y")):
         with made.writing() as writer:
-            writer.add(keys.of_texts(["a", name]), np.ones((2, 2)), [["a"], [name]])
+            writer.add(keys.from_texts(["a", name]), np.ones((2, 2)), [["a"], [name]])
     (held,) = inventory.collections(tmp_path)
-    assert inventory.forget(held, keys.of_texts(["a"])) == 2
-    assert opened(tmp_path).missing(keys.of_texts(["a", "x", "y"])).tolist() == [True, False, False]
+    assert inventory.forget(held, keys.from_texts(["a"])) == 2
+    assert opened(tmp_path).missing(keys.from_texts(["a", "x", "y"])).tolist() == [True, False, False]
 
 
 def test_a_damaged_segment_stays_for_the_next_stage_to_set_aside(tmp_path):
@@ -50,5 +50,5 @@ def test_a_damaged_segment_stays_for_the_next_stage_to_set_aside(tmp_path):
     (path,) = made.folder.glob("*.arrow")
     path.write_bytes(path.read_bytes()[:-1])
     (held,) = inventory.collections(tmp_path)
-    assert inventory.forget(held, keys.of_texts(["a"])) == 0
+    assert inventory.forget(held, keys.from_texts(["a"])) == 0
     assert path.exists()

@@ -171,8 +171,8 @@ def test_a_collection_that_is_open_stays_readable_and_can_be_written_when_its_fi
     reader = opened(tmp_path)
     inventory.remove(inventory.garbage(inventory.collections(tmp_path), now=0, keep=set()))
     assert inventory.collections(tmp_path) == []
-    assert reader.vectors(keys.of_texts("ba")).tolist() == rows_of("ba").tolist()
+    assert reader.vectors(keys.from_texts("ba")).tolist() == rows_of("ba").tolist()
     with reader.writing() as writer:
-        writer.add(keys.of_texts("c"), rows_of("c"))
+        writer.add(keys.from_texts("c"), rows_of("c"))
     assert lacking(tmp_path, "a", "b", "c") == ["a", "b"]
     assert faulty(tmp_path) == []

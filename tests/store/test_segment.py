@@ -13,7 +13,7 @@ VECTORS = pa.schema([("vector", pa.list_(pa.float16(), 3))])
 BLOBS = pa.schema([("crops", pa.list_(pa.binary()))])
 METADATA = {"collection": "pictures", "fingerprint": "f", "python": "3.11"}
 TEXTS = ["a", "b", "c", "d", "e"]
-KEYS = keys.of_texts(TEXTS)
+KEYS = keys.from_texts(TEXTS)
 ROWS = np.arange(15, dtype=np.float16).reshape(5, 3)
 CROPS = [[b"one", b""], [], [b"two"], [b"three"] * 3, [bytes(40)]]
 

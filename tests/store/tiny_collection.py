@@ -30,15 +30,15 @@ def fill(root, texts, **other):
     """A collection to which one segment was added."""
     made = opened(root, **other)
     with made.writing() as writer:
-        writer.add(keys.of_texts(texts), rows_of(texts))
+        writer.add(keys.from_texts(texts), rows_of(texts))
     return made
 
 
 def lacking(found, texts):
     """Those of some texts that have no row; the rows of the others are checked."""
-    missing = found.missing(keys.of_texts(texts))
+    missing = found.missing(keys.from_texts(texts))
     there = [t for t, m in zip(texts, missing, strict=True) if not m]
-    assert found.vectors(keys.of_texts(there)).tolist() == rows_of(there).tolist()
+    assert found.vectors(keys.from_texts(there)).tolist() == rows_of(there).tolist()
     return [t for t, m in zip(texts, missing, strict=True) if m]
 
 

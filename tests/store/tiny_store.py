@@ -23,7 +23,7 @@ def fill(root, *texts, **of):
     """Add one segment; give the collection's folder."""
     made = opened(root, **of)
     with made.writing() as writer:
-        writer.add(keys.of_texts(texts), rows_of(texts))
+        writer.add(keys.from_texts(texts), rows_of(texts))
     return made.folder
 
 
@@ -41,9 +41,9 @@ def segment_of(root, *texts, **of):
 def lacking(root, *texts, **of):
     """Those of some texts that have no row; the rows of the others are checked."""
     found = opened(root, **of)
-    missing = found.missing(keys.of_texts(texts))
+    missing = found.missing(keys.from_texts(texts))
     there = [t for t, m in zip(texts, missing, strict=True) if not m]
-    assert found.vectors(keys.of_texts(there)).tolist() == rows_of(there).reshape(-1, 2).tolist()
+    assert found.vectors(keys.from_texts(there)).tolist() == rows_of(there).reshape(-1, 2).tolist()
     return [t for t, m in zip(texts, missing, strict=True) if m]
 
 
