@@ -52,14 +52,14 @@ class Recorded:
     def unread(self, query):
         return None
 
-    def picture(self, data, top):
+    def image(self, data, top):
         try:
             decoding.decode(data)
         except decoding.UnreadableImage as error:
             raise InputError(f"the query is no image ({error})") from error
         return self._answer(data, top)
 
-    def told(self, hits):
+    def described(self, hits):
         return [
             {"rank": i, "key": hit.key, "similarity": hit.similarity, "captions": SAMPLES[hit.key]}
             for i, hit in enumerate(hits, start=1)

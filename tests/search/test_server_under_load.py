@@ -31,7 +31,7 @@ class Slow(Recorded):
             self.let_go.wait(60)
         return super().text(query, top)
 
-    def picture(self, data, top):
+    def image(self, data, top):
         self.begun.set()
         self.let_go.wait(60)
         return super().image(data, top)

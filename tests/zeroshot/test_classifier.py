@@ -37,10 +37,10 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
         pixels(tiny_clip(), read(folder, Split.TEST))
 
 
-@pytest.mark.parametrize("which", ["picture", "class"])
+@pytest.mark.parametrize("which", ["image", "class"])
 def test_embeddings_that_are_not_finite_are_refused(which):
     data = ZeroshotSet(["cat", "dog"], np.array([True, True]), ["a {}"], [], np.array([0, 1]))
-    rows = {"picture": torch.eye(2), "class": torch.eye(2)}
+    rows = {"image": torch.eye(2), "class": torch.eye(2)}
     rows[which][1, 0] = torch.nan
     with pytest.raises(InputError, match=f"the embedding of {which} 1 is not finite"):
         accuracy(rows["picture"], rows["class"], data, seen=None)
