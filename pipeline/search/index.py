@@ -108,7 +108,7 @@ class RetrievalIndex:
         wanted = len(keys), sum(map(len, texts))
         if (len(images), len(captions)) != wanted or len(texts) != len(keys):
             raise ValueError(f"{len(images)} and {len(captions)} vectors of {wanted[0]} images, {wanted[1]} captions")
-        for what, rows in (("picture", images), ("caption", captions)):
+        for what, rows in (("image", images), ("caption", captions)):
             lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
             if len(odd := np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH))):
                 raise ValueError(f"the vector of {what} {odd[0]} has the length {lengths[odd[0]]:.4g}; expected 1")

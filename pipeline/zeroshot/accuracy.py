@@ -82,7 +82,7 @@ def ranks(embeddings: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
     Raises:
         InputError: an embedding is not finite.
     """
-    for what, rows in (("picture", embeddings), ("class", weights)):
+    for what, rows in (("image", embeddings), ("class", weights)):
         if not (finite := rows.isfinite().all(dim=1)).all():
             raise InputError(
                 f"the embedding of {what} {int((~finite).int().argmax())} is not finite: the model has diverged"
