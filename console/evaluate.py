@@ -81,7 +81,7 @@ def _show(found: dict[str, Any]) -> None:
     names = found["models"]
     both = "against" in names
     measured = found.get("retrieval", {})
-    title = f"{measured['images']:,} images, {measured['captions']:,} captions" if measured else None
+    title = f"{measured['pictures']:,} images, {measured['captions']:,} captions" if measured else None
     table = RichTable(title=title, title_justify="left")
     for heading in ("", *map(escape, names.values()), *(("difference", "95 % interval") if both else ())):
         table.add_column(heading, justify="left" if not heading else "right", overflow="fold")

@@ -114,7 +114,7 @@ def _cub(folder: Path) -> AttributeSet:
     training = np.zeros(len(row), dtype=bool)
     filled = np.zeros(len(row), dtype=bool)
     for number, (key, value) in _lines(split, 2):
-        place = _place(row, key, split, number, "picture")
+        place = _place(row, key, split, number, "image")
         _note(training, filled, place, _switch(value.strip(), split, number), split, number)
     if not filled.all():
         raise NoAttributes(f"{split} says nothing of image {list(row)[int((~filled).argmax())]}")
@@ -122,7 +122,7 @@ def _cub(folder: Path) -> AttributeSet:
     filled = np.zeros(labels.shape, dtype=bool)
     path = folder / "attributes/image_attribute_labels.txt"
     for number, (image, attribute, present, _) in _lines(path, 4):
-        cell = _place(row, image, path, number, "picture"), _place(column, attribute, path, number, "attribute")
+        cell = _place(row, image, path, number, "image"), _place(column, attribute, path, number, "attribute")
         _note(labels, filled, cell, _switch(present, path, number), path, number)
     if not filled.all():
         i, j = np.argwhere(~filled)[0]

@@ -34,7 +34,7 @@ PROBED = {
         }
     },
 }
-ATTRIBUTES = "attribute,group,images,base,student\nhas_color::<i>red,has_color,17,0.6250,0.5850\n"
+ATTRIBUTES = "attribute,group,pictures,base,student\nhas_color::<i>red,has_color,17,0.6250,0.5850\n"
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_the_change_is_that_of_the_student():
 
 
 def test_groups_of_attributes_are_parts_of_the_row_before():
-    assert [row.title for row in rows(metrics()) if row.of] == ["has bill shape", "has wing color"]
+    assert [row.title for row in rows(metrics()) if row.is_part] == ["has bill shape", "has wing color"]
 
 
 def test_the_language_model_has_figures_of_captions_alone():
