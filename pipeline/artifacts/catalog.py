@@ -99,10 +99,8 @@ SPAN_EMBEDDINGS = {
     for kind in SpanKind
 }
 _class_table = partial(Artifact, bound_to=("base",), columns=embeddings, within="features/zeroshot")
-ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS = (
-    _class_table(f"features/zeroshot/{name}.arrow", f"of the {name} of the zero-shot set")
-    for name in ("images", "prompts")
-)
+ZEROSHOT_IMAGES = _class_table("features/zeroshot/images.arrow", "of the images of the zero-shot set")
+ZEROSHOT_PROMPTS = _class_table("features/zeroshot/prompts.arrow", "of the prompts of the zero-shot set")
 
 ZEROSHOT_EMBEDDINGS = (ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS)
 TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values())

@@ -11,12 +11,9 @@ from pipeline.errors import Damaged
 
 
 def read(folder: Path, name: str, *needed: str) -> list[dict[str, str]]:
-    """The rows of a stage's CSV file.
+    """The rows of a CSV file in a stage's folder.
 
-    Args:
-        folder: the stage's.
-        name: of the file.
-        needed: columns that it must have; a history without a row has none but its first, `epoch`.
+    It must have the columns that are `needed`; a history without a row has none but its first, `epoch`.
 
     Raises:
         Damaged: it is missing, changed, no CSV file in UTF-8, or lacks a column.

@@ -91,9 +91,7 @@ class Manifest:
     def images(self, what: str, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[tuple[str, bytes]]:
         """Key and image bytes of samples, in order, with progress; shards in which none is wanted are not opened.
 
-        Args:
-            what: for the progress line.
-            rows: which samples, ascending; all by default.
+        `rows` says which samples, ascending; all by default.
 
         Raises:
             tables.ContractError: shards and manifest differ, or an image's bytes are not those that the manifest names.

@@ -14,13 +14,9 @@ _NUMBERS_OF_LAYERS = ("layers", "layer", "depth")
 
 
 def check_numbers(value: Any, where: str, most: int = _MOST, kinds: tuple[type, ...] = (int, float)) -> None:
-    """No number is so large that building the model would take all memory or all time.
+    """No number in a configuration, or `where` in it, is so large that building the model would take all memory.
 
-    Args:
-        value: a configuration, or a part of one.
-        where: its place, for errors.
-        most: the largest number; of layers there are fewer.
-        kinds: of numbers that sizes may be.
+    `most` is the largest number, of layers there are fewer; `kinds` are the types that sizes may have.
 
     Raises:
         WrongWeights: a number is larger.

@@ -8,12 +8,11 @@ length, and the number of rows. `Table` compares them with what the reader expec
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -36,68 +35,79 @@ class ContractError(InputError):
     """An artefact is not what its reader needs: another schema, another origin, other rows."""
 
 
-def _with_metadata(schema: pa.Schema, metadata: Mapping[str, Any], rows: int) -> pa.Schema:
-    return schema.with_metadata({k: _text(v) for k, v in {**metadata, "rows": rows}.items()})
-
-
 def _text(value: Any) -> str:
     """A metadata value: mappings and lists as JSON, anything else as it prints."""
     return json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list | tuple) else str(value)
 
 
-class TableWriter:
-    """Write an Arrow file batch by batch with flat memory; it appears under its name when the block ends well.
+class _Spooled:
+    """A table that is spooled to a file beside it, since its header states the number of rows.
 
-    Batches go to a spool file first, since the header states the number of rows.
+    It appears under its name, written whole with its metadata, when the block ends well.
     """
+
+    _stream: Any
+    """What is written to the spool; opened by `_begin`."""
 
     def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
         self.path, self.schema, self.metadata = path, schema, metadata
         self.rows = 0
 
-    def __enter__(self) -> TableWriter:
+    def _begin(self, spool: Path) -> None:
+        raise NotImplementedError
+
+    def _batches(self, spool: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+        """What was spooled, as it is to stand in the table."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         self._open = ExitStack()
         self._spool = self._open.enter_context(files.scratch(self.path))
-        self._writer = pa.ipc.new_file(str(self._spool), self.schema)
+        self._begin(self._spool)
         return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._open:
+            self._stream.close()
+            if kind is None:
+                stated = {**self.metadata, "rows": self.rows}
+                schema = self.schema.with_metadata({name: _text(value) for name, value in stated.items()})
+                with (
+                    files.whole(self.path) as temporary,
+                    pa.memory_map(str(self._spool)) as spool,
+                    pa.ipc.new_file(str(temporary), schema) as writer,
+                ):
+                    for batch in self._batches(spool):
+                        writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+class TableWriter(_Spooled):
+    """Write an Arrow file batch by batch with flat memory; it appears under its name when the block ends well."""
+
+    def _begin(self, spool: Path) -> None:
+        self._stream = pa.ipc.new_file(str(spool), self.schema)
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Append rows, given as one sequence a column."""
         batch = pa.record_batch([pa.array(columns[f.name], f.type) for f in self.schema], schema=self.schema)
         self.rows += batch.num_rows
-        self._writer.write_batch(batch)
+        self._stream.write_batch(batch)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._open:
-            self._writer.close()
-            if kind is None:
-                with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as source:
-                    reader = pa.ipc.open_file(source)
-                    schema = _with_metadata(self.schema, self.metadata, self.rows)
-                    with pa.ipc.new_file(str(temporary), schema) as writer:
-                        for i in range(reader.num_record_batches):
-                            writer.write_batch(reader.get_batch(i).replace_schema_metadata(schema.metadata))
+    def _batches(self, spool: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+        reader = pa.ipc.open_file(spool)
+        yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
 
 
-class EmbeddingWriter:
+class EmbeddingWriter(_Spooled):
     """Write a vector table as a single record batch, so that its whole vector column maps as one array.
 
     Vectors are spooled to disk as float16; only keys and index columns stay in memory.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
-        self.path, self.schema, self.metadata = path, schema, metadata
-        self.dimension = schema.field(-1).type.list_size
-        self._columns: list[list[pa.Array]] = [[] for _ in schema.names[:-1]]
-        self.rows = 0
-
-    def __enter__(self) -> EmbeddingWriter:
-        self._open = ExitStack()
-        self._spool = self._open.enter_context(files.scratch(self.path))
-        self._stream = self._spool.open("wb")
-        return self
+    def _begin(self, spool: Path) -> None:
+        self.dimension = self.schema.field(-1).type.list_size
+        self._columns: list[list[pa.Array]] = [[] for _ in self.schema.names[:-1]]
+        self._stream = spool.open("wb")
 
     def write(self, *columns: Any) -> None:
         """Append rows: the key column, the index columns, then vectors [n, dimension] of any float type."""
@@ -116,23 +126,15 @@ class EmbeddingWriter:
         self._stream.write(rows.view(np.uint8).data)
         self.rows += len(rows)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._open:
-            self._stream.close()
-            if kind is None:
-                with files.whole(self.path) as temporary, pa.memory_map(str(self._spool)) as spool:
-                    values = spool.read_buffer() if self.rows else None
-                    if values:  # read pages beforehand: written from unread ones, the file is cached in scattered pages
-                        np.frombuffer(values, np.uint8)[::4096].max()
-                    flat = pa.Array.from_buffers(pa.float16(), self.rows * self.dimension, [None, values])
-                    columns = zip(self._columns, self.schema, strict=False)
-                    index = [pa.concat_arrays(parts or [pa.array([], field.type)]) for parts, field in columns]
-                    column = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
-                    schema = _with_metadata(self.schema, self.metadata, self.rows)
-                    with pa.ipc.new_file(str(temporary), schema) as writer:
-                        writer.write_batch(pa.record_batch([*index, column], schema=schema))
+    def _batches(self, spool: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+        values = spool.read_buffer() if self.rows else None
+        if values:  # read pages beforehand: written from unread ones, the file is cached in scattered pages
+            np.frombuffer(values, np.uint8)[::4096].max()
+        flat = pa.Array.from_buffers(pa.float16(), self.rows * self.dimension, [None, values])
+        columns = zip(self._columns, self.schema, strict=False)
+        index = [pa.concat_arrays(parts or [pa.array([], field.type)]) for parts, field in columns]
+        column = pa.FixedSizeListArray.from_arrays(flat, self.dimension)
+        yield pa.record_batch([*index, column], schema=self.schema)
 
 
 class Table:

@@ -12,9 +12,7 @@ from pipeline.artifacts.tables import ContractError, Table, check_unit, offsets
 class Targets:
     """The targets of a manifest, checked: count, keys, finite, unit length.
 
-    Args:
-        table: of the targets stage.
-        manifest: whose samples it must hold, one image target and one a caption each, in this order.
+    The table holds of every sample of the manifest one target of the image, then one of each caption, in this order.
 
     Raises:
         ContractError: anything of that fails, naming both sides.

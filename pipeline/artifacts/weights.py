@@ -31,12 +31,8 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 def read(path: Path, advice: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name.
 
-    Args:
-        path: the file.
-        advice: what to do if it cannot be read.
-
     Raises:
-        WrongWeights: there is no such file, or it is damaged.
+        WrongWeights: there is no such file, or it is damaged; the message ends with the advice.
     """
     if not path.is_file():
         raise WrongWeights(f"there are no weights at {path}; {advice}")

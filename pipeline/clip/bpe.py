@@ -79,10 +79,7 @@ def token_bytes(word: str) -> tuple[int, ...]:
 
 
 def context_length(config: Path) -> int:
-    """How many tokens a model reads of a text, start and end included.
-
-    Args:
-        config: the model's open_clip_config.json, which the stage `models` has checked.
+    """How many tokens a model reads of a text, start and end included, by the configuration that `models` has checked.
 
     Raises:
         InputError: it is no JSON file, or no configuration of a model.

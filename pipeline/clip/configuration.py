@@ -47,11 +47,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def checked(config: Any, name: str) -> dict[str, Any]:
-    """A configuration as it is, if it holds a `model_cfg` that can be built and perhaps a `preprocess_cfg`.
-
-    Args:
-        config: what a JSON file holds.
-        name: of the file, for errors.
+    """What a JSON file holds, if that is a `model_cfg` that can be built and perhaps a `preprocess_cfg`.
 
     Raises:
         WrongWeights: what does not fit, and what was expected.
@@ -88,11 +84,8 @@ def _check_names(given: dict[str, Any], known: set[str], where: str) -> None:
 def _check_image_tower(vision: dict[str, Any], where: str) -> None:
     size = vision.get("image_size", CLIPVisionCfg.image_size)
     sides = size if isinstance(size, list) else [size]
-    if (
-        not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides)
-        or len({*sides}) != 1
-        or len(sides) > 2
-    ):
+    sound = all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides)
+    if not sound or len({*sides}) != 1 or len(sides) > 2:
         raise WrongWeights(
             f"{where}.image_size is {size!r:.60}; expected the side in pixels of a square, up to {_LARGEST_SIDE:,}"
         )

@@ -44,13 +44,7 @@ def bytes_of(image_file: ImageFile) -> bytes:
 
 
 def pixels(clip: Clip, image_files: Sequence[ImageFile], what: str, workers: int = 1) -> Iterator[NDArray[np.uint8]]:
-    """Decode every image for the tower, uint8 [3, side, side] each.
-
-    Args:
-        clip: whose image tower is to read them.
-        images: whatever has bytes, and a name as a string.
-        what: for the progress line.
-        workers: threads that decode, a few images ahead of whoever takes them.
+    """Decode every image for the tower, uint8 [3, side, side] each, a few images ahead of whoever takes them.
 
     Raises:
         InputError: a file is no image.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pipeline.clip.towers import Clip
 
 MOST_CHARACTERS = 10_000
-"""Of a text."""
+"""A text has this many characters at most."""
 MOST_OF_A_WORD = 500
-"""Characters of a word, which is whatever stands between white space."""
+"""A word, which is whatever stands between white space, has this many characters at most."""
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Of a regular expression: the characters of scripts that write no spaces between words."""

@@ -193,7 +193,7 @@ class CachedDetector:
         return [next(cut) if boxes else [] for boxes in found]
 
     def _crop_keys(self, image_keys: Keys, found: Iterable[Sequence[Box]]) -> Keys:
-        """Of an image's key and its boxes."""
+        """The key of every image's crops: of the image's own key and the corners of its boxes."""
         return keys.pack(
             keys.from_bytes(image, np.array([b.corners for b in boxes[: self.cropping.cap]], dtype="<f4").tobytes())
             for image, boxes in zip(keys.unpack(image_keys), found, strict=True)

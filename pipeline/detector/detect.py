@@ -35,12 +35,12 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Share of the image."""
+        """The share of the image that the box covers."""
         x0, y0, x1, y1 = self.corners
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)
 
     def longer_side(self, width: int, height: int) -> float:
-        """In pixels of an image of this size."""
+        """The longer side in pixels, of an image of this size."""
         x0, y0, x1, y1 = self.corners
         return max((x1 - x0) * width, (y1 - y0) * height)
 

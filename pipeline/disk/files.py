@@ -30,7 +30,7 @@ DAMAGED = ".damaged"
 
 _LEFT = re.compile(rf"\..+\.(?:(?P<machine>[0-9a-f]{{8}})-)?[0-9a-f]{{32}}{re.escape(PART)}", re.DOTALL)
 _LOCKS = os.name == "posix"
-"""Elsewhere age alone tells."""
+"""Whether files can be locked; elsewhere age alone tells whether a writer is alive."""
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 

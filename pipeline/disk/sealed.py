@@ -25,12 +25,9 @@ _LENGTH = 8
 
 
 def seal(path: Path, label: str, threads: int = 1) -> None:
-    """Append its seal to a file that is not there for others yet.
+    """Append its seal to a file that is not there for others yet: written by `files.whole`, it appears with its seal.
 
-    Args:
-        path: the file; written by `files.whole`, it appears with its seal.
-        label: what the file is to its reader; a whole file of another label is refused, too.
-        threads: that hash.
+    The label says what the file is to its reader; a whole file of another label is refused, too. `threads` hash.
     """
     length = path.stat().st_size
     digests = _digests(path, length, threads)
@@ -39,12 +36,7 @@ def seal(path: Path, label: str, threads: int = 1) -> None:
 
 
 def check(path: Path, label: str, threads: int = 1) -> None:
-    """Read all of a file, and stop unless it has the bytes that were sealed.
-
-    Args:
-        path: the file.
-        label: as `seal` got it.
-        threads: that hash.
+    """Read all of a file, and stop unless it has the bytes that were sealed under this label.
 
     Raises:
         Damaged: it is cut, changed, without a seal, of another label, or no file at all.

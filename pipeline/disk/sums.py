@@ -38,11 +38,9 @@ def forget(folder: Path) -> None:
 
 
 def check(folder: Path, name: str) -> None:
-    """Stop unless a file of a stage is the one that the stage wrote.
+    """Stop unless a file, named relative to its stage's folder, is the one that the stage wrote.
 
-    Args:
-        folder: the stage's; without SHA256SUMS, which may not have been fetched, nothing is known.
-        name: of the file, relative to it.
+    Without SHA256SUMS, which may not have been fetched, nothing is known.
 
     Raises:
         Damaged: it is not there, or is another one, or SHA256SUMS is damaged.
@@ -61,9 +59,7 @@ def check(folder: Path, name: str) -> None:
 def check_all(folder: Path, *, partly: bool = False) -> None:
     """Stop unless every file that SHA256SUMS names is the one that the stage wrote.
 
-    Args:
-        folder: the stage's.
-        partly: some may be missing, SHA256SUMS too, as a member of a team fetches only what is needed.
+    Some may be missing if `partly`, SHA256SUMS too, as a member of a team fetches only what is needed.
 
     Raises:
         Damaged: one is not.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 BLOCK = tarfile.BLOCKSIZE
 _ZEROS = bytes(BLOCK)
 _END = 2 * BLOCK
-"""Zeros at the end of a tar, at least."""
+"""A tar ends with this many zero bytes at least."""
 _LONGEST_NAME = 1 << 20
 """Bytes of what stands before a member to say more of it: a long name, or the records of POSIX."""
 _FIRST_WINDOW, _WINDOW = 1 << 11, 1 << 20
@@ -62,7 +62,7 @@ class Member:
     offset: int
     size: int
     part: int = 0
-    """Of the file, counted from one end of a tar, or damage, to the next: in two parts the same name is two files."""
+    """The part of the file, counted from one end or damage to the next: one name in two parts is two files."""
 
     def read_bytes(self) -> bytes:
         """Its bytes."""

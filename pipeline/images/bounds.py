@@ -13,9 +13,9 @@ import struct
 from collections.abc import Iterator
 
 MOST_BYTES = 1 << 29
-"""Of an image file that is read at all."""
+"""An image file that is read at all has this many bytes at most."""
 MOST_PIXELS = 80_000_000
-"""Width times height of an image that is decoded."""
+"""Width times height of an image that is decoded is this at most."""
 MOST_SCANS = 100
 """Of a JPEG: one where it is baseline, about ten where it is progressive, a few more where an optimiser chose them."""
 MOST_SCANNED = 20 * MOST_PIXELS
@@ -33,7 +33,7 @@ MOST_BLOCKS = 500_000
 MOST_TAGS, MOST_STRIPS, MOST_NUMBERS = 1 << 16, 1 << 17, 1 << 18
 """Of a TIFF: entries of its directory, strips or tiles of its pixels, and numbers of any other entry."""
 MOST_EXIF = 1 << 24
-"""Bytes of an EXIF block."""
+"""An EXIF block has this many bytes at most."""
 
 _SMALL = 1 << 18
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
@@ -154,7 +154,7 @@ def scans(data: bytes, most: int) -> int:
 
 
 def _byte(data: bytes, position: int) -> int:
-    """0 behind the end."""
+    """The byte at a position; 0 behind the end."""
     return data[position] if position < len(data) else 0
 
 

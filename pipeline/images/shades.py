@@ -103,12 +103,12 @@ def eight_bits(image: Image.Image, deep: bool = False) -> Image.Image:
 
 
 def _tags(image: Image.Image) -> Any:
-    """Of a TIFF; of others none."""
+    """The tags of a TIFF; an image of another format has none."""
     return getattr(image, "tag_v2", {})
 
 
 def _is_dark(image: Image.Image) -> bool:
-    """Whether the bulk of a colour image is, of those pixels that are seen at all."""
+    """Whether the bulk of a colour image is dark, of those pixels that are seen at all."""
     seen = image.getchannel("A") if image.mode == "RGBA" else None
     levels = np.array(image.histogram(seen)).reshape(-1, 256)[: None if seen is None else 3]
     outside = 0 if image.mode == "CMYK" else _OUTSIDE  # a page with little ink on it is white

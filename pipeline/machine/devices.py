@@ -24,12 +24,8 @@ def named(device: str) -> str:
 def check(device: str, processes: int = 1) -> None:
     """Whether torch can compute on a device of this machine; torch is imported only for another than the CPU.
 
-    Args:
-        device: torch's name of it.
-        processes: that want one each, if it is a GPU.
-
     Raises:
-        InputError: it is no device, or it is not here or cannot be used.
+        InputError: it is no device, it is not here or cannot be used, or there are fewer GPUs than processes.
     """
     if named(device) == "cpu":
         return

@@ -16,13 +16,9 @@ PLAIN_INTERVAL = 10.0
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Iterate over `items` and show how far it is on stderr.
+    """Iterate over `items` and show how far it is on stderr, in a line that begins with `what`, one or two words.
 
-    Args:
-        items: what to iterate over; its length is used when `total` is not given.
-        what: one or two words for the line.
-        total: number of items, where `items` has no length.
-        unit: what an item is, for the rate.
+    The length of `items` is used where `total` is not given; `unit` is what an item is, for the rate.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 MOST_BYTES = 100_000
-"""Of a file; the longest profile has 5,000."""
+"""A file has this many bytes at most; the longest profile has 5,000."""
 MOST_DEEP = 20
 MOST_VALUES = 10_000
-"""When every alias stands for a copy of what it names."""
+"""A file has this many values at most, where every alias counts as a copy of what it names."""
 MOST_DIGITS = 40
 _ZERO_FIRST = re.compile(r"[-+]?0[0-9_]+")
 

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 else:
     _terms = {name: (Weight, factor) for name, factor in TERMS.items()}
     Weights = create_model(
-        "Weights",
-        __base__=Section,
-        __doc__="Factor of every loss term; by default that of its declaration.",
-        **_terms,
+        "Weights", __base__=Section, __doc__="Factor of every loss term; by default that of its declaration.", **_terms
     )
 
 

@@ -38,12 +38,7 @@ def attributes(scene: Scene) -> set[str]:
 def build(out: Path, *, train: int, test: int, seed: int, workers: int) -> None:
     """Write images that no corpus holds, of what the corpora show, with their attributes.
 
-    Args:
-        out: becomes a folder as CUB_200_2011 is.
-        train: images to train a probe on.
-        test: images to measure it on.
-        seed: of everything.
-        workers: processes that draw.
+    `out` becomes a folder as CUB_200_2011 is, with `train` images to train a probe on and `test` to measure it on.
     """
     rng = np.random.default_rng([seed, 6])
     scenes = [random_scene(rng, SEEN_SHAPES, SEEN_COLOURS) for _ in range(train + test)]

@@ -19,13 +19,8 @@ def _with_article(phrase: str) -> str:
 
 def name(thing: Thing, *, size: bool = False, texture: bool = False, colour: bool = True) -> str:
     """A noun phrase such as "a small striped red star"."""
-    words = [
-        thing.size if size else "",
-        thing.texture if texture else "",
-        thing.colour if colour else "",
-        thing.shape,
-    ]
-    return _with_article(" ".join(w for w in words if w))
+    words = [thing.size] * size + [thing.texture] * texture + [thing.colour] * colour + [thing.shape]
+    return _with_article(" ".join(words))
 
 
 def place(thing: Thing) -> str:

@@ -21,18 +21,10 @@ WEB_CAPTIONS = 2
 
 
 def build(out: Path, *, images: dict[str, int], test: int, seed: int, workers: int) -> Planted:
-    """Write the three corpora below `out`.
+    """Write mscoco/, flickr30k/ and conceptual_captions/ below `out`; returns what was planted.
 
-    Args:
-        out: becomes the folder that holds mscoco/, flickr30k/ and conceptual_captions/.
-        images: number of images by source, at least 60 each, before any is rejected; Flickr30k has `test` more for
-            its test split.
-        test: images of Flickr30k's Karpathy test split.
-        seed: of everything.
-        workers: processes that draw.
-
-    Returns:
-        what was planted.
+    `images` is their number by source, at least 60 each, before any is rejected; Flickr30k has `test` more for its
+    Karpathy test split. The seed is that of everything, `workers` are processes that draw.
     """
     coco, flickr, web = (images[s] for s in (mscoco.SOURCE, flickr30k.SOURCE, conceptual_captions.SOURCE))
     world = {
@@ -45,13 +37,9 @@ def build(out: Path, *, images: dict[str, int], test: int, seed: int, workers: i
     for item in world[flickr30k.SOURCE][:test]:
         item.evaluation = "test"
     planted = plant(world, seed)
-    write = {
-        mscoco.SOURCE: _write_mscoco,
-        flickr30k.SOURCE: _write_flickr30k,
-        conceptual_captions.SOURCE: _write_conceptual_captions,
-    }
-    for source, items in world.items():
-        write[source](out / source, items, planted[source], workers)
+    writers = (_write_mscoco, _write_flickr30k, _write_conceptual_captions)
+    for (source, items), write in zip(world.items(), writers, strict=True):
+        write(out / source, items, planted[source], workers)
     return {source: {str(name): rows for name, rows in by_name.items()} for source, by_name in planted.items()}
 
 
@@ -81,13 +69,10 @@ def _write_mscoco(root: Path, items: list[Item], planted: dict[str, list[Any]], 
     ]
     licences = [{"id": 1, "name": "Attribution License"}, {"id": 2, "name": "No known copyright restrictions"}]
     folder = root / "annotations"
-    files.write_json(
-        folder / "captions_train2017.json", {"licenses": licences, "images": entries, "annotations": annotations}
-    )
-    files.write_json(
-        folder / "instances_train2017.json",
-        {"images": entries, "categories": [{"id": 1, "name": "object"}], "annotations": instances},
-    )
+    captioned = {"licenses": licences, "images": entries, "annotations": annotations}
+    boxed = {"images": entries, "categories": [{"id": 1, "name": "object"}], "annotations": instances}
+    files.write_json(folder / "captions_train2017.json", captioned)
+    files.write_json(folder / "instances_train2017.json", boxed)
 
     def entry(item: Item) -> dict[str, Any]:
         return {"cocoid": int(item.source_id), "filename": f"COCO_val2014_{item.source_id}.jpg"}
@@ -113,12 +98,11 @@ def _url(i: int) -> str:
 
 
 def _write_conceptual_captions(root: Path, items: list[Item], planted: dict[str, list[Any]], workers: int) -> None:
-    _write_images(
-        conceptual_captions.SOURCE,
-        items,
-        lambda i, _: root / "downloads" / f"{i}_{conceptual_captions.crc32(_url(i))}.jpg",
-        workers,
-    )
+
+    def download(i: int, _: Item) -> Path:
+        return root / "downloads" / f"{i}_{conceptual_captions.crc32(_url(i))}.jpg"
+
+    _write_images(conceptual_captions.SOURCE, items, download, workers)
     name = "Train_GCC-training.tsv"
     lines: list[bytes] = []
     for i, item in enumerate(items):

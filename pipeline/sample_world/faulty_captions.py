@@ -34,13 +34,9 @@ class FaultyCaption:
 
 
 def faulty_caption(rng: np.random.Generator, name: str, captions: Sequence[str], scene: Scene) -> FaultyCaption:
-    """One of `FAULTS`.
+    """A caption with the fault of this name, one of `FAULTS`, of an image with these good captions.
 
-    Args:
-        rng: chooses between several ways to go wrong.
-        name: of the fault.
-        captions: the good captions of the image; of a repeated one the first is repeated.
-        scene: what the image shows.
+    Of several ways to go wrong one is drawn; what is repeated is the first caption.
     """
 
     def one(options: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from pipeline.artifacts.schema import Reason
 from pipeline.sample_world.scenes import SIDE
 
 QUALITY = 92
-"""Of a plain JPEG."""
+"""The quality of a plain JPEG, as Pillow counts it."""
 MARGIN = 6
 """Width in pixels of the transparent margin."""
 _ORIENTATION = 0x0112
@@ -36,7 +36,7 @@ def _saved(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def _truncated(image: Image.Image) -> bytes:
-    """40 % of the bytes."""
+    """The first 40 % of the bytes of a JPEG."""
     data = _saved(image)
     return data[: len(data) * 2 // 5]
 
@@ -54,7 +54,7 @@ def _bomb(_: Image.Image) -> bytes:
 
 
 def _strip(image: Image.Image) -> bytes:
-    """400 x 60 pixels, from the middle."""
+    """A strip of 400 x 60 pixels from the middle of the image."""
     return _saved(image.resize((400, 400), Image.Resampling.BICUBIC).crop((0, 170, 400, 230)))
 
 
@@ -108,7 +108,7 @@ class Alteration:
 
     quality: int = 85
     factor: float = 1.0
-    """Of width and height, after the cut."""
+    """Width and height are multiplied by it, after the cut."""
     cut: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Pixels taken off left, top, right and bottom."""
 

@@ -44,7 +44,7 @@ class Item:
 
     @property
     def boxes(self) -> list[Box]:
-        """Of every thing, in pixels of a whole file."""
+        """The box of every thing, in pixels of a whole file."""
         boxes = [thing.box for thing in self.scene.things]
         return [self.alteration.box(box) for box in boxes] if self.alteration else boxes
 

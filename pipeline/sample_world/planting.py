@@ -87,19 +87,15 @@ class Pool:
         return [self._order.pop() for _ in range(max(least, round(share * self.size)))]
 
     def take_one(self) -> Item:
-        """One image, to be copied."""
+        """Take one image, to be copied."""
         return self._order.pop()
 
 
 def plant(world: dict[str, list[Item]], seed: int) -> Planted:
-    """Spoil some of the images of every corpus, and some of their captions.
+    """Spoil some of the images of every corpus, and some of their captions; what is not chosen stays as it is.
 
-    Args:
-        world: images by source, at least 60 each besides those of Flickr30k that are marked as its test split.
-        seed: of the choice; what is not chosen stays as it is.
-
-    Returns:
-        what was planted in images; for captions see `note_caption`.
+    There are at least 60 images of every source, besides those of Flickr30k that are marked as its test split.
+    Returns what was planted in images; for captions see `note_caption`.
     """
     planted: Planted = {source: defaultdict(list) for source in world}
     # A last number of 0 would give the stream that drew the scenes.

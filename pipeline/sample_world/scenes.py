@@ -69,10 +69,7 @@ def _fits(thing: Thing, others: Sequence[Thing]) -> bool:
 
 
 def random_scene(
-    rng: np.random.Generator,
-    shapes: Sequence[str],
-    colours: Sequence[str],
-    counts: Sequence[int] = (2, 3, 3),
+    rng: np.random.Generator, shapes: Sequence[str], colours: Sequence[str], counts: Sequence[int] = (2, 3, 3)
 ) -> Scene:
     """A scene of as many things as one of `counts`, none overlapping."""
     wanted = int(rng.choice(np.asarray(counts)))

@@ -44,13 +44,9 @@ def build_base(out: Path, *, pairs: int, seed: int, workers: int) -> None:
 
 
 def build_zeroshot(out: Path, *, per_class: dict[str, int], seed: int, workers: int) -> None:
-    """Write the zero-shot classes, every colour of every shape, as `out`/<split>/<class>/NN.jpg and classes.json.
+    """Write the zero-shot classes, every colour of every shape, as `out`/<split>/<class>/NNN.jpg and classes.json.
 
-    Args:
-        out: the folder.
-        per_class: images of each class by split (val, test).
-        seed: of everything.
-        workers: processes that draw.
+    `per_class` is the number of images of each class by split (val, test).
     """
     rng = np.random.default_rng([seed, 5])
     classes = [(colour, shape) for shape in SHAPES for colour in COLOURS]

@@ -157,14 +157,10 @@ class _Columns:
         """Image and captions of a record; no image if it has other columns than the file."""
         fields, extra = record.fields, len(record.fields) - len(self.names)
         (first, *others), key_column = self.captions, self.key
-        if (
-            extra > 0 and not others and not (self.quotes and self.quotes.mark in record.raw)
-        ):  # a caption that holds the delimiter, unquoted
-            fields = [
-                *fields[:first],
-                self.delimiter.join(fields[first : first + extra + 1]),
-                *fields[first + extra + 1 :],
-            ]
+        quoted = self.quotes and self.quotes.mark in record.raw
+        if extra > 0 and not others and not quoted:  # a caption that holds the delimiter
+            end = first + extra + 1
+            fields = [*fields[:first], self.delimiter.join(fields[first:end]), *fields[end:]]
             if not key.fullmatch(fields[key_column]):
                 return "", [None]
         elif extra or any("\r" in cell for c, cell in enumerate(fields) if c not in self.captions):  # two rows in one
@@ -222,11 +218,8 @@ def find(path: Path, layout: Layout) -> Table:
 def _is_own_header(line: bytes, layout: Layout) -> bool:
     """Whether a line names the columns of the corpus's own layout, in its order."""
     names = _header_names(line, layout)
-    kinds: dict[str, Callable[[str], object]] = {
-        "image": layout.names.fullmatch,
-        "number": _NUMBER.fullmatch,
-        "caption": _rank,
-    }
+    kinds: dict[str, Callable[[str], object]] = {"image": layout.names.fullmatch, "number": _NUMBER.fullmatch}
+    kinds["caption"] = _rank
     return len(names) == len(layout.columns) and all(
         kinds[kind](name) is not None for kind, name in zip(layout.columns, names, strict=True)
     )

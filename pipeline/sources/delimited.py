@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 DELIMITERS = (",", ";", "\t", "|")
 
 _MOST_LINES = 100
-"""Of a record."""
+"""A record spans this many lines at most."""
 _ENOUGH = 1000
 """Records with quotes by which is decided what the quotes of a file are."""
 _HEAD = 1000
@@ -28,7 +28,7 @@ class Record(NamedTuple):
 
     line: int
     fields: list[str]
-    """None at all if they cannot be told apart."""
+    """The list is empty if the fields cannot be told apart."""
     raw: str
 
 

@@ -126,13 +126,8 @@ _TOKENS = Layout(
     names=re.compile(r"image|(?:image|img|file)[ _-]?(?:name|id|path)?|name|path|filepath", re.IGNORECASE),
 )
 _KAGGLE = replace(
-    _TOKENS,
-    expected="name.jpg| i| caption",
-    parse=_csv_row,
-    delimiter="|",
-    columns=("image", "number", "caption"),
+    _TOKENS, expected="name.jpg| i| caption", parse=_csv_row, delimiter="|", columns=("image", "number", "caption")
 )
-
 
 CORPUS = Corpus(
     read=read,

@@ -27,7 +27,7 @@ from pipeline.sources.samples import Sample, Samples
 COLUMNS = ("key", "url", "caption", "txt", "status", "error_message")
 
 _ROWS = 1000
-"""Of a parquet that are in memory at a time."""
+"""Rows of a parquet that are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,7 @@ _MONSTER = re.compile(rb"[0-9]{1000}|[:,\[]\s*-?[0-9.]+[eE][+-]?[0-9]{5}|(?:[\[{
 def entries(path: Path, name: str, expected: str, *, optional: bool = False) -> Iterator[Any]:
     """Every entry of the array `name` of the JSON object in a file, one at a time.
 
-    Args:
-        path: the file.
-        name: a key of the object.
-        expected: what the file should be, for the error.
-        optional: there may be no such array.
+    `expected` says in errors what the file should be; if `optional`, there may be no such array.
 
     Raises:
         SourceError: the file is not valid JSON, which may show after any number of entries, or it has no such array.

@@ -24,9 +24,7 @@ EXPECTED = "Karpathy's split file, with a split for each of its images"
 def read(path: Path, identify: Callable[[Any], str]) -> Evaluation:
     """Map the id of every val and test image to its split; empty if there is no such file.
 
-    Args:
-        path: the split file.
-        identify: takes an entry of `images` to the source's id; raises ValueError if it has none.
+    `identify` takes an entry of `images` to the source's id, and raises ValueError if it has none.
 
     Raises:
         SourceError: an entry has no split, or one for evaluation no id: some image might train that must not.
@@ -54,9 +52,7 @@ def counts(path: Path) -> dict[str, int]:
 def rows(path: Path, read_image: Callable[[Any], Image]) -> Iterator[Row | Held]:
     """The images and captions that the split file itself holds; those of an image that cannot be read are rejected.
 
-    Args:
-        path: the split file.
-        read_image: takes an entry of `images` to a row; raises ValueError if it cannot.
+    `read_image` takes an entry of `images` to a row, and raises ValueError if it cannot.
     """
     for index, entry in images(path):
         place = f"{path.name}#images[{index}]"

@@ -15,9 +15,8 @@ from pipeline.sources.rows import SourceError
 
 _HEAD = 1 << 16
 """Bytes from which encoding and line ends are told."""
-_CHUNK = 1 << 20
-_LONGEST = 1 << 20
-"""Bytes of a line; what is beyond is no part of any caption."""
+_CHUNK = _LONGEST = 1 << 20
+"""Bytes that are read at a time, and bytes of a line; what is beyond is no part of any caption."""
 _CR_ALONE = re.compile(rb"\r(?![\r\n]|\Z)")
 """One that ends no line of those that end at newlines, nor the file."""
 _IN_QUOTES = re.compile(rb'(?<![^,;|\t\r\n ])"(?:[^"]|"")*+"(?=[,;|\t\r\n ]|\Z)')

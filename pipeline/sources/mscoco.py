@@ -81,14 +81,9 @@ def _images(path: Path, folder: Path, present: set[str] | None, split: karpathy.
             yield Rejected("image", "", f"{path.name}#images[{index}]", Reason.MALFORMED_ROW, str(error))
             continue
         file, note = _find(folder, present, name)
-        yield Image(
-            id=identity,
-            file=file,
-            licence=licences.get(licence, "") if isinstance(licence, int) else "",
-            url=printable(field(entry, "flickr_url") or field(entry, "coco_url")),
-            evaluation=split.get(identity),
-            note=note,
-        )
+        named = licences.get(licence, "") if isinstance(licence, int) else ""
+        url = printable(field(entry, "flickr_url") or field(entry, "coco_url"))
+        yield Image(identity, file, licence=named, url=url, evaluation=split.get(identity), note=note)
 
 
 def _captions(path: Path) -> Iterator[Row | Held]:

@@ -54,28 +54,19 @@ _RULES = [
         ("M", r"(?<=[APcS])M|M(?=[aDd])", "!"),  # a man fishing
         ("M", rf"([AP])[NW]M(?!{_NOUNS})", r"\1!!"),  # people ice skating
         ("M", rf"M(?={_NOUNS}|{_ATTRIBUTES})|(?<=[aDdOXNWJLHM])M", "N"),  # swimming trunks, for fishing, brick building
-        (
-            "GI",
-            rf"([aDO][JLHWRq]*+|d[JLHWRq]*+(?=I)|d(?=G[AP]))[GI](?={_ATTRIBUTES}|{_NOUNS}|[ME])",
-            r"\1J",
-        ),  # the young smiling boy
+        # the young smiling boy
+        ("GI", rf"([aDO][JLHWRq]*+|d[JLHWRq]*+(?=I)|d(?=G[AP]))[GI](?={_ATTRIBUTES}|{_NOUNS}|[ME])", r"\1J"),
         ("GI", r"(?<=[aDO])[GI](?![aDdX])", "N"),  # the gathering
         ("I", rf"(?<![NSAPcvfWLUh!])I(?={_NOUNS}|[JL])", "J"),  # smiling boys
         # -ed: a verb, unless a noun follows.
         ("E", r"(?<=[APcS])E", "!"),  # a dog leashed, a dog chased cats
-        (
-            "EY",
-            rf"[EY](?=(?:[JLHEYRqn]|[KC]+(?=[EJL])){{0,6}}(?:{_NOUNS}|M))|(?<=[aD])E",
-            "J",
-        ),  # a leashed dog, the injured
+        # a leashed dog, the injured
+        ("EY", rf"[EY](?=(?:[JLHEYRqn]|[KC]+(?=[EJL])){{0,6}}(?:{_NOUNS}|M))|(?<=[aD])E", "J"),
         ("-", rf"-[GEY](?={_NOUNS})", "-J"),  # best - selling author
         # Forms of present and past.
         ("f", r"(?<=[ARqT])f", "!"),  # the man waves, happily waves
-        (
-            "fS",
-            rf"(a[JLHWn]*+(?:[KC]{{1,2}}[JLH]++){{0,8}}(?:[NW]*+A|[NW]++))[fS](?!{_NOUNS})",
-            r"\1!",
-        ),  # a boy juggles, a red and white bus stops: no plural after "a"
+        # a boy juggles, a red and white bus stops: no plural after "a"
+        ("fS", rf"(a[JLHWn]*+(?:[KC]{{1,2}}[JLH]++){{0,8}}(?:[NW]*+A|[NW]++))[fS](?!{_NOUNS})", r"\1!"),
         ("fv", r"([NW])f(?=[aDd])|(?<=[ANW])v(?=[aDd])", r"\1!"),  # player watches the, a boy hit the
         ("fv", r"([!FVGIE]C)[fv]", r"\1!"),  # sits and drinks
         ("fv", r"([CK])[fv](?=[aDd])|^v(?=[aDdT])", r"\1!"),  # , watch the

@@ -25,12 +25,12 @@ from pipeline.errors import InputError, refusing
 _UNUSED = ["ner", "lemmatizer"]
 """Components that no noun chunk needs."""
 _REGISTRIES = {"@architectures", "@layers", "@misc", "@scorers", "@tokenizers", "@vectors"}
-"""Of functions that build parts; callbacks and readers load other models and files."""
+"""Registries of functions that build parts; callbacks and readers load other models and files."""
 _MAKERS = ("spacy", "spacy_legacy", "spacy_curated_transformers")
 """Packages whose functions and components may be named, written with a hyphen in names of functions."""
 _REFERENCE = re.compile(r"\$\{([^}]*)\}?")
 _MOST_BYTES = 2**17
-"""Of a configuration; spaCy's own have a tenth of them."""
+"""A configuration has this many bytes at most; spaCy's own have a tenth of them."""
 _MOST_REFERENCES = 200
 _ADVICE = "give one of spaCy's models, or set spans.parser to rules"
 

@@ -30,13 +30,7 @@ def write(
 ) -> dict[str, float]:
     """Write the spans of every caption of the manifest (`schema.SPANS`); a repeated caption is parsed once.
 
-    Args:
-        parser: finds the phrases.
-        manifest: whose captions.
-        path: of the table.
-        metadata: of the table.
-        cap: most phrases a caption.
-        tokens: most BPE tokens a caption: what the text tower reads between start and end.
+    A caption has at most `cap` phrases, and as many BPE `tokens` as the text tower reads between start and end.
 
     Returns:
         counts: captions, phrases, tokens, captions without a phrase, captions whose end the text tower does not read.

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -233,9 +232,7 @@ class Writer:
         self.collection._append(np.concatenate(self._keys), pa.concat_tables(self._values))
         self._clear()  # only now: Ctrl-C while a segment is written loses nothing
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if not isinstance(error, StoreError):  # rows that were computed are kept whatever stopped the rest
             self._flush()
 

@@ -50,11 +50,9 @@ class Held:
 
 
 def collections(root: Path, only: Iterable[str] = ()) -> list[Held]:
-    """The collections of a store, by name.
+    """The collections of a store, by name; a store whose folder does not exist holds none.
 
-    Args:
-        root: the store's folder; one that does not exist holds none.
-        only: names (`images`) or beginnings of folder names (`images-3f2a`); all by default.
+    `only` gives names (`pictures`) or beginnings of folder names (`pictures-3f2a`); all by default.
 
     Raises:
         InputError: `only` names something that is not there.
@@ -207,16 +205,10 @@ def beside(root: Path) -> list[Garbage]:
 
 
 def forget(held: Held, keys: Keys) -> int:
-    """Take rows out of a collection, so that they are computed again; all others stay.
+    """Take the rows of keys, uint64 [n, 2], out of a collection, so that they are computed again; all others stay.
 
     A segment that has one is written again without it, and then removed: a kill in between takes nothing away.
-
-    Args:
-        held: the collection.
-        keys: uint64 [n, 2].
-
-    Returns:
-        how many rows there were; those of damaged segments, which nobody reads, do not count.
+    Returns how many rows there were; those of damaged segments, which nobody reads, do not count.
     """
     count = 0
     for path in held.segments:
@@ -231,12 +223,8 @@ def forget(held: Held, keys: Keys) -> int:
             continue
         metadata = {name.decode(): value.decode() for name, value in rows.schema.metadata.items()}
         if not gone.all():
-            rest = (
-                pa.Table.from_batches([rows.filter(pa.array(~gone))])
-                .drop_columns(["high", "low"])
-                .replace_schema_metadata()
-            )
-            segment.write(held.folder, stored[~gone], rest, metadata)
+            rest = pa.Table.from_batches([rows.filter(pa.array(~gone))]).drop_columns(["high", "low"])
+            segment.write(held.folder, stored[~gone], rest.replace_schema_metadata(), metadata)
         path.unlink(missing_ok=True)
         count += int(gone.sum())
     return count

@@ -15,9 +15,9 @@ _MAGIC = b"ARROW1\0\0"
 _HEADER_TYPE, _HEADER = 1, 2
 """Fields of the flatbuffers table Message (Arrow's format/Message.fbs)."""
 _RECORD_BATCH = 3
-"""Of the union MessageHeader."""
+"""Its number in the union MessageHeader."""
 _COMPRESSION = 3
-"""Field of the table RecordBatch."""
+"""The number of that field in the table RecordBatch."""
 
 
 def read(path: Path) -> pa.RecordBatch:

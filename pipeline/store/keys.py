@@ -12,7 +12,7 @@ Keys = NDArray[np.uint64]
 """[n, 2]: bytes 0 to 7 and bytes 8 to 15 of every key as big-endian numbers, so that numbers sort as bytes do."""
 
 SIZE = 16
-"""Bytes."""
+"""A key has this many bytes."""
 
 
 def from_bytes(*parts: bytes) -> bytes:

@@ -33,7 +33,7 @@ _WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "o
 """Stores whose objects appear when their upload is complete; elsewhere a file is uploaded, then renamed."""
 
 _MOST_BYTES = {segment.SUFFIX: 4 << 30, PurePosixPath(DESCRIPTION).suffix: 1 << 20}
-"""Of a file, by its kind; a segment is closed at 32 MB and one more addition."""
+"""The most bytes of a file, by its kind; a segment is closed at 32 MB and one more addition."""
 _PIECE = 1 << 20
 
 _EXPECTED = "expected a folder, s3://bucket/path or ssh://host/path"
@@ -163,12 +163,7 @@ def _upload(fs: Any, source: Path, target: str, size: int) -> None:
 
 
 def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
-    """Fetch what the store lacks; what arrives is checked against its name before it gets it.
-
-    Args:
-        root: the store's folder.
-        url: of the remote, as fsspec takes it.
-        only: collections, as `inventory.collections` takes them; all by default.
+    """Fetch what the store lacks; what arrives is checked against its name before it gets it. Arguments as of `push`.
 
     Raises:
         RemoteError: the remote cannot be reached or read, or holds no store.

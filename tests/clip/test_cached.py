@@ -17,7 +17,7 @@ from pipeline.store import keys
 
 CAPTIONS = ["a cat", "a dog", "a red star on a blue sky", "two moons", "a cat on a mat", "", "a cow " * 20]
 PICTURES = [png(picture(seed)) for seed in range(7)]
-KEYS = keys.pack(map(keys.of, PICTURES))
+KEYS = keys.pack(map(keys.from_bytes, PICTURES))
 BATCH = COMPUTE.batch
 
 

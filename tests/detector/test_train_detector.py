@@ -23,7 +23,7 @@ print(trained.names)
 
 
 def test_a_training_reports_to_no_tracker_and_leaves_its_folder_as_it_was(tmp_path):
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for seed in range(4):
         (tmp_path / f"images/{seed}.png").write_bytes(png(picture(seed)))
     (tmp_path / "dvc.yaml").write_text("stages: {}  # mine\n")

@@ -62,7 +62,7 @@ def test_a_disk_that_fails_ends_the_run_with_advice_and_keeps_what_was_written(
         with monkeypatch.context() as failing:
             failing.setattr(os, call, fail)
             writer.add(keys.from_texts("b"), rows_of("b"))
-    for part in (str(made.folder), "1 new rows of images", cause, advice, "run it again"):
+    for part in (str(made.folder), "1 new rows of pictures", cause, advice, "run it again"):
         assert part in str(caught.value)
     for found in (made, opened(tmp_path)):
         assert lacking(found, ["a", "b"]) == ["b"]
