@@ -86,7 +86,7 @@ class Stage:
 def _only(section: Any, names: Iterable[list[str]]) -> Any:
     """A copy of a section with some of its parameters alone."""
     names = list(names)
-    if [] in names or not hasattr(section, "model_fields"):
+    if [] in names or not hasattr(type(section), "model_fields"):
         return section
     below = {head: [tail for first, *tail in names if first == head] for head, *_ in names}
     return section.model_construct(**{name: _only(getattr(section, name), tails) for name, tails in below.items()})

@@ -16,7 +16,7 @@ COCO, FLICKR = "dataset_coco.json", "dataset_flickr30k.json"
 
 def contents(found):
     """The files of all images."""
-    return [shown.read_bytes() for shown in found.images]
+    return [shown.read_bytes() for shown in found.image_files]
 
 
 def entry(number, *captions, split="test", **fields):

@@ -6,29 +6,32 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from pipeline.disk import files, sums
 from pipeline.errors import InputError
 from pipeline.params import load
+from stages.declaration import declared, stage
 from stages.program import run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
-def regions(params, data):
+def regions(params, ws):
     """Find regions.
 
     More about it.
     """
-    return {"seed": params.seed, "data": data.name}
+    return {"seed": params.seed, "data": ws.data.name}
 
 
-def execute(monkeypatch, stage, *arguments):
-    """The exit code of the program that `stage` becomes."""
-    monkeypatch.setattr("sys.argv", [f"{stage.__name__}.py", *map(str, arguments)])
+declared_as = stage(writes=[], takes=["seed"], less_memory="regions.batch")
+
+
+def execute(monkeypatch, work, *arguments):
+    """The exit code of the program of a stage that does this work."""
+    monkeypatch.setattr("sys.argv", [f"{work.__name__}.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        run(stage, lower="regions.batch")
+        run(declared_as(work))
     return ended.value.code
 
 
@@ -47,7 +50,7 @@ def test_without_options_params_yaml_and_data_are_read(monkeypatch, tmp_path):
 
 
 def test_an_error_of_the_input_is_one_paragraph_and_exit_code_1(monkeypatch, tmp_path, capsys):
-    def regions(params, data):
+    def regions(params, ws):
         raise InputError("the sky is green, expected blue; paint it")
 
     assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
@@ -85,17 +88,17 @@ def test_parameters_that_cannot_be_used_are_an_error_of_the_input(monkeypatch, t
 
 
 def test_a_mistake_of_the_program_is_not_hidden(monkeypatch, tmp_path):
-    def regions(params, data):
+    def regions(params, ws):
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
     with pytest.raises(RuntimeError, match="a mistake"):
-        run(regions, lower="regions.batch")
+        run(declared_as(regions))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_a_disk_that_cannot_be_written_is_a_sentence_that_says_what_to_do(monkeypatch, tmp_path, capsys, number):
-    def regions(params, data):
+    def regions(params, ws):
         raise OSError(number, os.strerror(number), str(tmp_path / "regions.arrow"))
 
     assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
@@ -105,12 +108,12 @@ def test_a_disk_that_cannot_be_written_is_a_sentence_that_says_what_to_do(monkey
 
 
 def test_a_file_that_is_missing_is_a_mistake_of_the_program(monkeypatch, tmp_path):
-    def regions(params, data):
+    def regions(params, ws):
         raise FileNotFoundError(errno.ENOENT, "No such file", "somewhere")
 
     monkeypatch.setattr("sys.argv", ["regions.py", "--params", str(PARAMS), "--data", str(tmp_path)])
     with pytest.raises(FileNotFoundError):
-        run(regions, lower="regions.batch")
+        run(declared_as(regions))
 
 
 def test_the_docstring_is_the_programs_help(monkeypatch, capsys):
@@ -121,9 +124,9 @@ def test_the_docstring_is_the_programs_help(monkeypatch, capsys):
 
 
 def test_a_stage_that_is_run_again_reads_what_it_has_just_written(monkeypatch, tmp_path):
-    def regions(params, data):
-        files.write_json(data / "regions/facts.json", {"run": len(list(tmp_path.iterdir()))})
-        return {"facts": sums.read_json(data / "regions", "facts.json")}
+    def regions(params, ws):
+        files.write_json(ws.data / "regions/facts.json", {"run": len(list(tmp_path.iterdir()))})
+        return {"facts": sums.read_json(ws.data / "regions", "facts.json")}
 
     for run_of in ("first", "second"):
         (tmp_path / run_of).mkdir()
@@ -133,8 +136,8 @@ def test_a_stage_that_is_run_again_reads_what_it_has_just_written(monkeypatch, t
 
 
 def test_what_another_stage_has_not_written_names_that_stage(monkeypatch, tmp_path, capsys):
-    def regions(params, data):
-        return {"text": (data / "models/detector.pt").read_text()}
+    def regions(params, ws):
+        return {"text": (ws.data / "models/detector.pt").read_text()}
 
     assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
     assert capsys.readouterr().err == f"regions: {tmp_path}/models/detector.pt does not exist; run: dvc repro models\n"
@@ -160,7 +163,7 @@ def test_what_killed_runs_left_is_removed_wherever_a_stage_writes(monkeypatch, t
     ],
 )
 def test_memory_that_is_full_names_the_parameters_to_lower(monkeypatch, tmp_path, capsys, error, whose):
-    def regions(params, data):
+    def regions(params, ws):
         raise error
 
     assert execute(monkeypatch, regions, "--params", PARAMS, "--data", tmp_path) == 1
@@ -168,14 +171,13 @@ def test_memory_that_is_full_names_the_parameters_to_lower(monkeypatch, tmp_path
     assert err == f"regions: {whose} memory is full ({error}): lower regions.batch, then run it again\n"
 
 
-@pytest.mark.parametrize("path", sorted((PARAMS.parent / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_every_stage_says_which_of_its_parameters_to_lower(path):
-    told = re.findall(r"^    run\(\w+, lower=\"([^\"]+)\"", path.read_text(), re.MULTILINE)
-    assert len(told) == (path.stem in yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"])
-    content = load(PARAMS).model_dump()
-    for name in re.findall(r"\b[a-z]+(?:\.\w+)+", " ".join(told)):
-        section = content
-        for part in name.split("."):
+@pytest.mark.parametrize("name", list(declared()))
+def test_every_stage_says_which_of_its_parameters_to_lower(name):
+    found = re.findall(r"\b[a-z]+(?:\.\w+)+", declared()[name].less_memory)
+    assert found
+    for parameter in found:
+        section = load(PARAMS).model_dump()
+        for part in parameter.split("."):
             section = section[part]
 
 
@@ -184,7 +186,7 @@ def test_every_stage_says_which_of_its_parameters_to_lower(path):
 def test_a_device_that_is_not_here_ends_every_stage_before_any_work(monkeypatch, tmp_path, capsys, device):
     (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("device: cpu", f"device: {device}"))
 
-    def curate(params, data):
+    def curate(params, ws):
         pytest.fail("it was begun")
 
     assert execute(monkeypatch, curate, "--params", tmp_path / "params.yaml", "--data", tmp_path) == 1
