@@ -88,7 +88,7 @@ def _curve(trained: Workspace) -> list[tuple[float, float]]:
 
 def results(rows: list[dict[str, Any]], base: dict[str, float], against: str) -> RichTable:
     """The table of `pipeline.evaluation.recipe_comparison.compare`, the best on validation data first."""
-    from pipeline.distillation.interpolation import retrieval
+    from pipeline.distillation.best_epoch import retrieval
     from pipeline.evaluation import recipe_comparison as comparison
 
     title = f"recipes; on test data the base has {base['text_to_image']:.3f} / {base['image_to_text']:.3f}"

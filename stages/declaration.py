@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import catalog, code
+from pipeline.artifacts import catalog, code_dependencies
 from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.workspace import Workspace
 
@@ -70,7 +70,7 @@ class Stage:
 
     def code(self) -> str:
         """A fingerprint of all code that its results depend on."""
-        return code.fingerprint(self.program)
+        return code_dependencies.fingerprint(self.program)
 
     def watched(self, params: Params) -> dict[str, Any]:
         """The values of the parameters that its results depend on."""

@@ -5,13 +5,14 @@ from typing import Any
 
 import yaml
 
-from pipeline.artifacts import catalog, code
+from pipeline.artifacts import catalog, code_dependencies
 from pipeline.artifacts.catalog import Artifact
 from stages.declaration import Stage, declared
 
 HEADER = """\
 # The whole way, one stage a step; `dvc dag` draws it. Every stage is stages/<name>.py and writes data/<name>/.
-# Written by `dclip graph --write` from what the stages declare; change it there.
+# Written by `dclip graph --write` from what the stages declare (stages/<name>.py) and import
+# (pipeline/artifacts/code_dependencies.py); change it there.
 """
 _RECALLS = ("val_text_to_image_recall@1", "val_image_to_text_recall@1")
 PLOTS: dict[str, dict[str, Any]] = {
@@ -50,7 +51,7 @@ def _entry(stage: Stage) -> dict[str, Any]:
         "desc": stage.description,
         "cmd": f"python -m stages.{stage.name}",
         "deps": [
-            *(path.as_posix() for path in code.closure(stage.program)),
+            *(path.as_posix() for path in code_dependencies.closure(stage.program)),
             *_paths(_read(stage)),
             *(f"${{{name}}}" for name in stage.folders),
         ],

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from pipeline.distillation.best_epoch import retrieval
 from pipeline.machine.progress import track
 from pipeline.training.loop import Figures
 
@@ -27,11 +28,6 @@ def retained(figures: Figures, start: Figures, errors: float = 0.0) -> float:
     """
     accuracies = (name for name in start if "zeroshot" in name and name.endswith("_top1") and start[name] > 0)
     return min(((figures[k] - errors * figures.get(f"{k}_error", 0.0)) / start[k] for k in accuracies), default=1.0)
-
-
-def retrieval(figures: Figures) -> float:
-    """Sum of recall@1 both ways: what epochs and interpolation points are compared by."""
-    return figures["val_text_to_image_recall@1"] + figures["val_image_to_text_recall@1"]
 
 
 def mix(base: Mapping[str, Tensor], student: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:

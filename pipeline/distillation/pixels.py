@@ -1,4 +1,7 @@
-"""Images at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read."""
+"""Images at the tower's input size: decoded once into a memory-mapped file, or again whenever they are read.
+
+They are the same in every epoch. What is drawn anew in every step, as an augmentation would be, belongs into `loader`.
+"""
 
 import logging
 from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
-from pipeline.distillation.interpolation import retrieval
+from pipeline.distillation.best_epoch import is_better
 from pipeline.distillation.layers import image_groups, trained, unfreeze
 from pipeline.distillation.linear import procrustes
 from pipeline.distillation.loader import Loader
@@ -192,9 +192,8 @@ def train(
         return validate(module.finished())
 
     schedule = warmup_cosine(optimizer, warmup=max(1, round(total * training.warmup)), steps=total)
-    calls: dict[str, Any] = {"backward": step, "validate": figures, "begin": begin, "log": log}
+    calls: dict[str, Any] = {"backward": step, "validate": figures, "begin": begin, "log": log, "better": is_better}
     calls["batches"] = lambda epoch, done: load(epoch, steps, done)
-    calls["better"] = lambda new, old: retrieval(new) > retrieval(old)
     calls["name_batch"] = lambda batch: ", ".join(batch.names)
     limits = {name: getattr(training, name) for name in _LIMITS}
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=training.precision == "float16")

@@ -24,7 +24,7 @@ from pipeline.artifacts.schema import Reason
 from pipeline.machine.progress import track
 from pipeline.sources import caption_tables, folders, img2dataset
 from pipeline.sources.caption_tables import Entry, Layout, Table
-from pipeline.sources.lookup import Lookup
+from pipeline.sources.compact_strings import Lookup
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "conceptual_captions"

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 from pipeline.artifacts import catalog
-from pipeline.artifacts.code import ROOT
+from pipeline.artifacts.code_dependencies import ROOT
 from pipeline.verification.tables import CHECKS
 
 CATALOG = Path(catalog.__file__)

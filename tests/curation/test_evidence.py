@@ -158,7 +158,7 @@ def test_evidence_of_an_earlier_run_is_not_taken_for_this_one(folder):
 def test_a_stage_that_fails_writes_its_card_and_ends_with_the_sentence(tmp_path, monkeypatch):
     import yaml
 
-    from pipeline.artifacts.code import ROOT
+    from pipeline.artifacts.code_dependencies import ROOT
     from pipeline.params import Params
     from stages.curate import curate as stage
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.distillation.interpolation import ALPHAS, choose, mix, retained, retrieval
+from pipeline.distillation.best_epoch import retrieval
+from pipeline.distillation.interpolation import ALPHAS, choose, mix, retained
 
 
 def figures(alpha, zeroshot):

@@ -16,7 +16,7 @@ def scratch(tmp_path):
 
 
 def test_a_corpus_is_one_file_and_its_line(scratch):
-    assert scratch.apply("extending.md", "A corpus") == ["pipeline/sources/pets.py", "pipeline/sources/__init__.py"]
+    assert scratch.apply("extending.md", "A corpus") == ["pipeline/sources/pets.py", "pipeline/sources/registry.py"]
     pets = scratch.root / "data/raw/pets"
     pets.mkdir(parents=True)
     (pets / "a.jpg").write_bytes(b"an image")

@@ -1,6 +1,6 @@
 import yaml
 
-from pipeline.artifacts.code import ROOT
+from pipeline.artifacts.code_dependencies import ROOT
 from pipeline.artifacts.workspace import Workspace
 from pipeline.curation import curate as library
 from pipeline.params import Params

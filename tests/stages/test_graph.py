@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.artifacts import catalog
-from pipeline.artifacts.code import ROOT
+from pipeline.artifacts.code_dependencies import ROOT
 from pipeline.params import load
 from stages import graph
 from stages.declaration import declared

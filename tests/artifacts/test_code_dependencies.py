@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.artifacts import code
+from pipeline.artifacts import code_dependencies
 
 
 @pytest.fixture
@@ -39,15 +39,15 @@ def library(tmp_path, monkeypatch):
     for name, text in sources.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-    monkeypatch.setattr(code, "LIBRARY", tmp_path / "pipeline")
-    code._imports.cache_clear()
+    monkeypatch.setattr(code_dependencies, "ROOT", tmp_path)
+    monkeypatch.setattr(code_dependencies, "LIBRARY", tmp_path / "pipeline")
+    code_dependencies._imports.cache_clear()
     yield tmp_path
-    code._imports.cache_clear()
+    code_dependencies._imports.cache_clear()
 
 
 def found(library):
-    return [path.as_posix() for path in code.closure(library / "stages/go.py")]
+    return [path.as_posix() for path in code_dependencies.closure(library / "stages/go.py")]
 
 
 def test_the_closure_of_imports_wherever_they_stand_but_for_types_and_infrastructure(library):
@@ -62,15 +62,15 @@ def test_the_closure_of_imports_wherever_they_stand_but_for_types_and_infrastruc
 
 @pytest.mark.parametrize("name", ["stages/go.py", "pipeline/far/away.py", "pipeline/pages/templates/page.j2"])
 def test_another_fingerprint_after_a_change_of_what_it_depends_on(library, name):
-    before = code.fingerprint(library / "stages/go.py")
+    before = code_dependencies.fingerprint(library / "stages/go.py")
     (library / name).write_text((library / name).read_text() + "\n# changed\n")
-    code._imports.cache_clear()
-    assert code.fingerprint(library / "stages/go.py") != before
+    code_dependencies._imports.cache_clear()
+    assert code_dependencies.fingerprint(library / "stages/go.py") != before
 
 
 @pytest.mark.parametrize("name", ["pipeline/errors.py", "pipeline/near/two.py", "pipeline/typed/names.py"])
 def test_the_same_fingerprint_after_a_change_of_anything_else(library, name):
-    before = code.fingerprint(library / "stages/go.py")
+    before = code_dependencies.fingerprint(library / "stages/go.py")
     (library / name).write_text("# changed\n")
-    code._imports.cache_clear()
-    assert code.fingerprint(library / "stages/go.py") == before
+    code_dependencies._imports.cache_clear()
+    assert code_dependencies.fingerprint(library / "stages/go.py") == before

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.lookup import Lookup
+from pipeline.sources.compact_strings import Lookup
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 2**64 - 1) | st.integers(0, 3), st.text(st.characters())))
 

@@ -25,7 +25,7 @@ INFRASTRUCTURE = (
     "pipeline.disk.sealed",
     "pipeline.disk.sums",
     "pipeline.artifacts.catalog",
-    "pipeline.artifacts.code",
+    "pipeline.artifacts.code_dependencies",
     "pipeline.artifacts.figures",
     "pipeline.artifacts.manifest",
     "pipeline.artifacts.schema",
