@@ -68,7 +68,7 @@ def test_frozen_texts_are_the_bases_and_trained_ones_the_models(tmp_path, test, 
 
 def test_images_are_decoded_from_their_files_and_found_by_their_keys(tmp_path, test):
     clip, ws = tiny_clip(), Workspace(tmp_path)
-    assert tables(ws, clip, test).write("images", Images(test.keys, test.images)) == 3
+    assert tables(ws, clip, test).write("images", Images(test.keys, test.image_files)) == 3
     found = ws.table(EMBEDDED["student", "images"], test, weights=clip.weights)
     assert found.strings("key") == test.keys
     lengths = np.linalg.norm(found.vectors().astype(np.float32), axis=1)
