@@ -43,7 +43,7 @@ def test_embeddings_that_are_not_finite_are_refused(which):
     rows = {"image": torch.eye(2), "class": torch.eye(2)}
     rows[which][1, 0] = torch.nan
     with pytest.raises(InputError, match=f"the embedding of {which} 1 is not finite"):
-        accuracy(rows["picture"], rows["class"], data, seen=None)
+        accuracy(rows["image"], rows["class"], data, seen=None)
 
 
 @pytest.mark.parametrize("dimension", [3, 31, 512])
