@@ -59,7 +59,7 @@ def search(
         print(json.dumps(searching.described(hits), ensure_ascii=False))
         return
     table = RichTable(title=escape(f'"{asked}"' if image is None else asked), title_justify="left")
-    for heading in ("rank", "similarity", "picture", "its first caption"):
+    for heading in ("rank", "similarity", "image", "its first caption"):
         table.add_column(heading)
     for hit in searching.described(hits):
         table.add_row(str(hit["rank"]), f"{hit['similarity']:.3f}", hit["key"], escape(hit["captions"][0]))

@@ -15,7 +15,7 @@ from pipeline.pages.html import render
 from pipeline.pages.thumbnails import thumbnails
 from pipeline.probes import tables
 
-PICTURES = 5
+IMAGES_SHOWN = 5
 """How many images of a concept are shown."""
 SHOWN = 200
 """Concepts with images, the largest ones; of the others words and captions are told."""
@@ -81,6 +81,6 @@ def nearest_images(
     found: list[list[str]] = [[] for _ in centres]
     for row in np.argsort(-similarity, kind="stable").tolist():
         images = found[int(nearest[row])]
-        if len(images) < PICTURES and owner[row] not in images:
+        if len(images) < IMAGES_SHOWN and owner[row] not in images:
             images.append(owner[row])
     return found

@@ -54,10 +54,8 @@ def world(tmp_path_factory):
 
 def models(world, *names):
     """As `measurement` takes them."""
-    roles = ("model", "against")
-    return {
-        role: measurement.load(name, Workspace(world / "data"), "cpu") for role, name in zip(roles, names, strict=False)
-    }
+    ws = Workspace(world / "data")
+    return {role: measurement.load(name, ws, "cpu") for role, name in zip(("model", "against"), names, strict=False)}
 
 
 class Hub(BaseHTTPRequestHandler):

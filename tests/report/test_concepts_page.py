@@ -16,7 +16,7 @@ from pipeline.artifacts.schema import concepts as concepts_schema
 from pipeline.artifacts.tables import ContractError, EmbeddingWriter, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
-from pipeline.report.concepts import PICTURES, SHOWN, nearest_images, write
+from pipeline.report.concepts import IMAGES_SHOWN, SHOWN, nearest_images, write
 
 HOSTILE = '<script src="https://example.org/x.js">alert(1)</script> & "two" <b>cats</b>'
 SAMPLES = {
@@ -254,4 +254,4 @@ def test_nearest_pictures_are_those_of_plain_search(captions, seed):
         best = {}
         for row in np.flatnonzero(nearest == k):
             best[owner[row]] = max(best.get(owner[row], -2.0), float(rows[row] @ centres[k]))
-        assert found[k] == sorted(best, key=lambda key, best=best: -best[key])[:PICTURES]
+        assert found[k] == sorted(best, key=lambda key, best=best: -best[key])[:IMAGES_SHOWN]
