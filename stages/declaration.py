@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,15 @@ class Stage:
     def description(self) -> str:
         """Its docstring's first sentence."""
         return (self.work.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+    @property
+    def help(self) -> str:
+        """Its docstring, and what it reads and writes."""
+        written = ", ".join(dict.fromkeys(f"data/{artifact.output}" for artifact in self.writes))
+        read = ", ".join(f"data/{name}" for name in self.upstream)
+        return (
+            f"{cleandoc(self.work.__doc__ or '')}\n\nReads {read or 'no other stage'}; writes {written or 'nothing'}."
+        )
 
     @property
     def program(self) -> Path:

@@ -147,7 +147,7 @@ def run(stage: Stage) -> None:
             print(f"{name}: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
 
-    program.__doc__ = stage.work.__doc__
+    program.__doc__ = stage.help
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
     app.command()(program)
     app()

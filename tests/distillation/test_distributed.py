@@ -28,16 +28,16 @@ CASES = {  # recipe, width and text of the student, how it is trained
     "frozen text": ("preserving", 16, False, {}),
     "projections": ("dclip_clean", 8, True, {"captions": 2}),
     "targets of pairs": ("dclip", 8, True, {}),
-    "chunk": ("dclip_clean", 8, True, {"chunk": 2, "captions": None}),
+    "micro_batch": ("dclip_clean", 8, True, {"micro_batch": 2, "captions": None}),
     "hard negatives": ("hard_negatives", 16, True, {"captions": None}),
-    "hard negatives, chunk": ("hard_negatives", 16, True, {"chunk": 1}),
-    "regions, chunk": ("dclip_regions", 24, True, {"chunk": 1}),
+    "hard negatives, chunk": ("hard_negatives", 16, True, {"micro_batch": 1}),
+    "regions, chunk": ("dclip_regions", 24, True, {"micro_batch": 1}),
     "frozen hard negatives": ("hard_negatives", 16, False, {}),
     "clipped and averaged": ("clip_refine", 16, True, {"max_grad_norm": 0.5, "ema_decay": 0.5, "patience": 1}),
-    "layers": ("contrastive", 16, True, {"layers": 1, "unfreeze": 1, "chunk": 3}),
+    "layers": ("contrastive", 16, True, {"layers": 1, "unfreeze": 1, "micro_batch": 3}),
     "linear": ("labclip", 16, False, {}),
     "knowledge": ("knowledge_clip", 16, True, {"captions": None}),
-    "knowledge, chunk": ("dclip+knowledge", 8, True, {"chunk": 1, "captions": 2}),
+    "knowledge, chunk": ("dclip+knowledge", 8, True, {"micro_batch": 1, "captions": 2}),
 }
 
 
@@ -107,7 +107,7 @@ def trained(case, group, checkpoint=None):
 
 def resumed(folder, group):
     """Killed in the second step of the second epoch, and run again."""
-    whole = trained("chunk", group, folder / "whole.pt")
+    whole = trained("micro_batch", group, folder / "whole.pt")
     own, taken = recipes.RECIPES["dclip_clean"], []
 
     def terms(b):
@@ -118,10 +118,10 @@ def resumed(folder, group):
 
     recipes.RECIPES["dclip_clean"] = replace(own, terms=terms)
     try:
-        trained("chunk", group, folder / "killed.pt")
+        trained("micro_batch", group, folder / "killed.pt")
     except Killed:
         recipes.RECIPES["dclip_clean"] = own
-    again = trained("chunk", group, folder / "killed.pt")
+    again = trained("micro_batch", group, folder / "killed.pt")
     return {"whole": whole, "again": again, "taken": len(taken)}
 
 

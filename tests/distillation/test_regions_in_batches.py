@@ -188,5 +188,5 @@ def test_regions_of_another_number_of_pictures_are_refused(start):
 
 @pytest.mark.parametrize(("crops", "vectors"), [(6, 13), (7, 12), (8, 14)])
 def test_regions_without_a_crop_or_a_vector_of_each_are_refused(crops, vectors):
-    with pytest.raises(ValueError, match=rf"with {vectors} vectors and {crops} crops, expected 6, 13 and 7$"):
+    with pytest.raises(ValueError, match=rf"with {vectors} embeddings and {crops} crops, expected 6, 13 and 7$"):
         pairs(regions=Regions(numbers(100, crops), axes(vectors), START))

@@ -28,7 +28,7 @@ def kill_at(monkeypatch, name, step):
         ("contrastive", {"layers": 1, "unfreeze": 1}, 2),
         ("contrastive", {"layers": 1, "unfreeze": 1}, 3),
         ("clip_refine", {"ema_decay": 0.5, "captions": None}, 3),
-        ("shuffled_targets", {"chunk": 3, "max_grad_norm": 1.0}, 2),
+        ("shuffled_targets", {"micro_batch": 3, "max_grad_norm": 1.0}, 2),
         ("labclip", {}, 3),
     ],
     ids=str,

@@ -208,9 +208,10 @@ def planned(compare, monkeypatch):
     """Names of the recipes that would be run without --recipes, and what is said of the others."""
     names = []
     real = console.runs.planned
-    monkeypatch.setattr(console.runs, "planned", lambda *run: real(*run) and names.append(run[1]))
-    monkeypatch.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
-    found = compare("--seeds", "0")
+    with monkeypatch.context() as patched:
+        patched.setattr(console.runs, "planned", lambda *run: real(*run) and names.append(run[1]))
+        patched.setattr(pipeline.evaluation.recipe_comparison, "TestData", None)
+        found = compare("--seeds", "0")
     return names, found.output
 
 

@@ -279,7 +279,7 @@ def test_rows_that_the_store_holds_wrongly_are_right_after_what_is_named(copied,
     assert not any(f.fault for f in check(data, params, sample=500)[0] if f.artefact == "regions/regions.arrow")
 
 
-ROWS = ("boxes", "crops", "whole_pictures", "regions", "captions", "phrases", "tokens", "zeroshot_pictures",
+ROWS = ("boxes", "crops", "whole_images", "regions", "captions", "phrases", "tokens", "zeroshot_images",
         "zeroshot_prompts")  # fmt: skip
 
 
