@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import faiss  # noqa: F401
-import pipeline.features.images
 import sentence_transformers  # noqa: F401
 import webdataset  # noqa: F401
 from counting import count_forwards
@@ -22,8 +21,10 @@ import pipeline.concepts.labelling
 import pipeline.detector.regions
 import pipeline.detector.weights
 import pipeline.features.classes
+import pipeline.features.image_embeddings
 import pipeline.features.texts
 import pipeline.store.collection
+from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
 from stages.program import perform
 
@@ -35,7 +36,7 @@ def run(request: dict) -> None:
     os.fsync = lambda _: None  # for power cuts; a kill loses nothing that the system has, and this is minutes quicker
     pipeline.store.collection.SEGMENT_BYTES = request["segment_bytes"]
     stage = getattr(importlib.import_module(f"stages.{request['stage']}"), request["stage"])
-    perform(stage, Params.model_validate(request["params"]), Path(request["data"]))
+    perform(stage, Params.model_validate(request["params"]), Workspace(Path(request["data"])))
 
 
 Image.init()
