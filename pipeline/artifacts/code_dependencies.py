@@ -109,7 +109,7 @@ def _file(module: str) -> Path:
 def _packed(modules: set[Path]) -> list[Path]:
     """Folders for packages that are needed whole, and the other files."""
     packages = {path.parent for path in modules} - {LIBRARY}
-    whole = {p for p in packages if modules >= set(_modules(p)) or any(map(_is_no_module, p.iterdir()))}
+    whole = {p for p in packages if modules >= set(_modules(p)) or any(map(_is_no_module, p.rglob("*")))}
     return sorted(whole | {path for path in modules if path.parent not in whole})
 
 
@@ -118,4 +118,4 @@ def _modules(package: Path) -> Iterator[Path]:
 
 
 def _is_no_module(path: Path) -> bool:
-    return path.suffix != ".py" and path.name != "__pycache__"
+    return files.is_source(path) and path.suffix != ".py"

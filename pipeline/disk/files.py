@@ -203,7 +203,12 @@ def fingerprint(**parts: Any) -> str:
 
 
 def code(*paths: Path) -> str:
-    """32 hex digits that stand for source: files, and folders with all that is below them but what Python compiled."""
-    sources = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*")))]
-    sources = [f for f in sources if f.is_file() and f.parent.name != "__pycache__"]
-    return fingerprint(files=[(f.name, sha256(f)) for f in sources])
+    """32 hex digits that stand for source: files, and folders with all sources that are below them."""
+    found = [f for path in paths for f in ([path] if path.is_file() else filter(is_source, sorted(path.rglob("*"))))]
+    return fingerprint(files=[(f.name, sha256(f)) for f in found])
+
+
+def is_source(path: Path) -> bool:
+    """Whether something in a folder of sources is one: no folder, nothing that Python compiled or an editor left."""
+    left = path.name.startswith(".") or path.name.endswith("~") or path.parent.name == "__pycache__"
+    return path.is_file() and not left

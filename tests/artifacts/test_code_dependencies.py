@@ -68,9 +68,20 @@ def test_another_fingerprint_after_a_change_of_what_it_depends_on(library, name)
     assert code_dependencies.fingerprint(library / "stages/go.py") != before
 
 
-@pytest.mark.parametrize("name", ["pipeline/errors.py", "pipeline/near/two.py", "pipeline/typed/names.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pipeline/errors.py",
+        "pipeline/near/two.py",
+        "pipeline/typed/names.py",
+        "pipeline/near/.one.py.swp",
+        "pipeline/pages/templates/page.j2~",
+        "pipeline/pages/__pycache__/html.pyc",
+    ],
+)
 def test_the_same_fingerprint_after_a_change_of_anything_else(library, name):
     before = code_dependencies.fingerprint(library / "stages/go.py")
+    (library / name).parent.mkdir(exist_ok=True)
     (library / name).write_text("# changed\n")
     code_dependencies._imports.cache_clear()
     assert code_dependencies.fingerprint(library / "stages/go.py") == before

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.artifacts import catalog
-from pipeline.artifacts.code_dependencies import ROOT
+from pipeline.artifacts.code_dependencies import ROOT, closure
 from pipeline.params import load
 from stages import graph
 from stages.declaration import declared
@@ -48,6 +48,8 @@ def test_whoever_reads_a_small_file_depends_on_the_hashes_that_its_stage_states(
 
 
 @pytest.mark.parametrize("name", list(STAGES))
-def test_all_code_that_a_stage_depends_on_is_there(name):
-    deps = [Path(path) for path in yaml.safe_load(graph.text())["stages"].get(name, {}).get("deps", [])]
-    assert all((ROOT / path).exists() for path in deps if path.parts[0] in ("stages", "pipeline"))
+def test_all_code_that_a_stage_depends_on_is_there_its_own_first(name):
+    found = closure(STAGES[name].program)
+    assert found[0] == Path(f"stages/{name}.py")
+    assert len(found) > 1
+    assert all((ROOT / path).exists() for path in found)
