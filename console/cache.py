@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 Only = Annotated[
-    list[str] | None, typer.Option("--only", help="A collection, such as images; may be given again. Default: all.")
+    list[str] | None, typer.Option("--only", help="A collection as stats names it, such as texts; may be given again.")
 ]
 Url = Annotated[str, typer.Argument(help="A folder, s3://bucket/path, ssh://host/path, or what else fsspec takes.")]
 
@@ -81,7 +81,7 @@ def push(url: Url, only: Only = None) -> None:
 
 @app.command()
 def pull(url: Url, only: Only = None) -> None:
-    """Fetch the segments that are lacking here, e.g. dclip cache pull s3://bucket/clip-store --only images."""
+    """Fetch the segments that are lacking here, e.g. dclip cache pull s3://bucket/clip-store --only texts."""
     from pipeline.store import remote
 
     _report(remote.pull(store(), url, only or []), "fetched", url)
