@@ -68,7 +68,7 @@ SAMPLE_ATTRIBUTES = Artifact("sample/attributes", "images with all that can be s
 PLANTED = Artifact("sample/planted.json", "the defects that were planted in the corpora")
 
 BASE_CLIP = Artifact("models/clip", "the base CLIP, an open_clip local directory")
-BASE_CONFIG = Artifact("models/clip/open_clip_config.json", "its architecture and preprocessing", role="part")
+BASE_CONFIG = Artifact("models/clip/open_clip_config.json", "the base's architecture and preprocessing", role="part")
 DETECTOR = Artifact("models/detector.pt", "the detector's weights")
 PRETRAINING = Artifact("models/pretraining.csv", "the base's training history, if it was trained here", role="plot")
 
@@ -90,23 +90,32 @@ _FROZEN = ("manifest", "base")
 _BY_CAPTION = partial(embeddings, "caption_index")
 IMAGE_EMBEDDINGS = Artifact("features/images.arrow", "the base's embedding of every image", _FROZEN, embeddings)
 REGION_EMBEDDINGS = Artifact(
-    "features/regions.arrow", "of every region", (*_FROZEN, "regions"), partial(embeddings, "region_index")
+    "features/regions.arrow",
+    "the base's embedding of every region",
+    (*_FROZEN, "regions"),
+    partial(embeddings, "region_index"),
 )
-CAPTION_EMBEDDINGS = Artifact("features/captions.arrow", "of every caption", _FROZEN, _BY_CAPTION)
+CAPTION_EMBEDDINGS = Artifact("features/captions.arrow", "the base's embedding of every caption", _FROZEN, _BY_CAPTION)
 _span_table = partial(Artifact, within="features/spans", columns=partial(embeddings, "caption_index", "span_index"))
 SPAN_EMBEDDINGS = {
-    kind: _span_table(f"features/spans/{kind}.arrow", f"of every caption's {kind}", (*_FROZEN, "spans"))
+    kind: _span_table(
+        f"features/spans/{kind}.arrow", f"the base's embeddings of every caption's {kind}", (*_FROZEN, "spans")
+    )
     for kind in SpanKind
 }
 _class_table = partial(Artifact, bound_to=("base",), columns=embeddings, within="features/zeroshot")
-ZEROSHOT_IMAGES = _class_table("features/zeroshot/images.arrow", "of the images of the zero-shot set")
-ZEROSHOT_PROMPTS = _class_table("features/zeroshot/prompts.arrow", "of the prompts of the zero-shot set")
+ZEROSHOT_IMAGES = _class_table(
+    "features/zeroshot/images.arrow", "the base's embeddings of the images of the zero-shot set"
+)
+ZEROSHOT_PROMPTS = _class_table(
+    "features/zeroshot/prompts.arrow", "the base's embeddings of the prompts of the zero-shot set"
+)
 
 ZEROSHOT_EMBEDDINGS = (ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS)
 TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values())
 
 TEACHER = Artifact("teacher/teacher.safetensors", "the meta-teacher's weights")
-TEACHER_HISTORY = Artifact("teacher/history.csv", "its training history", role="plot")
+TEACHER_HISTORY = Artifact("teacher/history.csv", "the teacher's training history", role="plot")
 
 _TARGETS_HOLD = "the teacher's embedding of every training image alone (caption_index -1) and with each of its captions"
 _TAUGHT = ("manifest", "teacher", "features")
@@ -124,7 +133,7 @@ STUDENT_CONFIG = Artifact("student/open_clip_config.json", "the student's archit
 STUDENT_WEIGHTS = Artifact("student/open_clip_model.safetensors", "the student's weights")
 STUDENT = (STUDENT_CONFIG, STUDENT_WEIGHTS)
 END_POINT = Artifact("student/end_point", "the student before interpolation, an open_clip local directory")
-STUDENT_HISTORY = Artifact("student/history.csv", "its training history")
+STUDENT_HISTORY = Artifact("student/history.csv", "the student's training history")
 INTERPOLATION = Artifact("student/interpolation.csv", "points between the base's weights and its own", role="plot")
 LIVE_METRICS = Artifact("student/live/metrics.json", "the last figures of a training", role="metrics")
 LIVE_PLOTS = Artifact("student/live/plots/metrics", "every figure by epoch", role="plot", x="step")
@@ -132,6 +141,7 @@ LIVE_PLOTS = Artifact("student/live/plots/metrics", "every figure by epoch", rol
 MEASURED = ("base", "student", "end_point")
 """The models that are measured: the base, the student, and the student before interpolation."""
 _PROBED = ("student", "end_point")
+_MODEL_NAMES = {"base": "the base", "student": "the student", "end_point": "the student before interpolation"}
 _EMBEDDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., pa.Schema]]] = {
     "images": ("test image", _PROBED, _MANIFEST, embeddings),
     "captions": ("test caption", _PROBED, _MANIFEST, _BY_CAPTION),
@@ -142,7 +152,12 @@ _EMBEDDED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., 
 }
 """What a model is measured on, by which models that no stage before has embedded it, and what it is bound to."""
 EMBEDDED = {
-    (model, what): Artifact(f"embed/{what}/{model}.arrow", f"{model}: of every {thing}", (*bound_to, model), columns)
+    (model, what): Artifact(
+        f"embed/{what}/{model}.arrow",
+        f"embedding of every {thing} by {_MODEL_NAMES[model]}",
+        (*bound_to, model),
+        columns,
+    )
     for what, (thing, models, bound_to, columns) in _EMBEDDED.items()
     for model in models
 }
@@ -152,8 +167,8 @@ STUDENT_CLASSES = EMBEDDED["student", "class_images"], EMBEDDED["student", "clas
 INDEX = Artifact("index/faiss", "FAISS over test images and captions", ("manifest", "student"))
 
 PROBED_ATTRIBUTES = Artifact("probe/attributes.csv", "what a linear probe reads of every attribute")
-PROBED_WORDS = Artifact("probe/words.csv", "of every word")
-PROBED_CONCEPTS = Artifact("probe/concepts.csv", "of every concept")
+PROBED_WORDS = Artifact("probe/words.csv", "what it reads of every word")
+PROBED_CONCEPTS = Artifact("probe/concepts.csv", "how often images fall into each concept")
 
 RECALL = Artifact("evaluate/recall.csv", "recall@K of base and student", role="plot")
 REPORT = Artifact("evaluate/report", "index.html, and concepts.html with concepts")

@@ -8,6 +8,7 @@ length, and the number of rows. `Table` compares them with what the reader expec
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -40,7 +41,7 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list | tuple) else str(value)
 
 
-class _Spooled:
+class _Spooled(ABC):
     """A table that is spooled to a file beside it, since its header states the number of rows.
 
     It appears under its name, written whole with its metadata, when the block ends well.
@@ -53,12 +54,13 @@ class _Spooled:
         self.path, self.schema, self.metadata = path, schema, metadata
         self.rows = 0
 
+    @abstractmethod
     def _begin(self, spool: Path) -> None:
-        raise NotImplementedError
+        """Open the spool."""
 
+    @abstractmethod
     def _batches(self, spool: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
         """What was spooled, as it is to stand in the table."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._open = ExitStack()
