@@ -29,12 +29,9 @@ def index(params: Params, ws: Workspace) -> dict[str, Any]:
     manifest = ws.manifest(Split.TEST)
     images, captions = (ws.table(catalog.EMBEDDED["student", what], manifest) for what in ("images", "captions"))
     origin = {"weights": images.metadata["weights"], "manifest": manifest.fingerprint}
-    rows, texts, kind = (
-        images.rows_of(manifest.keys),
-        captions.rows_of(manifest.keys),
-        Kind(**params.index.model_dump()),
-    )
-    made = RetrievalIndex.build(rows, texts, manifest.keys, manifest.captions, kind, **origin)
+    image_rows, caption_rows = (table.rows_of(manifest.keys) for table in (images, captions))
+    kind = Kind(**params.index.model_dump())
+    made = RetrievalIndex.build(image_rows, caption_rows, manifest.keys, manifest.captions, kind, **origin)
     made.save(ws.path(catalog.INDEX))
     return {"images": len(made.keys), "captions": len(captions), "kind": made.kind.name, "recall": made.recall}
 

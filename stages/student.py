@@ -15,16 +15,15 @@ from stages.program import home, run, threads
 _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
 """Parameters that change nothing in the training itself."""
 
-
 _DATA = (catalog.MANIFEST, catalog.SHARDS[Split.TRAIN], catalog.SHARDS[Split.VAL], catalog.BASE_CLIP, catalog.REGIONS)
 _EMBEDDINGS = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS)
-_MODELS = (catalog.STUDENT_CONFIG, catalog.STUDENT_WEIGHTS, catalog.END_POINT)
+_HISTORIES = (catalog.STUDENT_HISTORY, catalog.LIVE_METRICS, catalog.INTERPOLATION, catalog.LIVE_PLOTS)
 _COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "threads", "processes", "batch")]
 
 
 @stage(
     reads=[*_DATA, *_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS, catalog.TARGETS, *catalog.CONCEPT_TABLES],
-    writes=[*_MODELS, catalog.STUDENT_HISTORY, catalog.LIVE_METRICS, catalog.INTERPOLATION, catalog.LIVE_PLOTS],
+    writes=[*catalog.STUDENT, catalog.END_POINT, *_HISTORIES],
     takes=["seed", *_COMPUTE, "models.path", "spans.parser", "student", "zeroshot"],
     unwatched=["compute.workers"],
     folders=["zeroshot.path"],

@@ -21,8 +21,7 @@ def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
     """Train DCLIP's bidirectional cross-attention teacher on cached features.
 
     Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val; the last one
-    is taken if teacher.caption_dropout is 0. A killed run
-    resumes at its last checkpoint.
+    is taken if teacher.caption_dropout is 0. A killed run resumes at its last checkpoint.
     """
     import torch
 
