@@ -3,33 +3,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_program import assert_one_error
 
-from console import main as dclip
 from pipeline.disk import files
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def program(monkeypatch, capsys):
-    """Runs `dclip` and gives its exit code, output and errors."""
-
-    def execute(*arguments):
-        monkeypatch.setattr("sys.argv", ["dclip", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            dclip.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return execute
-
-
-def assert_one_error(result, *parts):
-    code, _, err = result
-    assert code == 1
-    assert err.startswith("dclip: ") and err.endswith("\n")
-    assert "Traceback" not in err and "\n\n" not in err
-    for part in parts:
-        assert part in err
 
 
 # profile

@@ -5,35 +5,13 @@ from http.server import HTTPServer
 import pytest
 from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
+from tiny_program import assert_one_error
 
-from console import main as dclip
 from pipeline.artifacts.schema import Split
 from pipeline.clip import encode
 from pipeline.search.index import RetrievalIndex
 
 SAMPLES = {"mscoco-1": ["a red star", "a star"], "cc-2": ["a blue moon"], "flickr30k-3": ["two [tabby] cats"]}
-
-
-@pytest.fixture
-def program(monkeypatch, capsys):
-    """Runs `dclip` and gives its exit code, output and errors."""
-
-    def execute(*arguments):
-        monkeypatch.setattr("sys.argv", ["dclip", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            dclip.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return execute
-
-
-def assert_one_error(result, *parts):
-    code, _, err = result
-    assert code == 1
-    assert err.startswith("dclip: ") and err.endswith("\n")
-    assert "Traceback" not in err and "\n\n" not in err
-    for part in parts:
-        assert part in err
 
 
 def write_world(data, embeddings_of):
