@@ -67,12 +67,18 @@ SAMPLE_ZEROSHOT = Artifact("sample/zeroshot", "images by class, val and test")
 SAMPLE_ATTRIBUTES = Artifact("sample/attributes", "images with all that can be said of them, in CUB's layout")
 PLANTED = Artifact("sample/planted.json", "the defects that were planted in the corpora")
 
+BASE = "base"
+"""What the base is called where teachers are named."""
 BASE_CLIP = Artifact("models/clip", "the base CLIP, an open_clip local directory")
 BASE_CONFIG = Artifact("models/clip/open_clip_config.json", "the base's architecture and preprocessing", role="part")
 DETECTOR = Artifact("models/detector.pt", "the detector's weights")
 PRETRAINING = Artifact("models/pretraining.csv", "the base's training history, if it was trained here", role="plot")
 
+TEACHER_CLIPS = Artifact("teachers/clips", "the frozen teachers, a folder each: open_clip local directories")
+TEACHERS_HISTORY = Artifact("teachers/history.csv", "the training history of those that were trained here", role="plot")
+
 SHARDS = {split: Artifact(f"curate/{split}", f"WebDataset shards of {split}: NNNNNN.tar") for split in Split}
+_MANIFEST = ("manifest",)
 MANIFEST = Artifact("curate/manifest.parquet", "one row a kept sample", columns=schema.MANIFEST)
 REJECTED = Artifact("curate/rejected.parquet", "one row for everything that is not kept", columns=schema.REJECTED)
 DATA_CARD = Artifact(
@@ -86,33 +92,66 @@ TEST_BOXES = Artifact("regions/test_boxes.arrow", "boxes of the test images", ("
 
 SPANS = Artifact("spans/spans.arrow", "phrases and tokens as character offsets", ("manifest",), schema.SPANS)
 
-_FROZEN = ("manifest", "base")
-_BY_CAPTION = partial(embeddings, "caption_index")
-IMAGE_EMBEDDINGS = Artifact("features/images.arrow", "the base's embedding of every image", _FROZEN, embeddings)
-REGION_EMBEDDINGS = Artifact(
-    "features/regions.arrow",
-    "the base's embedding of every region",
-    (*_FROZEN, "regions"),
-    partial(embeddings, "region_index"),
-)
-CAPTION_EMBEDDINGS = Artifact("features/captions.arrow", "the base's embedding of every caption", _FROZEN, _BY_CAPTION)
-_span_table = partial(Artifact, within="features/spans", columns=partial(embeddings, "caption_index", "span_index"))
-SPAN_EMBEDDINGS = {
-    kind: _span_table(
-        f"features/spans/{kind}.arrow", f"the base's embeddings of every caption's {kind}", (*_FROZEN, "spans")
-    )
-    for kind in SpanKind
-}
-_class_table = partial(Artifact, bound_to=("base",), columns=embeddings, within="features/zeroshot")
-ZEROSHOT_IMAGES = _class_table(
-    "features/zeroshot/images.arrow", "the base's embeddings of the images of the zero-shot set"
-)
-ZEROSHOT_PROMPTS = _class_table(
-    "features/zeroshot/prompts.arrow", "the base's embeddings of the prompts of the zero-shot set"
-)
+VIEWS = Artifact("features/views.arrow", "how every augmented view of a training image is made", _MANIFEST, schema.VIEWS)
 
-ZEROSHOT_EMBEDDINGS = (ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS)
+
+@dataclass(frozen=True)
+class ClipTables:
+    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set; a teacher, of views, too."""
+
+    images: Artifact
+    regions: Artifact
+    captions: Artifact
+    spans: dict[SpanKind, Artifact]
+    zeroshot: tuple[Artifact, Artifact]
+    views: Artifact | None = None
+
+
+_BY_CAPTION = partial(embeddings, "caption_index")
+_BY_SPAN = partial(embeddings, "caption_index", "span_index")
+
+
+def _clip_tables(folder: str, whose: str, model: str, within: str = "") -> ClipTables:
+    """The tables of a CLIP in a folder of the features stage; `within` if they are parts of one output."""
+    named = partial(Artifact, role="part" if within else "output")
+    frozen = (*_MANIFEST, model)
+
+    def table(name: str, of: str, bound_to: tuple[str, ...], columns: Callable[..., pa.Schema], group: str = "") -> Artifact:
+        output = within or (f"{folder}/{group}" if group else "")
+        path = f"{folder}/{group}/{name}" if group else f"{folder}/{name}"
+        return named(f"{path}.arrow", f"{whose} {of}", bound_to, columns, within=output)
+
+    return ClipTables(
+        images=table("images", "embedding of every image", frozen, embeddings),
+        regions=table("regions", "embedding of every region", (*frozen, "regions"), partial(embeddings, "region_index")),
+        captions=table("captions", "embedding of every caption", frozen, _BY_CAPTION),
+        spans={
+            kind: table(kind, f"embeddings of every caption's {kind}", (*frozen, "spans"), _BY_SPAN, "spans")
+            for kind in SpanKind
+        },
+        zeroshot=(
+            table("images", "embeddings of the images of the zero-shot set", (model,), embeddings, "zeroshot"),
+            table("prompts", "embeddings of the prompts of the zero-shot set", (model,), embeddings, "zeroshot"),
+        ),
+        views=table("views", "embedding of every view", frozen, partial(embeddings, "view")) if within else None,
+    )
+
+
+BASE_TABLES = _clip_tables("features", "the base's", "base")
+IMAGE_EMBEDDINGS, REGION_EMBEDDINGS, CAPTION_EMBEDDINGS = BASE_TABLES.images, BASE_TABLES.regions, BASE_TABLES.captions
+SPAN_EMBEDDINGS = BASE_TABLES.spans
+ZEROSHOT_EMBEDDINGS = ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS = BASE_TABLES.zeroshot
 TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values())
+
+TEACHER_TABLES = Artifact("features/teachers", "a folder for each of `teachers`, with its embeddings of all of that")
+
+
+def tables_of(teacher: str) -> ClipTables:
+    """The tables of one of `teachers`; of `base` the base's own."""
+    if teacher == BASE:
+        return BASE_TABLES
+    return _clip_tables(f"{TEACHER_TABLES.path}/{teacher}", f"{teacher}'s", teacher, TEACHER_TABLES.path)
+
 
 TEACHER = Artifact("teacher/teacher.safetensors", "the meta-teacher's weights")
 TEACHER_HISTORY = Artifact("teacher/history.csv", "the teacher's training history", role="plot")
@@ -121,7 +160,36 @@ _TARGETS_HOLD = "the teacher's embedding of every training image alone (caption_
 _TAUGHT = ("manifest", "teacher", "features")
 TARGETS = Artifact("targets/targets.arrow", _TARGETS_HOLD, _TAUGHT, partial(embeddings, "caption_index", name="z"))
 
-_MANIFEST = ("manifest",)
+CLIP_TARGETS = Artifact("targets/teachers", "a folder for each of `teachers`, with its embeddings of what trains")
+
+
+@dataclass(frozen=True)
+class TargetTables:
+    """What one teacher makes of all that a student trains on."""
+
+    images: Artifact
+    views: Artifact
+    crops: Artifact
+    captions: Artifact
+    phrases: Artifact
+
+
+def targets_of(teacher: str) -> TargetTables:
+    """The targets of one of `teachers`; of phrases one row each, whose key is the phrase."""
+
+    def table(name: str, of: str, columns: Callable[..., pa.Schema]) -> Artifact:
+        path, holds = f"{CLIP_TARGETS.path}/{teacher}/{name}.arrow", f"{teacher}'s embedding of every {of}"
+        return Artifact(path, holds, (*_MANIFEST, teacher), columns, "part", CLIP_TARGETS.path)
+
+    return TargetTables(
+        images=table("images", "training image", embeddings),
+        views=table("views", "view of it", partial(embeddings, "view")),
+        crops=table("crops", "crop of it", partial(embeddings, "region_index")),
+        captions=table("captions", "caption of it", _BY_CAPTION),
+        phrases=table("phrases", "distinct phrase of these captions", embeddings),
+    )
+
+
 LANGUAGE = Artifact("concepts/language.arrow", "a language model's embedding of every caption", _MANIFEST, _BY_CAPTION)
 CONCEPT_LABELS = Artifact(
     "concepts/labels.arrow", "every caption's concepts and their shares", _MANIFEST, schema.LABELS

@@ -9,12 +9,13 @@ from typing import Any, get_args
 
 from pydantic import ValidationError, model_validator
 
+from pipeline.artifacts.catalog import BASE
 from pipeline.errors import InputError
 from pipeline.params import document, recipe_needs
 from pipeline.params.data import Curate, Sample, Sources
 from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
-from pipeline.params.models import Compute, Models
+from pipeline.params.models import Compute, Models, Teachers, Views
 from pipeline.params.section import Section, Whole
 from pipeline.params.student import Student
 
@@ -50,6 +51,8 @@ class Params(Section):
     sample: Sample | None = None
     curate: Curate
     models: Models
+    teachers: Teachers
+    views: Views
     regions: Regions
     spans: Spans
     features: Features
@@ -67,6 +70,10 @@ class Params(Section):
             raise ValueError("sources.sample asks for the sample world, but there is no section sample")
         if self.teacher.spans not in self.features.spans:
             raise ValueError(f"teacher.spans is {self.teacher.spans}, which features.spans does not embed")
+        if BASE in self.teachers:
+            raise ValueError(f"teachers: {BASE} is the base's own name; give that teacher another")
+        if self.teacher.of not in (BASE, *self.teachers):
+            raise ValueError(f"teacher.of is {self.teacher.of}; expected one of {', '.join((BASE, *self.teachers))}")
         recipe_needs.check(self)
         for source in self.curate.test:
             if source not in self.sources.quota:

@@ -46,6 +46,7 @@ class Features(Section):
 class Teacher(Section):
     """The meta-teacher."""
 
+    of: Word = Field(description="whose features it reads: base, or one of teachers")
     spans: SpanKind = Field(description="what its text stream reads; tokens as published")
     inputs: Literal["regions", "image", "text"] = Field(
         description="regions and spans; or, as controls, the whole image alone and spans; or spans only"

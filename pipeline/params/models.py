@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from pipeline.machine import devices
-from pipeline.params.section import Batch, Count, Number, Positive, Section, Threads, Weight, Word
+from pipeline.params.section import Batch, Count, Fraction, Number, Pixels, Positive, Section, Threads, Weight, Word
 
 
 class Compute(Section):
@@ -75,3 +75,44 @@ class Models(Section):
     path: Word = Field(description="what the stage depends on: the sample's base images, or your weights folder")
     clip: Annotated[ClipFromSample | ClipFromOpenClip | ClipFromDirectory, Field(discriminator="kind")]
     detector: Annotated[DetectorFromSample | DetectorFromWeights, Field(discriminator="kind")]
+
+
+class _Teacher(Section):
+    """A frozen CLIP to learn from."""
+
+    scale: Positive | Literal["own"] = Field(description="by which its similarities are multiplied; own: its own")
+
+
+class TeacherFromSample(_Teacher):
+    """Train the sample's base on with its own pairs, at more pixels."""
+
+    kind: Literal["sample"]
+    image_size: Pixels = Field(description="pixels of its input")
+    epochs: Count
+    batch: Batch
+    lr: Positive
+    weight_decay: Weight
+
+
+class TeacherFromOpenClip(_Teacher, ClipFromOpenClip):
+    """An open_clip architecture with a pretrained tag (downloaded) or a weights file."""
+
+
+class TeacherFromDirectory(_Teacher, ClipFromDirectory):
+    """An open_clip local directory."""
+
+
+TeacherClip = Annotated[TeacherFromSample | TeacherFromOpenClip | TeacherFromDirectory, Field(discriminator="kind")]
+Teachers = dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], TeacherClip]
+"""Frozen CLIPs by the names that their folders have."""
+
+
+class Views(Section):
+    """Augmented views of every training image, which every teacher embeds once; the student sees the same ones."""
+
+    count: Annotated[int, Field(ge=0, le=64), Number] = Field(description="views of an image; 0: the image alone")
+    area: Annotated[float, Field(gt=0, le=1), Number] = Field(
+        description="smallest share of an image that a view shows"
+    )
+    flip: Fraction = Field(description="share turned left to right; 0 where captions say which side something is on")
+    colour: Fraction = Field(description="by which share brightness, contrast and saturation change at most")

@@ -46,6 +46,9 @@ class Student(Section):
         description="how many groups of the image tower are trained, from its output"
     )
     unfreeze: Whole = Field(description="epochs after which one more is trained; 0: never")
+    contrastive: Literal["softmax", "sigmoid"] = Field(
+        description="InfoNCE, or SigLIP's loss of every image with every caption, for bases that were trained with it"
+    )
     temperature: Annotated[float, Field(ge=0.01, le=LARGEST), Number] | Literal["learnable"]
     captions: Count | Literal["all"] = Field(description="captions of an image in a step, at most")
     pixels: Literal["cached", "decoded"] = Field(
