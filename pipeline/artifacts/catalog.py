@@ -92,12 +92,14 @@ TEST_BOXES = Artifact("regions/test_boxes.arrow", "boxes of the test images", ("
 
 SPANS = Artifact("spans/spans.arrow", "phrases and tokens as character offsets", ("manifest",), schema.SPANS)
 
-VIEWS = Artifact("features/views.arrow", "how every augmented view of a training image is made", _MANIFEST, schema.VIEWS)
+VIEWS = Artifact(
+    "features/views.arrow", "how every augmented view of a training image is made", _MANIFEST, schema.VIEWS
+)
 
 
 @dataclass(frozen=True)
 class ClipTables:
-    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set; a teacher, of views, too."""
+    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set, and a teacher of views."""
 
     images: Artifact
     regions: Artifact
@@ -108,6 +110,7 @@ class ClipTables:
 
 
 _BY_CAPTION = partial(embeddings, "caption_index")
+_BY_REGION = partial(embeddings, "region_index")
 _BY_SPAN = partial(embeddings, "caption_index", "span_index")
 
 
@@ -116,14 +119,16 @@ def _clip_tables(folder: str, whose: str, model: str, within: str = "") -> ClipT
     named = partial(Artifact, role="part" if within else "output")
     frozen = (*_MANIFEST, model)
 
-    def table(name: str, of: str, bound_to: tuple[str, ...], columns: Callable[..., pa.Schema], group: str = "") -> Artifact:
+    def table(
+        name: str, of: str, bound_to: tuple[str, ...], columns: Callable[..., pa.Schema], group: str = ""
+    ) -> Artifact:
         output = within or (f"{folder}/{group}" if group else "")
         path = f"{folder}/{group}/{name}" if group else f"{folder}/{name}"
         return named(f"{path}.arrow", f"{whose} {of}", bound_to, columns, within=output)
 
     return ClipTables(
         images=table("images", "embedding of every image", frozen, embeddings),
-        regions=table("regions", "embedding of every region", (*frozen, "regions"), partial(embeddings, "region_index")),
+        regions=table("regions", "embedding of every region", (*frozen, "regions"), _BY_REGION),
         captions=table("captions", "embedding of every caption", frozen, _BY_CAPTION),
         spans={
             kind: table(kind, f"embeddings of every caption's {kind}", (*frozen, "spans"), _BY_SPAN, "spans")
@@ -184,7 +189,7 @@ def targets_of(teacher: str) -> TargetTables:
     return TargetTables(
         images=table("images", "training image", embeddings),
         views=table("views", "view of it", partial(embeddings, "view")),
-        crops=table("crops", "crop of it", partial(embeddings, "region_index")),
+        crops=table("crops", "crop of it", _BY_REGION),
         captions=table("captions", "caption of it", _BY_CAPTION),
         phrases=table("phrases", "distinct phrase of these captions", embeddings),
     )
