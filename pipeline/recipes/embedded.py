@@ -76,6 +76,7 @@ class Embedded:
         noise: N(0, 1/d') reference points, one an image, [B, d'].
         base_image: the base CLIP's f_I of the same images, [B, d']; absent for the base's own pairs.
         target: the teacher's z, [B, d'] of images or [C, d'] of pairs; absent where the recipe needs none.
+        bias: b of the sigmoid loss; absent where the softmax is asked for.
     """
 
     image: Tensor
@@ -94,6 +95,7 @@ class Embedded:
     negatives: EmbeddedNegatives | None = None
     regions: EmbeddedRegions | None = None
     knowledge: EmbeddedKnowledge | None = None
+    bias: Tensor | None = None
 
 
 def given(group: T | None) -> T:
