@@ -121,6 +121,7 @@ class Step:
             image=image,
             text=text,
             scale=student.scale,
+            bias=student.bias,
             owner=batch.owner,
             positives=batch.positives,
             image_in_target=student.image_in_target(image),

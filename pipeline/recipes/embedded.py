@@ -100,6 +100,7 @@ class Embedded:
         target: the teacher's z, [B, d'] of images or [C, d'] of pairs; absent where the recipe needs none.
         phrase: the student's f_T of the distinct phrases of the captions, or the frozen one, [P, d], or None.
         teachers: the frozen CLIPs that the student learns from; none where the recipe needs none.
+        bias: b of the sigmoid loss; absent where the softmax is asked for.
     """
 
     image: Tensor
@@ -120,6 +121,7 @@ class Embedded:
     phrase: Tensor | None = None
     teachers: Sequence[EmbeddedTeacher] = ()
     knowledge: EmbeddedKnowledge | None = None
+    bias: Tensor | None = None
 
 
 def given(group: T | None) -> T:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.recipes.embedded import Embedded, given
 from pipeline.recipes.registry import RECIPES, Needs, Recipe, Terms, recipe, register, term, variant
-from pipeline.training.objectives import contrastive, cosine_distance, divergence, soft_cross_entropy, squared_distance
+from pipeline.training.objectives import (
+    contrastive,
+    cosine_distance,
+    divergence,
+    sigmoid,
+    soft_cross_entropy,
+    squared_distance,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +43,13 @@ IMAGE_TARGET = Needs(target="image", teacher="regions")
 
 @recipe("contrastive", "InfoNCE of images and captions; all captions of an image, drawn or not, are positives")
 def plain(b: Embedded) -> Terms:
-    """L = InfoNCE(f_I, f_T), with hard negatives as further columns where the recipe has them."""
+    """L = InfoNCE(f_I, f_T), with hard negatives as further columns where the recipe has them.
+
+    With `student.contrastive: sigmoid` SigLIP's loss stands here, and wherever a recipe has InfoNCE.
+    """
     negatives, allowed = (b.negatives.text, b.negatives.allowed) if b.negatives else (None, None)
+    if b.bias is not None:
+        return {CONTRASTIVE: sigmoid(b.image, b.text, b.scale, b.bias, b.positives, negatives, allowed)}
     return {CONTRASTIVE: contrastive(b.image, b.text, b.scale, b.positives, negatives, allowed)}
 
 

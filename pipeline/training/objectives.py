@@ -60,6 +60,41 @@ def contrastive(
     return (rows + columns) / 2
 
 
+def sigmoid(
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor | float,
+    bias: Tensor | float,
+    positives: Tensor | None = None,
+    negatives: Tensor | None = None,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """SigLIP's loss (arXiv 2303.15343, eq. 1): whether an image and a text belong together, of every two by themselves.
+
+    L = -1/m sum_ij log sigmoid(z_ij (s <f_I_i, f_T_j> + b)), z_ij 1 on positives, -1 elsewhere and for negatives. With
+    one text an image m is the batch.
+
+    Args:
+        image: [n, d].
+        text: [m, d].
+        scale: s.
+        bias: b, which begins below zero, since nearly all z are -1.
+        positives: bool [n, m], any number in a row; the diagonal by default.
+        negatives: [h, d], as in `contrastive`.
+        allowed: bool [n, h], as in `contrastive`.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    together = torch.eye(len(image), dtype=torch.bool, device=image.device) if positives is None else positives
+    logits = scale * image @ text.T + bias
+    total = F.logsigmoid(torch.where(together, logits, -logits)).sum()
+    if negatives is not None:
+        apart = F.logsigmoid(-(scale * image @ negatives.T + bias))
+        total = total + (apart if allowed is None else apart.masked_fill(~allowed, 0.0)).sum()
+    return -total / len(text)
+
+
 def cosine_distance(found: Tensor, target: Tensor) -> Tensor:
     """mean_i (1 - cos(found_i, target_i)), in 0..2: DCLIP's pull to the teacher, and preservation of the base."""
     import torch.nn.functional as F

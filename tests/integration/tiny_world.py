@@ -12,8 +12,8 @@ from stages.program import perform
 
 ROOT = Path(__file__).parents[2]
 STAGES = (
-    "sample", "models", "curate", "regions", "spans", "features", "teacher", "targets", "concepts", "student",
-    "embed", "index", "probe", "evaluate",
+    "sample", "models", "teachers", "curate", "regions", "spans", "features", "teacher", "targets", "concepts",
+    "student", "embed", "index", "probe", "evaluate",
 )  # fmt: skip
 
 BEFORE_CONCEPTS = STAGES[: STAGES.index("concepts")]
@@ -42,6 +42,7 @@ def tiny(data: Path) -> dict:
     content["curate"] |= {"samples_per_shard": 50}
     content["models"]["path"] = str(data / "sample/base")
     content["models"]["clip"] |= {"epochs": 1, "batch": 32}
+    content["teachers"]["large"] |= {"image_size": 96, "epochs": 1, "batch": 32}
     content["models"]["detector"] |= {"images": 16, "epochs": 1, "batch": 8}
     content["regions"] |= {"image_size": 64, "batch": 8, "confidence": 0.01, "max_regions": 3}
     content["teacher"] |= {"epochs": 2, "batch": 32}
