@@ -77,6 +77,15 @@ PRETRAINING = Artifact("models/pretraining.csv", "the base's training history, i
 TEACHER_CLIPS = Artifact("teachers/clips", "the frozen teachers, a folder each: open_clip local directories")
 TEACHERS_HISTORY = Artifact("teachers/history.csv", "the training history of those that were trained here", role="plot")
 
+
+def clip_of(teacher: str) -> Artifact:
+    """The folder of one of `teachers`; of `base` the base's own."""
+    if teacher == BASE:
+        return BASE_CLIP
+    path = f"{TEACHER_CLIPS.path}/{teacher}"
+    return Artifact(path, f"{teacher}, an open_clip local directory", role="part", within=TEACHER_CLIPS.path)
+
+
 SHARDS = {split: Artifact(f"curate/{split}", f"WebDataset shards of {split}: NNNNNN.tar") for split in Split}
 _MANIFEST = ("manifest",)
 MANIFEST = Artifact("curate/manifest.parquet", "one row a kept sample", columns=schema.MANIFEST)
@@ -191,7 +200,7 @@ def targets_of(teacher: str) -> TargetTables:
         views=table("views", "view of it", partial(embeddings, "view")),
         crops=table("crops", "crop of it", _BY_REGION),
         captions=table("captions", "caption of it", _BY_CAPTION),
-        phrases=table("phrases", "distinct phrase of these captions", embeddings),
+        phrases=table("phrases", "distinct phrase of its captions", embeddings),
     )
 
 
@@ -273,8 +282,14 @@ STAGES = tuple(dict.fromkeys(artifact.stage for artifact in ARTIFACTS))
 
 
 def maker(path: Path) -> str:
-    """The stage that makes a file: the artifact's of that name, or the nearest folder above it that is named as one."""
-    found = next((artifact for artifact in ARTIFACTS if f"/{path.as_posix()}".endswith(f"/{artifact.path}")), None)
-    if found is not None:
-        return found.stage
-    return next((parent.name for parent in path.parents if parent.name in STAGES), path.parent.name)
+    """The stage that makes a file: the artifact's of that name, or of the nearest folder above it that is one.
+
+    A folder is also a stage's if it has the stage's name.
+    """
+    for place in (path, *path.parents):
+        ending = f"/{place.as_posix()}"
+        if (found := next((a for a in ARTIFACTS if ending.endswith(f"/{a.path}")), None)) is not None:
+            return found.stage
+        if place != path and place.name in STAGES:
+            return place.name
+    return path.parent.name

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, Split
+from pipeline.artifacts.spans import span_rows
 from pipeline.artifacts.tables import ContractError
 from pipeline.artifacts.targets import Targets
 from pipeline.artifacts.workspace import Workspace
@@ -26,8 +27,8 @@ from pipeline.errors import InputError
 from pipeline.models.base_pairs import base_pairs
 from pipeline.recipes import Recipe
 from pipeline.spans.phrases import Parser
-from pipeline.spans.table import phrases_in
 from pipeline.store import keys
+from pipeline.views.table import ViewsOf
 from pipeline.zeroshot import classifier, embedded, sets
 
 
@@ -121,47 +122,63 @@ class Inputs:
         if features.json("inputs").get("regions") != table.metadata["fingerprint"]:
             raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
         crops = Crops(table, self.training)
+        self.made_from["boxes"] = table.metadata["fingerprint"]
         self.made_from["regions"] = features.metadata["fingerprint"]
         return Regions(self._pixels(crops, decoded), features.rows_of(self.training.keys), crops.start)
 
     def _phrases(self) -> Phrases:
-        table = self.ws.table(catalog.SPANS, self.ws.manifest())
-        texts, start = phrases_in(table, self.training)
-        artifact = catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES]
-        embedded = self.ws.table(artifact, self.training, weights=self.weights)
-        if embedded.json("inputs").get("spans") != table.metadata["fingerprint"]:
+        """The phrases of the training captions, by the base's embeddings of them."""
+        table, every, training = (
+            self.ws.table(catalog.SPANS, self.training),
+            self.ws.manifest(),
+            set(self.training.keys),
+        )
+        embedded = self.ws.table(catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES], self.training, weights=self.weights)
+        spans = self.made_from["spans"] = table.metadata["fingerprint"]
+        if embedded.json("inputs").get("spans") != spans:
             raise ContractError(f"{embedded.path} was not made from {table.path}; run: dvc repro features")
-        rows = embedded.rows_of(self.training.keys)
-        if len(rows) != len(texts):
-            raise ContractError(f"{embedded.path}: {len(rows)} phrases of training captions, expected {len(texts)}")
+        groups = [rows for rows in span_rows(every, table, SpanKind.PHRASES) if rows and rows[0][0] in training]
+        texts = [text for rows in groups for _, _, _, text, _ in rows]
+        vectors = embedded.rows_of([rows[0][0] for rows in groups])
+        if len(vectors) != len(texts):
+            raise ContractError(f"{embedded.path}: {len(vectors)} phrases of training captions, expected {len(texts)}")
+        first = dict(
+            zip(self.training.keys, np.searchsorted(self.training.owner, np.arange(len(training))), strict=True)
+        )
+        captions = [first[key] + caption for rows in groups for key, caption, *_ in rows]
+        counts = np.bincount(captions, minlength=len(self.training.texts))
         number: dict[str, int] = {}
         ids = np.array([number.setdefault(text, len(number)) for text in texts], dtype=np.int64)
-        _, firsts = np.unique(ids, return_index=True)
+        _, rows_of_distinct = np.unique(ids, return_index=True)
         self.made_from["phrases"] = embedded.metadata["fingerprint"]
-        return Phrases(list(number), ids, start, rows[firsts])
+        return Phrases(list(number), ids, np.concatenate([[0], np.cumsum(counts)]), vectors[rows_of_distinct])
 
     def _taught(self, recipe: Recipe, pairs: Pairs, decoded: bool) -> dict[str, Any]:
         """What the teachers of a recipe make of its pairs, and the views that they have embedded."""
         if recipe.teachers == "base":
             return {"teachers": [self._base_as_teacher(pairs)]}
+        shown = ViewsOf(self.training, self.ws.table(catalog.VIEWS, self.training))
+        kept = {"regions": "boxes", "spans": "spans"}
+        made_from = {table: self.made_from[name] for table, name in kept.items() if name in self.made_from}
+        if shown.count:
+            made_from["views"] = shown.fingerprint
         opened = {name: self.ws.clip_targets(name, self.training) for name in self.teachers}
-        self.made_from["teachers"] = {name: targets.fingerprint for name, targets in opened.items()}
+        for targets in opened.values():
+            targets.check_made_from(**made_from)
+        self.made_from["teachers"] = {name: targets.metadata["fingerprint"] for name, targets in opened.items()}
         teachers = [
             Teacher(
                 targets.scale,
                 targets.images,
                 targets.captions,
-                targets.views if targets.view_count else None,
+                targets.views if shown.count else None,
                 None if pairs.regions is None else targets.crops,
-                None if pairs.phrases is None else targets.phrases(pairs.phrases.texts),
+                None if pairs.phrases is None else targets.phrases[pairs.phrases.texts],
             )
             for targets in opened.values()
         ]
-        count = next(iter(opened.values())).view_count
-        if not count:
-            return {"teachers": teachers}
-        shown = views.ViewsOf(self.training, self.ws.table(catalog.VIEWS, self.training))
-        return {"teachers": teachers, "views": Views(self._pixels(shown, decoded), count)}
+        views = Views(self._pixels(shown, decoded), shown.count) if shown.count else None
+        return {"teachers": teachers, "views": views}
 
     def _base_as_teacher(self, pairs: Pairs) -> Teacher:
         regions, phrases, crops = pairs.regions, pairs.phrases, None

@@ -7,13 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SPANS, SpanKind
-from pipeline.artifacts.tables import Table, TableWriter
+from pipeline.artifacts.tables import TableWriter
 from pipeline.machine.progress import track
 from pipeline.spans.phrases import Parser
 from pipeline.spans.tokens import Span, token_spans
@@ -80,22 +76,3 @@ def write(
     if tokens == 0:
         del counts["captions_cut"]  # nobody has looked
     return {**counts, "distinct_captions": len(distinct), "phrases_per_caption": counts["phrases"] / counts["captions"]}
-
-
-def phrases_in(table: Table, manifest: Manifest) -> tuple[list[str], NDArray[np.int64]]:
-    """The phrases of every caption of a manifest, flat in the manifest's order, as the table's rows of that kind are.
-
-    Returns:
-        their texts, and where each caption's begin, int64 [captions + 1].
-    """
-    first = dict(zip(manifest.keys, np.cumsum([0, *map(len, manifest.captions)]).tolist(), strict=False))
-    names = ("key", "caption_index", "start", "end")
-    rows = table.columns.filter(pc.equal(table.columns["kind"], str(SpanKind.PHRASES))).select(names)
-    texts: list[str] = []
-    counts = np.zeros(len(manifest.texts), dtype=np.int64)
-    for key, index, start, end in zip(*(rows[name].to_pylist() for name in names), strict=True):
-        if key in first:
-            caption = first[key] + index
-            counts[caption] += 1
-            texts.append(manifest.texts[caption][start:end])
-    return texts, np.concatenate([[0], np.cumsum(counts)])
