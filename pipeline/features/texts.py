@@ -12,6 +12,7 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, embeddings
 from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table, offsets
 from pipeline.clip.cached import CachedClip
+from pipeline.clip.texts import say_cut
 from pipeline.machine.batches import batches
 from pipeline.store import keys
 
@@ -38,6 +39,8 @@ def write(
     """
     d = clip.clip.dimension
     captions = list(dict.fromkeys(text for texts in manifest.captions for text in texts))
+    if not clip.clip.reads_bpe:  # of others the stage `spans` has said it
+        say_cut(clip.clip, captions, "distinct captions")
     computed = clip.embed_texts(captions, "embed captions", tokens=SpanKind.TOKENS in kinds)
     distinct = len(captions)
     with EmbeddingWriter(
