@@ -12,13 +12,13 @@ from stages.program import home, run, threads
 
 
 @stage(
-    reads=[catalog.MANIFEST, *catalog.TEACHER_INPUTS],
+    reads=[catalog.MANIFEST, *catalog.TEACHER_INPUTS, catalog.TEACHER_TABLES],
     writes=[catalog.TEACHER, catalog.TEACHER_HISTORY],
     takes=["seed", "compute.device", "compute.threads", "teacher"],
     less_memory="teacher.batch",
 )
 def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
-    """Train DCLIP's bidirectional cross-attention teacher on cached features.
+    """Train DCLIP's bidirectional cross-attention teacher on cached features of the base or of one of the teachers.
 
     Nothing frozen is run again. Its best epoch is chosen by what its image-only targets retrieve on val; the last one
     is taken if teacher.caption_dropout is 0. A killed run resumes at its last checkpoint.
@@ -33,7 +33,7 @@ def teacher(params: Params, ws: Workspace) -> dict[str, Any]:
 
     threads(params)
     p, seed = params.teacher, params.seed
-    training, validation = (FeatureSet(ws.manifest(s), ws, p.spans, p.inputs) for s in (Split.TRAIN, Split.VAL))
+    training, validation = (FeatureSet(ws.manifest(s), ws, p.spans, p.inputs, p.of) for s in (Split.TRAIN, Split.VAL))
     torch.manual_seed(seed)
     model = MetaTeacher.from_parameters(training.dimension, p.model_dump()).to(params.compute.device)
     fingerprint = files.fingerprint(

@@ -1,12 +1,15 @@
-"""A CLIP of a few thousand weights (and its vocabulary), and images for it."""
+"""A CLIP of a few thousand weights (and its vocabulary), another with a tokenizer of its own, and images for them."""
 
 import copy
+import json
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
 from pipeline.clip.encode import Compute
+from pipeline.clip.towers import CONFIG as CONFIG_FILE
 from pipeline.clip.towers import Clip, create
 
 CONFIG = {
@@ -30,6 +33,26 @@ def config(embed_dim: int = 16) -> dict:
 def tiny_clip(seed: int = 0, embed_dim: int = 16) -> Clip:
     torch.manual_seed(seed)
     return create(config(embed_dim))
+
+
+WORDS = ["[PAD]", "[UNK]", "a", "cat", "dog", "red", "star"]
+"""A word's token is its place."""
+
+
+def save_worded_clip(folder: Path, seed: int = 0, embed_dim: int = 16, image_size: int = 32) -> None:
+    """A CLIP whose configuration names a tokenizer of transformers, which lies beside it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    made = config(embed_dim)
+    made["model_cfg"]["vision_cfg"]["image_size"] = image_size
+    torch.manual_seed(seed)
+    create(made).save(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    made["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "somebody/words"
+    (folder / CONFIG_FILE).write_text(json.dumps(made))
 
 
 def picture(seed: int, width: int = 48, height: int = 40) -> Image.Image:

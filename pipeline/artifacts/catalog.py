@@ -77,6 +77,15 @@ PRETRAINING = Artifact("models/pretraining.csv", "the base's training history, i
 TEACHER_CLIPS = Artifact("teachers/clips", "the frozen teachers, a folder each: open_clip local directories")
 TEACHERS_HISTORY = Artifact("teachers/history.csv", "the training history of those that were trained here", role="plot")
 
+
+def clip_of(teacher: str) -> Artifact:
+    """The folder of one of `teachers`; of `base` the base's own."""
+    if teacher == BASE:
+        return BASE_CLIP
+    path = f"{TEACHER_CLIPS.path}/{teacher}"
+    return Artifact(path, f"{teacher}, an open_clip local directory", role="part", within=TEACHER_CLIPS.path)
+
+
 SHARDS = {split: Artifact(f"curate/{split}", f"WebDataset shards of {split}: NNNNNN.tar") for split in Split}
 _MANIFEST = ("manifest",)
 MANIFEST = Artifact("curate/manifest.parquet", "one row a kept sample", columns=schema.MANIFEST)
@@ -92,12 +101,14 @@ TEST_BOXES = Artifact("regions/test_boxes.arrow", "boxes of the test images", ("
 
 SPANS = Artifact("spans/spans.arrow", "phrases and tokens as character offsets", ("manifest",), schema.SPANS)
 
-VIEWS = Artifact("features/views.arrow", "how every augmented view of a training image is made", _MANIFEST, schema.VIEWS)
+VIEWS = Artifact(
+    "features/views.arrow", "how every augmented view of a training image is made", _MANIFEST, schema.VIEWS
+)
 
 
 @dataclass(frozen=True)
 class ClipTables:
-    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set; a teacher, of views, too."""
+    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set, and a teacher of views."""
 
     images: Artifact
     regions: Artifact
@@ -108,6 +119,7 @@ class ClipTables:
 
 
 _BY_CAPTION = partial(embeddings, "caption_index")
+_BY_REGION = partial(embeddings, "region_index")
 _BY_SPAN = partial(embeddings, "caption_index", "span_index")
 
 
@@ -116,14 +128,16 @@ def _clip_tables(folder: str, whose: str, model: str, within: str = "") -> ClipT
     named = partial(Artifact, role="part" if within else "output")
     frozen = (*_MANIFEST, model)
 
-    def table(name: str, of: str, bound_to: tuple[str, ...], columns: Callable[..., pa.Schema], group: str = "") -> Artifact:
+    def table(
+        name: str, of: str, bound_to: tuple[str, ...], columns: Callable[..., pa.Schema], group: str = ""
+    ) -> Artifact:
         output = within or (f"{folder}/{group}" if group else "")
         path = f"{folder}/{group}/{name}" if group else f"{folder}/{name}"
         return named(f"{path}.arrow", f"{whose} {of}", bound_to, columns, within=output)
 
     return ClipTables(
         images=table("images", "embedding of every image", frozen, embeddings),
-        regions=table("regions", "embedding of every region", (*frozen, "regions"), partial(embeddings, "region_index")),
+        regions=table("regions", "embedding of every region", (*frozen, "regions"), _BY_REGION),
         captions=table("captions", "embedding of every caption", frozen, _BY_CAPTION),
         spans={
             kind: table(kind, f"embeddings of every caption's {kind}", (*frozen, "spans"), _BY_SPAN, "spans")
@@ -184,9 +198,9 @@ def targets_of(teacher: str) -> TargetTables:
     return TargetTables(
         images=table("images", "training image", embeddings),
         views=table("views", "view of it", partial(embeddings, "view")),
-        crops=table("crops", "crop of it", partial(embeddings, "region_index")),
+        crops=table("crops", "crop of it", _BY_REGION),
         captions=table("captions", "caption of it", _BY_CAPTION),
-        phrases=table("phrases", "distinct phrase of these captions", embeddings),
+        phrases=table("phrases", "distinct phrase of its captions", embeddings),
     )
 
 
@@ -268,8 +282,14 @@ STAGES = tuple(dict.fromkeys(artifact.stage for artifact in ARTIFACTS))
 
 
 def maker(path: Path) -> str:
-    """The stage that makes a file: the artifact's of that name, or the nearest folder above it that is named as one."""
-    found = next((artifact for artifact in ARTIFACTS if f"/{path.as_posix()}".endswith(f"/{artifact.path}")), None)
-    if found is not None:
-        return found.stage
-    return next((parent.name for parent in path.parents if parent.name in STAGES), path.parent.name)
+    """The stage that makes a file: the artifact's of that name, or of the nearest folder above it that is one.
+
+    A folder is also a stage's if it has the stage's name.
+    """
+    for place in (path, *path.parents):
+        ending = f"/{place.as_posix()}"
+        if (found := next((a for a in ARTIFACTS if ending.endswith(f"/{a.path}")), None)) is not None:
+            return found.stage
+        if place != path and place.name in STAGES:
+            return place.name
+    return path.parent.name

@@ -25,6 +25,7 @@ INFRASTRUCTURE = (
     "pipeline.disk.sealed",
     "pipeline.disk.sums",
     "pipeline.artifacts.catalog",
+    "pipeline.artifacts.clip_targets",
     "pipeline.artifacts.code_dependencies",
     "pipeline.artifacts.figures",
     "pipeline.artifacts.manifest",

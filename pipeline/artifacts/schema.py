@@ -118,10 +118,10 @@ def embeddings(*index: str, dimension: int, name: str = "vector") -> pa.Schema:
     return pa.schema([("key", _TEXT), *numbers, (name, pa.list_(pa.float16(), dimension))])
 
 
-_SHADE = _fields(_SCORE, "brightness contrast saturation hue")
+_SHADE = _fields(_SCORE, "brightness contrast saturation")
 VIEWS = pa.schema([("key", _TEXT), ("view", _INTEGER), ("box", pa.list_(_SCORE, 4)), ("flip", pa.bool_()), *_SHADE])
 """How a view is made of an image: cut to a box, [x0, y0, x1, y1] in 0..1 of the upright image, then turned left to
-right, then its colours changed: factors of brightness, contrast and saturation, and a share of the circle of hues."""
+right, then its colours changed: factors of brightness, contrast and saturation."""
 
 _LABEL = [("concepts", pa.list_(_INTEGER)), ("shares", pa.list_(_SCORE))]
 LABELS = pa.schema([("key", _TEXT), ("caption_index", _INTEGER), *_LABEL])

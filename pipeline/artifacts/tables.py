@@ -292,6 +292,25 @@ def check_keys(found: Sequence[str], expected: Sequence[str], what: str) -> None
             raise ContractError(f"{what}: row {i} has key {a!r}, expected {b!r}")
 
 
+def check_index(table: Table, name: str, wanted: NDArray[np.int64]) -> None:
+    """Stop unless an index column has these values, naming the first other one.
+
+    Raises:
+        ContractError: it has another.
+    """
+    found = table.integers(name)
+    if len(found) != len(wanted):
+        raise ContractError(
+            f"{table.path}: {len(found)} rows, expected {len(wanted)}; run: dvc repro -sf {maker(table.path)}"
+        )
+    if (wrong := found != wanted).any():
+        row = int(wrong.argmax())
+        raise ContractError(
+            f"{table.path}: row {row} ({table.strings('key')[row]}) has {name} {found[row]}, expected {wanted[row]}; "
+            f"run: dvc repro -sf {maker(table.path)}"
+        )
+
+
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, **metadata: Any) -> None:
     """Write rows as a Parquet file, whole or not at all, a few thousand in memory at a time."""
     schema = schema.with_metadata({k: str(v) for k, v in metadata.items()})

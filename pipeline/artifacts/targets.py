@@ -1,4 +1,4 @@
-"""The teacher's embeddings as its readers see them: z of every image alone, and with each of its captions."""
+"""The meta-teacher's embeddings as its readers see them: z of every image alone, and with each of its captions."""
 
 from __future__ import annotations
 

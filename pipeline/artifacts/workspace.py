@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import catalog, figures
 from pipeline.artifacts.catalog import Artifact
+from pipeline.artifacts.clip_targets import ClipTargets
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.tables import ContractError, Table
@@ -77,8 +79,12 @@ class Workspace:
         return self.table(catalog.CAPTION_EMBEDDINGS, manifest, **expected).rows_of(manifest.keys)
 
     def targets(self, manifest: Manifest, **expected: Any) -> Targets:
-        """The teacher's embeddings of the training samples."""
+        """The meta-teacher's embeddings of the training samples."""
         return Targets(self.table(catalog.TARGETS, manifest, **expected), manifest)
+
+    def clip_targets(self, teacher: str, manifest: Manifest) -> ClipTargets:
+        """The embeddings of one of `teachers` of the training samples."""
+        return ClipTargets(catalog.targets_of(teacher), manifest, partial(self.table, manifest=manifest))
 
     def language(self, manifest: Manifest, **expected: Any) -> Embeddings:
         """A language model's embeddings of captions, [c, d]; not copied."""

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
@@ -25,15 +27,18 @@ from pipeline.machine.progress import report_new, track
 from pipeline.store import keys
 from pipeline.store.collection import Collection
 from pipeline.store.keys import Keys
+from pipeline.views import view
+from pipeline.views.table import ViewsOf
 
 
 class CachedClip:
     """A frozen CLIP and the collections of the feature store that hold its embeddings, unit float16 [d].
 
-    `images` by the bytes of an image file (a whole image or a crop), `texts` by a string, `tokens` by a string: one
-    embedding for each of its BPE tokens, start and end left out. What a row depends on besides its content: weights,
-    architecture, preprocessing, dtype, batch shape and code; not the device, so that a team with other machines can
-    share (results of another device differ in the last bits; `dclip verify` measures by how much).
+    `images` by the bytes of an image file (a whole image or a crop), `views` by those and what is made of the image,
+    `texts` by a string, `tokens` by a string: one embedding for each of its BPE tokens, start and end left out. What a
+    row depends on besides its content: weights, architecture, preprocessing, dtype, batch shape and code; not the
+    device, so that a team with other machines can share (results of another device differ in the last bits; `dclip
+    verify` measures by how much).
 
     Args:
         clip: the model.
@@ -57,6 +62,12 @@ class CachedClip:
         return self._collection(
             "pictures", self._vector, images=decoding.CODE, preprocessing=self.clip.config["preprocess_cfg"]
         )
+
+    @cached_property
+    def views(self) -> Collection:
+        """Embeddings of views, by their image's bytes and their parameters."""
+        made = {"images": decoding.CODE, "views": view.CODE}
+        return self._collection("views", self._vector, **made, preprocessing=self.clip.config["preprocess_cfg"])
 
     @cached_property
     def texts(self) -> Collection:
@@ -89,26 +100,58 @@ class CachedClip:
         Raises:
             InputError: an image cannot be read; it is named.
         """
-        lacking = keys.first_of(wanted, self.images.missing(wanted))
+        lacking = self._lacking(self.images, wanted, what)
+        if len(lacking):
+            files = (([number], data) for number, data in zip(lacking, read(lacking), strict=True))
+            self._embed(self.images, wanted, files, lambda _, image: image, name)
+        return len(lacking)
+
+    def embed_views(self, views: ViewsOf, what: str) -> int:
+        """Embed those views that no row holds; an image is decoded once for all views of it.
+
+        Returns:
+            how many were embedded.
+        """
+        wanted = views.store_keys
+        lacking = self._lacking(self.views, wanted, what)
+        if len(lacking):
+            of_file = {file: list(rows) for file, rows in groupby(lacking.tolist(), lambda row: row // views.count)}
+            read = views.images("read images", list(of_file))
+            files = ((rows, data) for rows, (_, data) in zip(of_file.values(), read, strict=True))
+            self._embed(self.views, wanted, files, views.made, views.keys.__getitem__)
+        return len(lacking)
+
+    def _lacking(self, collection: Collection, wanted: Keys, what: str) -> NDArray[np.int64]:
+        """Which of the wanted rows a collection does not hold, each distinct one once; it is said how many."""
+        lacking = keys.first_of(wanted, collection.missing(wanted))
         report_new(what, len(lacking), len(wanted))
-        if len(lacking) == 0:
-            return 0
+        return lacking
+
+    def _embed(
+        self,
+        collection: Collection,
+        wanted: Keys,
+        files: Iterable[tuple[Sequence[int], bytes]],
+        made: Callable[[int, Image], Image],
+        name: Callable[[int], str],
+    ) -> None:
+        """Embed what is `made` of each file for the rows that it is given with."""
         to_pixels = self.clip.pixels()
 
-        def decoded(given: tuple[int, bytes]) -> NDArray[np.uint8]:
-            number, data = given
+        def decoded(given: tuple[Sequence[int], bytes]) -> list[tuple[int, NDArray[np.uint8]]]:
+            rows, data = given
             try:
-                return to_pixels(decoding.decode(data))
+                image = decoding.decode(data)
             except decoding.UnreadableImage as error:
-                raise InputError(f"{name(number)} is no image ({error}); take it out or replace it") from error
+                raise InputError(f"{name(rows[0])} is no image ({error}); take it out or replace it") from error
+            return [(row, to_pixels(made(row, image))) for row in rows]
 
-        workers, given = self.compute.workers, zip(lacking, read(lacking), strict=True)
-        pixels_of = ahead(decoded, given, threads=workers, depth=self.compute.batch + workers)
-        with self.images.writing() as writer:
-            for batch in batches(zip(lacking, pixels_of, strict=True), self.compute.batch):
-                numbers, pixels = zip(*batch, strict=True)
-                writer.add(wanted[list(numbers)], encode.images(self.clip, pixels, self.compute).numpy())
-        return len(lacking)
+        workers = self.compute.workers
+        groups = ahead(decoded, files, threads=workers, depth=self.compute.batch + workers)
+        with collection.writing() as writer:
+            for batch in batches(chain.from_iterable(groups), self.compute.batch):
+                rows, pixels = zip(*batch, strict=True)
+                writer.add(wanted[list(rows)], encode.images(self.clip, pixels, self.compute).numpy())
 
     def embed_texts(self, strings: Sequence[str], what: str, *, tokens: bool = False) -> int:
         """Embed those of some strings that no row holds, and their tokens in the same forward if they are wanted.

@@ -4,12 +4,14 @@ They are the same in every epoch. What is drawn anew in every step, as an augmen
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Files of images in a fixed order: a `Manifest`, or `Crops`."""
+    """Images in a fixed order, one a file: a `Manifest`, or `Crops`; or several, if it is `Several`."""
 
     @property
     def fingerprint(self) -> str:
@@ -35,10 +37,22 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def image(self, row: int, /) -> bytes:
-        """One file's bytes; may be called by several threads once it has returned."""
+        """The bytes of one image's file; may be called by several threads once it has returned."""
 
     def images(self, what: str, /) -> Iterable[tuple[str, bytes]]:
-        """Key and bytes of all; `what` is for the progress line."""
+        """Key and bytes of all files; `what` is for the progress line."""
+
+
+@runtime_checkable
+class Several(Source, Protocol):
+    """Several images of each file, one after the other: its views."""
+
+    @property
+    def count(self) -> int:
+        """How many of each file."""
+
+    def made(self, row: int, image: Image, /) -> Image:
+        """One of them, of its decoded file."""
 
 
 def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArray[np.uint8]:
@@ -52,19 +66,33 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     name = files.fingerprint(manifest=source.fingerprint, splits=source.splits, **tower)
     path = folder / f"{name}.npy"
     if not _is_whole(path, threads):
-        to_pixels = clip.pixels()
         shape = (len(source), 3, clip.image_size, clip.image_size)
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             encoded = (data for _, data in source.images("decode"))
-            decoded = ahead(lambda data: to_pixels(decoding.decode(data)), encoded, threads=threads, depth=4 * threads)
-            for i, row in enumerate(decoded):
+            decoded = ahead(_pixels_of(clip, source), enumerate(encoded), threads=threads, depth=4 * threads)
+            for i, row in enumerate(chain.from_iterable(decoded)):
                 pixels[i] = row
             pixels.flush()
             del pixels
             sealed.seal(temporary, name, threads)
     mapped: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return mapped
+
+
+def _pixels_of(clip: Clip, source: Source) -> Callable[[tuple[int, bytes]], list[NDArray[np.uint8]]]:
+    """A function from a file's number and bytes to the pixels of its images."""
+    to_pixels = clip.pixels()
+
+    def pixels(given: tuple[int, bytes]) -> list[NDArray[np.uint8]]:
+        number, data = given
+        image = decoding.decode(data)
+        if not isinstance(source, Several):
+            return [to_pixels(image)]
+        first = number * source.count
+        return [to_pixels(source.made(row, image)) for row in range(first, first + source.count)]
+
+    return pixels
 
 
 def check(path: Path, threads: int = 1) -> None:
@@ -108,4 +136,8 @@ class Decoded:
         """uint8 [len(rows), 3, side, side]."""
         if len(rows) == 0:
             return np.empty((0, 3, self._side, self._side), dtype=np.uint8)
-        return np.stack([self._to_pixels(decoding.decode(self._source.image(int(row)))) for row in rows])
+        return np.stack([self._pixels(int(row)) for row in rows])
+
+    def _pixels(self, row: int) -> NDArray[np.uint8]:
+        image = decoding.decode(self._source.image(row))
+        return self._to_pixels(self._source.made(row, image) if isinstance(self._source, Several) else image)

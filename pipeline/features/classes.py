@@ -1,4 +1,4 @@
-"""The base's own zero-shot: embeddings of the images and prompts of the zero-shot set, which no student changes."""
+"""Zero-shot of a frozen CLIP: embeddings of the images and prompts of the zero-shot set, which no student changes."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.catalog import ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS
+from pipeline.artifacts.catalog import ClipTables
 from pipeline.artifacts.schema import Split, embeddings
 from pipeline.artifacts.tables import EmbeddingWriter
 from pipeline.clip.cached import CachedClip
@@ -49,8 +49,8 @@ class Contents:
         )
 
 
-def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str, Any]) -> int:
-    """Embed whatever is new of a zero-shot set; write its two tables below `folder`, the stage's.
+def write(clip: CachedClip, contents: Contents, tables: ClipTables, folder: Path, metadata: dict[str, Any]) -> int:
+    """Embed whatever is new of a zero-shot set; write its two of a CLIP's tables below `folder`, the stage's.
 
     Keys are the images' names, and the prompts themselves.
 
@@ -65,10 +65,11 @@ def write(clip: CachedClip, contents: Contents, folder: Path, metadata: dict[str
     computed = clip.embed_images(wanted, read, "embed zero-shot images", lambda i: str(contents.images[i]))
     computed += clip.embed_texts(prompts, "embed zero-shot prompts")
     schema = embeddings(dimension=clip.clip.dimension)
-    with EmbeddingWriter(folder / ZEROSHOT_IMAGES.name, schema, metadata) as writer:
+    images, texts = tables.zeroshot
+    with EmbeddingWriter(folder / images.name, schema, metadata) as writer:
         for start in range(0, len(wanted), _CHUNK):
             part = slice(start, start + _CHUNK)
             writer.write(contents.names[part], clip.images.vectors(wanted[part]))
-    with EmbeddingWriter(folder / ZEROSHOT_PROMPTS.name, schema, metadata) as writer:
+    with EmbeddingWriter(folder / texts.name, schema, metadata) as writer:
         writer.write(prompts, clip.texts.vectors(keys.from_texts(prompts)))
     return computed

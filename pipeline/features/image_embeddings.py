@@ -1,4 +1,4 @@
-"""Embeddings of every image and of every region's crop."""
+"""Embeddings of every image, of every region's crop, and of every view of a training image."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import ClipTables
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import embeddings
 from pipeline.artifacts.tables import EmbeddingWriter, Table, offsets
@@ -15,12 +15,18 @@ from pipeline.clip.cached import CachedClip
 from pipeline.machine.progress import track
 from pipeline.store import keys
 from pipeline.store.keys import Keys
+from pipeline.views.table import ViewsOf
 
 _CHUNK = 8192
 
 
-def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, metadata: dict[str, Any]) -> int:
-    """Embed whatever is new and write regions.arrow (every region) and images.arrow (region 0, the whole image).
+def write(
+    clip: CachedClip, manifest: Manifest, regions: Table, tables: ClipTables, folder: Path, metadata: dict[str, Any]
+) -> int:
+    """Embed whatever is new and write the tables of regions and of images (region 0, the whole image).
+
+    Args:
+        tables: which they are, below `folder`, the stage's.
 
     Returns:
         how many images and crops were embedded.
@@ -45,16 +51,28 @@ def write(clip: CachedClip, manifest: Manifest, regions: Table, folder: Path, me
     every[places] = wanted
     d = clip.clip.dimension
     names, index = regions.strings("key"), regions.integers("region_index")
-    with EmbeddingWriter(
-        folder / catalog.REGION_EMBEDDINGS.name, embeddings("region_index", dimension=d), metadata
-    ) as writer:
+    with EmbeddingWriter(folder / tables.regions.name, embeddings("region_index", dimension=d), metadata) as writer:
         for first in range(0, len(every), _CHUNK):
             part = slice(first, first + _CHUNK)
             writer.write(names[part], index[part], clip.images.vectors(every[part]))
-    with EmbeddingWriter(folder / catalog.IMAGE_EMBEDDINGS.name, embeddings(dimension=d), metadata) as writer:
+    with EmbeddingWriter(folder / tables.images.name, embeddings(dimension=d), metadata) as writer:
         for first in range(0, len(manifest), _CHUNK):
             part = slice(first, first + _CHUNK)
             writer.write(manifest.keys[part], clip.images.vectors(manifest.image_keys[part]))
+    return computed
+
+
+def write_views(clip: CachedClip, views: ViewsOf, path: Path, metadata: dict[str, Any]) -> int:
+    """Embed whatever is new of the views and write their table.
+
+    Returns:
+        how many were embedded.
+    """
+    computed = clip.embed_views(views, "embed views")
+    with EmbeddingWriter(path, embeddings("view", dimension=clip.clip.dimension), metadata) as writer:
+        for first in range(0, len(views), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            writer.write(views.keys[part], views.numbers[part], clip.views.vectors(views.store_keys[part]))
     return computed
 
 

@@ -1,16 +1,17 @@
 """Embeddings of every caption, and of its spans: phrases as texts of their own, tokens in their caption's context."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import ClipTables
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind, embeddings
-from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table, offsets
+from pipeline.artifacts.spans import SpanRow, span_rows
+from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table
 from pipeline.clip.cached import CachedClip
 from pipeline.clip.texts import say_cut
 from pipeline.machine.batches import batches
@@ -27,12 +28,16 @@ def write(
     manifest: Manifest,
     spans: Table,
     kinds: Sequence[SpanKind],
+    tables: ClipTables,
     folder: Path,
     metadata: dict[str, Any],
 ) -> tuple[int, int]:
-    """Embed whatever is new and write captions.arrow and, for the wanted kinds of span, spans/<kind>.arrow.
+    """Embed whatever is new and write the tables of captions and of the wanted kinds of span.
 
     A distinct string is embedded once; tokens come from the same forward as their caption.
+
+    Args:
+        tables: which they are, below `folder`, the stage's.
 
     Returns:
         how many distinct strings there are, and how many were embedded.
@@ -43,9 +48,7 @@ def write(
         say_cut(clip.clip, captions, "distinct captions")
     computed = clip.embed_texts(captions, "embed captions", tokens=SpanKind.TOKENS in kinds)
     distinct = len(captions)
-    with EmbeddingWriter(
-        folder / catalog.CAPTION_EMBEDDINGS.name, embeddings("caption_index", dimension=d), metadata
-    ) as writer:
+    with EmbeddingWriter(folder / tables.captions.name, embeddings("caption_index", dimension=d), metadata) as writer:
         for part in batches(zip(manifest.keys, manifest.captions, strict=True), _CHUNK):
             texts = [text for _, group in part for text in group]
             owner = [key for key, group in part for _ in group]
@@ -53,36 +56,19 @@ def write(
             writer.write(owner, index, clip.texts.vectors(keys.from_texts(texts)))
     span_schema = embeddings("caption_index", "span_index", dimension=d)
     if SpanKind.TOKENS in kinds:
-        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.TOKENS].name, span_schema, metadata) as writer:
-            for some in batches(_rows(manifest, spans, SpanKind.TOKENS), _TOKENS_CHUNK):
+        with EmbeddingWriter(folder / tables.spans[SpanKind.TOKENS].name, span_schema, metadata) as writer:
+            for some in batches(span_rows(manifest, spans, SpanKind.TOKENS), _TOKENS_CHUNK):
                 _write_tokens(clip, some, writer, spans.path)
     if SpanKind.PHRASES in kinds:
-        phrases = list(dict.fromkeys(r[3] for group in _rows(manifest, spans, SpanKind.PHRASES) for r in group))
+        phrases = list(dict.fromkeys(r[3] for group in span_rows(manifest, spans, SpanKind.PHRASES) for r in group))
         computed += clip.embed_texts(phrases, "embed phrases")
         distinct += len(phrases)
-        with EmbeddingWriter(folder / catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES].name, span_schema, metadata) as writer:
-            for some in batches(_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
+        with EmbeddingWriter(folder / tables.spans[SpanKind.PHRASES].name, span_schema, metadata) as writer:
+            for some in batches(span_rows(manifest, spans, SpanKind.PHRASES), _CHUNK):
                 if rows := [row for group in some for row in group]:
                     key, caption, span, text, _ = zip(*rows, strict=True)
                     writer.write(key, caption, span, clip.texts.vectors(keys.from_texts(text)))
     return distinct, computed
-
-
-SpanRow = tuple[str, int, int, str, str]
-"""Key, caption_index, span_index, the span's text ('' without offsets), the caption."""
-
-
-def _rows(manifest: Manifest, spans: Table, kind: SpanKind) -> Iterator[list[SpanRow]]:
-    """The spans of one kind of every image in turn."""
-    start = offsets(spans.strings("key"), manifest.keys, str(spans.path))
-    columns = {name: spans.columns[name] for name in ("caption_index", "span_index", "kind", "start", "end")}
-    for i, (key, texts) in enumerate(zip(manifest.keys, manifest.captions, strict=True)):
-        part = {n: c.slice(int(start[i]), int(start[i + 1] - start[i])).to_pylist() for n, c in columns.items()}
-        yield [
-            (key, caption, span, texts[caption][first:last] if first is not None else "", texts[caption])
-            for caption, span, found, first, last in zip(*part.values(), strict=True)
-            if found == kind
-        ]
 
 
 def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: EmbeddingWriter, path: Path) -> None:
@@ -100,6 +86,7 @@ def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: E
         row = int(beyond.argmax())
         raise ContractError(
             f"{path}: token {span[row]} of caption {caption[row]} of {key[row]} is not one of the "
-            f"{ends[number[row] + 1] - ends[number[row]]} that the text tower reads; run: dvc repro -sf spans"
+            f"{ends[number[row] + 1] - ends[number[row]]} that the text tower reads; run: dvc repro -sf spans, or set "
+            "teacher.spans to phrases"
         )
     writer.write(key, caption, span, flat[place])

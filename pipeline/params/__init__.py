@@ -68,7 +68,7 @@ class Params(Section):
     def _consistent(self) -> Params:
         if self.sources.sample and self.sample is None:
             raise ValueError("sources.sample asks for the sample world, but there is no section sample")
-        if self.teacher.spans not in self.features.spans:
+        if self.teacher.of == BASE and self.teacher.spans not in self.features.spans:
             raise ValueError(f"teacher.spans is {self.teacher.spans}, which features.spans does not embed")
         if BASE in self.teachers:
             raise ValueError(f"teachers: {BASE} is the base's own name; give that teacher another")

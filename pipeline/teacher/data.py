@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import BASE
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind
 from pipeline.artifacts.tables import ContractError, Table, offsets
@@ -50,29 +51,34 @@ class TeacherBatch:
 
 
 class FeatureSet:
-    """Cached features of some splits, by manifest row.
+    """Cached features of some splits, by manifest row, all of one frozen CLIP.
 
     Args:
+        of: the CLIP's name: `base`, or that of one of the teachers.
         inputs: what it reads: `regions` and spans; `image`, the whole image and spans; or `text`, spans only.
 
     Raises:
-        ContractError: a table is missing, belongs to another manifest, or lacks these samples.
+        ContractError: a table is missing, belongs to another manifest or another CLIP, or lacks these samples.
     """
 
-    def __init__(self, manifest: Manifest, ws: Workspace, spans: SpanKind, inputs: str = "regions") -> None:
+    def __init__(
+        self, manifest: Manifest, ws: Workspace, spans: SpanKind, inputs: str = "regions", of: str = BASE
+    ) -> None:
         self.manifest = manifest
         self.reads_images = inputs != "text"
-        artifact = catalog.SPAN_EMBEDDINGS[spans]
+        tables = catalog.tables_of(of)
+        artifact = tables.spans[spans]
         if not ws.has(artifact):
+            first = f"add {spans} to features.spans and " if of == BASE else ""
             raise ContractError(
-                f"{ws.path(artifact)} does not exist, but teacher.spans is {spans}; add {spans} to features.spans and "
+                f"{ws.path(artifact)} does not exist, but teacher.of is {of} and teacher.spans is {spans}; {first}"
                 "run: dvc repro"
             )
-        captions = ws.table(catalog.CAPTION_EMBEDDINGS, manifest)
+        captions = ws.table(tables.captions, manifest)
         self.dimension = captions.vectors().shape[1]
         origin = {"weights": captions.metadata["weights"], "features": captions.metadata["features"]}
         self.weights, self.fingerprint = origin["weights"], origin["features"]
-        regions = ws.table(catalog.REGION_EMBEDDINGS, manifest, **origin)
+        regions = ws.table(tables.regions, manifest, **origin)
         span_rows = ws.table(artifact, manifest, **origin)
 
         here = set(manifest.keys)

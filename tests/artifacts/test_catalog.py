@@ -49,4 +49,7 @@ def test_every_table_is_verified():
 def test_the_maker_of_a_file_is_the_stage_of_the_artifact_or_of_the_nearest_folder():
     assert catalog.maker(Path("data/features/spans/tokens.arrow")) == "features"
     assert catalog.maker(Path("data/compare/dclip-0/student/notes.csv")) == "student"
+    for stage in ("features", "targets"):
+        assert catalog.maker(Path(f"data/{stage}/teachers/large/images.arrow")) == stage
+    assert catalog.maker(Path("data/teachers/clips/large/open_clip_config.json")) == "teachers"
     assert catalog.maker(Path("elsewhere/table.arrow")) == "elsewhere"

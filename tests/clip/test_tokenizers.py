@@ -1,33 +1,22 @@
 """A model reads texts by its own tokenizer, which for some of open_clip's is one of transformers."""
 
-import json
-
 import open_clip
 import pytest
 import torch
-from tiny_models import COMPUTE, config, tiny_clip
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tiny_models import COMPUTE, config, save_worded_clip, tiny_clip
 
 from pipeline.artifacts.weights import WrongWeights
 from pipeline.clip import encode
 from pipeline.clip.cached import CachedClip
-from pipeline.clip.towers import CONFIG, architecture, create, load
+from pipeline.clip.towers import architecture, create, load
 from pipeline.distillation.student import start
 from pipeline.errors import InputError
-
-WORDS = ["[PAD]", "[UNK]", "a", "cat", "dog", "red", "star"]
-"""A word's token is its place."""
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A CLIP whose configuration names another tokenizer, which lies beside it."""
-    tiny_clip().save(tmp_path)
-    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path)
-    (tmp_path / CONFIG).write_text(json.dumps(named(config())))
+    save_worded_clip(tmp_path)
     return tmp_path
 
 

@@ -9,7 +9,7 @@ from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, tiny_clip
 
 from pipeline.artifacts import shards
-from pipeline.artifacts.catalog import ZEROSHOT_EMBEDDINGS
+from pipeline.artifacts.catalog import BASE_TABLES, ZEROSHOT_EMBEDDINGS
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import BOXES, REGIONS, SPANS, SpanKind, Split
 from pipeline.artifacts.tables import ContractError, Table
@@ -96,11 +96,11 @@ def write_features(root, clip, manifest, made, zero_shot, kinds=KINDS):
     made_with = CachedClip(clip, COMPUTE, root)
     found = Table(made / "regions.arrow", REGIONS)
     spans.write(Rules(), manifest, made / "spans.arrow", {"kind": "spans"}, cap=4, tokens=clip.context_length - 2)
-    out = made / "features"
+    written, out = Table(made / "spans.arrow", SPANS), made / "features"
     return (
-        image_embeddings.write(made_with, manifest, found, out, {"kind": "features"}),
-        texts.write(made_with, manifest, Table(made / "spans.arrow", SPANS), kinds, out, {"kind": "features"})[1],
-        classes.write(made_with, classes.Contents(zero_shot), out, {"kind": "zero-shot"}),
+        image_embeddings.write(made_with, manifest, found, BASE_TABLES, out, {"kind": "features"}),
+        texts.write(made_with, manifest, written, kinds, BASE_TABLES, out, {"kind": "features"})[1],
+        classes.write(made_with, classes.Contents(zero_shot), BASE_TABLES, out, {"kind": "zero-shot"}),
     )
 
 
@@ -299,7 +299,7 @@ def test_a_token_that_the_text_tower_does_not_read_is_named(cold, clip, tmp_path
     spans.write(Rules(), manifest, tmp_path / "spans.arrow", {}, cap=4, tokens=15)
     made_with = CachedClip(clip, COMPUTE, tmp_path / "store")
     with pytest.raises(ContractError, match=r"token 14 of caption 1 of x is not one of the 14 .* dvc repro -sf spans"):
-        texts.write(made_with, manifest, Table(tmp_path / "spans.arrow", SPANS), KINDS, tmp_path / "features", {})
+        texts.write(made_with, manifest, Table(tmp_path / "spans.arrow", SPANS), KINDS, BASE_TABLES, tmp_path, {})
 
 
 def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
