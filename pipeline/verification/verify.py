@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.artifacts import catalog
+from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.tables import ContractError, Table
 from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import towers
@@ -74,17 +75,15 @@ def _sound(held: Held) -> None:
 
 
 def _models(ws: Workspace) -> Iterator[Finding]:
-    """Base, detector and teachers are what their stages have written; student and index belong together."""
-    teachers = ws.path(catalog.TEACHER_CLIPS)
-    hashes: list[tuple[Path, str, str, str, Callable[[Path], str]]] = [
-        (ws.path(catalog.BASE_CLIP), "models", "clip", "weights", _clip_weights),
-        (ws.path(catalog.DETECTOR), "models", "detector", "sha256", files.sha256),
-        *((folder, "teachers", folder.name, "weights", _clip_weights) for folder in sorted(teachers.glob("*"))),
-    ]
-    for path, stage, section, name, hash_of in hashes:
-        stated, what = catalog.summary(stage), path.relative_to(ws.data).as_posix()
-        run = partial(_compare_hash, ws, path, stage, section, name, hash_of)
-        yield checked(what, f"its hash is the one in {stated.path}", [path, ws.path(stated)], run)
+    """The base and the detector are what the models stage has written; student and index belong together."""
+    stated = catalog.summary("models")
+    hashes: dict[Artifact, tuple[str, str, Callable[[Path], str]]] = {
+        catalog.BASE_CLIP: ("clip", "weights", lambda path: towers.load(path).weights),
+        catalog.DETECTOR: ("detector", "sha256", files.sha256),
+    }
+    for model, (section, name, hash_of) in hashes.items():
+        run = partial(_compare_hash, ws, model, section, name, hash_of)
+        yield checked(model.path, f"its hash is the one in {stated.path}", [ws.path(model), ws.path(stated)], run)
 
     def search() -> None:
         index.load(ws.path(catalog.INDEX), towers.load(ws.student).weights)
@@ -93,14 +92,8 @@ def _models(ws: Workspace) -> Iterator[Finding]:
     yield checked("index", "it belongs to the student", needed, search)
 
 
-def _clip_weights(folder: Path) -> str:
-    return towers.load(folder).weights
-
-
-def _compare_hash(
-    ws: Workspace, path: Path, stage: str, section: str, name: str, hash_of: Callable[[Path], str]
-) -> None:
-    found, expected = hash_of(path), ws.summary(stage).get(section, {}).get(name)
+def _compare_hash(ws: Workspace, model: Artifact, section: str, name: str, hash_of: Callable[[Path], str]) -> None:
+    found, expected = hash_of(ws.path(model)), ws.summary("models")[section][name]
     if found != expected:
-        stated = ws.path(catalog.summary(stage))
-        raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf {stage}")
+        stated = ws.path(catalog.summary("models"))
+        raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf models")
