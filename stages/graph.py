@@ -26,6 +26,7 @@ PLOTS: dict[str, dict[str, Any]] = {
         "y": {f"data/{catalog.INTERPOLATION.path}": [*_RECALLS, "val_zeroshot_top1", "val_zeroshot_unseen_top1"]},
     },
     "teacher alone on validation": {"x": "epoch", "y": {f"data/{catalog.TEACHER_HISTORY.path}": [*_RECALLS]}},
+    "teachers trained here": {"x": "epoch", "y": {f"data/{catalog.TEACHERS_HISTORY.path}": "loss"}},
     "base pretraining": {"x": "epoch", "y": {f"data/{catalog.PRETRAINING.path}": "loss"}},
 }
 """What `dvc plots show` draws of several columns, by title."""

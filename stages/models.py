@@ -9,7 +9,7 @@ from pipeline.disk import files
 from pipeline.params import Params
 from pipeline.params.models import ClipFromOpenClip
 from stages.declaration import stage
-from stages.program import allow_downloads, run, threads
+from stages.program import allow_downloads, home, run, threads
 
 
 @stage(
@@ -23,16 +23,18 @@ def models(params: Params, ws: Workspace) -> dict[str, Any]:
 
     clip/ is an open_clip local directory, detector.pt an ultralytics weights file; metrics.json holds the hash of
     each, so that DVC and every table see a change of weights. Only `models.clip.kind: open_clip` with a pretrained
-    tag reaches the network.
+    tag reaches the network. A killed training of the base resumes after its last epoch.
     """
     if isinstance(params.models.clip, ClipFromOpenClip) and not Path(params.models.clip.pretrained).is_file():
         allow_downloads()
     from pipeline.artifacts.figures import write_history
     from pipeline.models import base_models
+    from pipeline.models.pretrain import Runs
 
     threads(params)
     source = Path(params.models.path)
-    clip, history = base_models.clip(params.models.clip, source, seed=params.seed)
+    runs = Runs(home() / "runs", models.code())
+    clip, history = base_models.clip(params.models.clip, source, seed=params.seed, runs=runs)
     clip.save(ws.path(catalog.BASE_CLIP))
     detector = ws.path(catalog.DETECTOR)
     how: dict[str, Any] = {"image_size": params.regions.image_size, "device": params.compute.device}

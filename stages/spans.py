@@ -16,7 +16,8 @@ from stages.program import run
 def spans(params: Params, ws: Workspace) -> dict[str, Any]:
     """Find the phrases and BPE tokens of every kept caption, as character offsets.
 
-    Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules).
+    Phrases are spaCy's noun chunks (spans.parser: a model's name or path) or come from a rule-based chunker (rules). A
+    base with a tokenizer of its own has no token spans.
     """
     from pipeline.clip import bpe
     from pipeline.spans import table
@@ -24,7 +25,7 @@ def spans(params: Params, ws: Workspace) -> dict[str, Any]:
 
     manifest = ws.manifest()
     parser = load_parser(params.spans.parser)
-    most, tokens = params.spans.max_phrases, bpe.context_length(ws.path(catalog.BASE_CONFIG)) - 2
+    most, tokens = params.spans.max_phrases, bpe.tokens_read(ws.path(catalog.BASE_CONFIG))
     parameters = {"model": parser.name, "max_phrases": most, "tokens": tokens}
     made_by: dict[str, Any] = {
         "code": table.CODE,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import catalog
-from pipeline.artifacts.schema import Split
+from pipeline.artifacts.schema import SpanKind, Split
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.params import Params
@@ -17,14 +17,16 @@ _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
 
 _DATA = (catalog.MANIFEST, catalog.SHARDS[Split.TRAIN], catalog.SHARDS[Split.VAL], catalog.BASE_CLIP, catalog.REGIONS)
 _EMBEDDINGS = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS)
+_PHRASES = (catalog.SPANS, catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES])
+_TARGETS = (catalog.VIEWS, catalog.TARGETS, catalog.CLIP_TARGETS)
 _HISTORIES = (catalog.STUDENT_HISTORY, catalog.LIVE_METRICS, catalog.INTERPOLATION, catalog.LIVE_PLOTS)
 _COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "threads", "processes", "batch")]
 
 
 @stage(
-    reads=[*_DATA, *_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS, catalog.TARGETS, *catalog.CONCEPT_TABLES],
+    reads=[*_DATA, *_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS, *_PHRASES, *_TARGETS, *catalog.CONCEPT_TABLES],
     writes=[*catalog.STUDENT, catalog.END_POINT, *_HISTORIES],
-    takes=["seed", *_COMPUTE, "models.path", "spans.parser", "student", "zeroshot"],
+    takes=["seed", *_COMPUTE, "models.path", "spans.parser", "teachers", "student", "zeroshot"],
     unwatched=["compute.workers"],
     folders=["zeroshot.path"],
     less_memory="student.micro_batch (0 is all of student.batch) or student.batch",
@@ -60,7 +62,8 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     clip = start(p.init, base, seed, device)
     workers = params.compute.workers
     frozen = Compute(device, params.compute.dtype, params.compute.batch, workers)
-    inputs = Inputs(ws, home(), base=base, student=clip, compute=frozen, train_text=train_text)
+    read: dict[str, Any] = {"train_text": train_text, "teachers": list(params.teachers)}
+    inputs = Inputs(ws, home(), base=base, student=clip, compute=frozen, **read)
     if recipe.data == "base":
         pairs = group.in_turn(lambda: inputs.base_training_pairs(Path(params.models.path)))
     else:
@@ -70,6 +73,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else _left_to_the_first
     torch.manual_seed(seed)
     how: dict[str, Any] = {"train_text": train_text, "temperature": p.temperature, "linear": recipe.linear}
+    how["contrastive"] = p.contrastive
     how |= pairs.heads
     trained = Student(clip, target_dimension=base.dimension, **how).to(device)
     made_from = {"manifest": inputs.training.fingerprint, "weights": inputs.weights, "made_from": inputs.made_from}

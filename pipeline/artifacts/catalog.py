@@ -108,7 +108,7 @@ VIEWS = Artifact(
 
 @dataclass(frozen=True)
 class ClipTables:
-    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set; a teacher of views, too."""
+    """What one frozen CLIP makes of images, regions, captions, spans and the zero-shot set, and a teacher of views."""
 
     images: Artifact
     regions: Artifact
@@ -119,6 +119,7 @@ class ClipTables:
 
 
 _BY_CAPTION = partial(embeddings, "caption_index")
+_BY_REGION = partial(embeddings, "region_index")
 _BY_SPAN = partial(embeddings, "caption_index", "span_index")
 
 
@@ -136,9 +137,7 @@ def _clip_tables(folder: str, whose: str, model: str, within: str = "") -> ClipT
 
     return ClipTables(
         images=table("images", "embedding of every image", frozen, embeddings),
-        regions=table(
-            "regions", "embedding of every region", (*frozen, "regions"), partial(embeddings, "region_index")
-        ),
+        regions=table("regions", "embedding of every region", (*frozen, "regions"), _BY_REGION),
         captions=table("captions", "embedding of every caption", frozen, _BY_CAPTION),
         spans={
             kind: table(kind, f"embeddings of every caption's {kind}", (*frozen, "spans"), _BY_SPAN, "spans")
@@ -199,7 +198,7 @@ def targets_of(teacher: str) -> TargetTables:
     return TargetTables(
         images=table("images", "training image", embeddings),
         views=table("views", "view of it", partial(embeddings, "view")),
-        crops=table("crops", "crop of it", partial(embeddings, "region_index")),
+        crops=table("crops", "crop of it", _BY_REGION),
         captions=table("captions", "caption of it", _BY_CAPTION),
         phrases=table("phrases", "distinct phrase of its captions", embeddings),
     )

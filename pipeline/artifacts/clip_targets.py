@@ -122,6 +122,20 @@ class ClipTargets:
         """Of every distinct phrase of the captions."""
         return Phrases(self._table("phrases"))
 
+    def check_made_from(self, **fingerprints: str) -> None:
+        """Stop unless its tables were made from what is here.
+
+        Args:
+            **fingerprints: of the tables `regions` and `spans`, or of `views`.
+
+        Raises:
+            ContractError: one is of something else; both are named.
+        """
+        for name, expected in fingerprints.items():
+            table = self._table("views" if name == "views" else "images")
+            if (found := table.json("made_from").get(name)) != expected:
+                raise ContractError(f"{table.path} was made from {name} {found}, here are {expected}; run: dvc repro")
+
     def check(self) -> None:
         """Open all of its tables."""
         for name in ("images", "views", "crops", "captions", "phrases"):

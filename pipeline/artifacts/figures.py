@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.disk import files, sums
@@ -60,9 +61,13 @@ def number(path: Path, row: dict[str, str], column: str) -> float:
     return value
 
 
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """A training history as CSV, one row an epoch; only a header if there is none."""
-    columns = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
+def write_history(path: Path, history: Sequence[Mapping[str, float | str]], *known: str) -> None:
+    """A training history as CSV, one row an epoch; only a header if there is none.
+
+    Args:
+        known: columns that there are in any case, the first ones.
+    """
+    columns = list(dict.fromkeys([*known, *(name for row in history for name in row)])) or ["epoch"]
     with files.whole(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()

@@ -78,12 +78,16 @@ def token_bytes(word: str) -> tuple[int, ...]:
     return tuple(len(token.value.removesuffix(_END_OF_WORD)) for token in tokens)
 
 
-def context_length(config: Path) -> int:
-    """How many tokens a model reads of a text, start and end included, by the configuration that `models` has checked.
+def tokens_read(config: Path) -> int:
+    """How many byte pairs a model reads of a text between start and end, by its configuration, which is checked.
+
+    0 for one with a tokenizer of its own, or that cleans texts in its own way: its tokens are not found here.
 
     Raises:
         InputError: it is no JSON file, or no configuration of a model.
     """
     content = files.read_json(config)
     with refusing(f"{config} does not say how many tokens its model reads; run: dvc repro models", Damaged):
-        return int(content["model_cfg"]["text_cfg"].get("context_length", CONTEXT))
+        text = content["model_cfg"]["text_cfg"]
+        own = text.get("hf_tokenizer_name") or text.get("tokenizer_kwargs")
+        return 0 if own else int(text.get("context_length", CONTEXT)) - 2

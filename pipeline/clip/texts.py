@@ -7,6 +7,7 @@ that is large is imported here: curation asks, too.
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,20 @@ def tokens(clip: Clip, texts: Sequence[str]) -> Tensor:
     """
     check(texts)
     return clip.tokenize(list(texts))
+
+
+def say_cut(clip: Clip, texts: Sequence[str], what: str) -> None:
+    """Say on the screen of how many texts the tower does not read the end.
+
+    Args:
+        what: the texts are, in the plural.
+    """
+    if count := sum(cut(clip, texts)):
+        print(
+            f"{count:,} of {len(texts):,} {what} have more than {clip.context_length} tokens, start and end included; "
+            "the text tower does not read their ends",
+            file=sys.stderr,
+        )
 
 
 def cut(clip: Clip, texts: Sequence[str]) -> list[bool]:

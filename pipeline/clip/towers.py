@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from open_clip.model import CLIPTextCfg
+from open_clip.model import CLIPTextCfg, resize_pos_embed
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
@@ -208,6 +209,27 @@ def _stated(given: dict[str, Any], merged: PreprocessCfg) -> dict[str, Any]:
     values = asdict(merged)
     wanted = [name for name in values if name in ("mean", "std") or (name in given and name not in ("size", "mode"))]
     return {name: list(values[name]) if isinstance(values[name], tuple) else values[name] for name in wanted}
+
+
+def resized(clip: Clip, side: int) -> Clip:
+    """The same CLIP with an image tower that reads `side` pixels: the positions that it learned are interpolated.
+
+    Raises:
+        WrongWeights: its image tower cannot read so many.
+    """
+    config = copy.deepcopy(clip.config)
+    config["model_cfg"]["vision_cfg"]["image_size"] = side
+    state = clip.model.state_dict()
+    with refusing(f"the image tower cannot be carried from {clip.image_size} to {side} pixels", WrongWeights):
+        model: Any = _built(config)
+        if (pooled := "visual.attnpool.positional_embedding") in state:
+            rows = {"visual.positional_embedding": state[pooled]}  # the same rows as a ViT's, by another name
+            grid = round((len(model.visual.attnpool.positional_embedding) - 1) ** 0.5)
+            resize_pos_embed(rows, SimpleNamespace(visual=SimpleNamespace(grid_size=grid)))
+            state[pooled] = rows["visual.positional_embedding"]
+        resize_pos_embed(state, model)
+        model.load_state_dict(state)
+        return _complete(model.to(memory_format=torch.channels_last), config, clip.tokenize)
 
 
 def architecture(name: str) -> dict[str, Any]:

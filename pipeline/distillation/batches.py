@@ -27,6 +27,8 @@ class TensorGroup:
         for name, value in vars(self).items():
             if isinstance(value, TensorGroup):
                 changed[name] = value._each(change)
+            elif isinstance(value, tuple):
+                changed[name] = tuple(part._each(change) for part in value)
             elif isinstance(value, Tensor):
                 changed[name] = change(value)
         return replace(self, **changed)
@@ -34,17 +36,19 @@ class TensorGroup:
 
 @dataclass
 class TextBatch(TensorGroup):
-    """What the text tower reads: the distinct captions and hard negatives of the batch, each once.
+    """What the text tower reads: the distinct captions, hard negatives and phrases of the batch, each once.
 
     Attributes:
         tokens: int64 [T / processes, context], this process's part of them.
         places: int64 [C], each caption's row of all that are embedded.
         negative_places: int64 [H], each hard negative's; H is 0 where there are none.
+        phrase_places: int64 [P], each phrase's; P is 0 where there are none.
     """
 
     tokens: Tensor
     places: Tensor
     negative_places: Tensor
+    phrase_places: Tensor
 
 
 @dataclass
@@ -74,6 +78,25 @@ class RegionBatch(TensorGroup):
 
 
 @dataclass
+class TeacherBatch(TensorGroup):
+    """What a frozen CLIP of width d_k makes of the whole batch.
+
+    Attributes:
+        scale: s_k.
+        image: float32 [B, d_k], of the images or views whose pixels the batch holds.
+        text: float32 [C, d_k].
+        region: of the regions of `RegionBatch`, float32 [B, d_k], or None.
+        phrase: float32 [P, d_k], or None.
+    """
+
+    scale: float
+    image: Tensor
+    text: Tensor
+    region: Tensor | None
+    phrase: Tensor | None
+
+
+@dataclass
 class KnowledgeBatch(TensorGroup):
     """What the concepts stage says of the captions.
 
@@ -100,6 +123,7 @@ class Batch(TensorGroup):
         noise: float32 [B, d'], N(0, 1/d'), the same in every process.
         base_image: the base's f_I, float32 [B, d'], or None.
         target: the teacher's z, float32 [B, d'] or [C, d'], or None.
+        base_phrase: the base's f_T of the distinct phrases of the captions, float32 [P, d'], or None.
     """
 
     names: list[str]
@@ -113,6 +137,8 @@ class Batch(TensorGroup):
     texts: TextBatch | None
     negatives: NegativeBatch | None
     regions: RegionBatch | None
+    base_phrase: Tensor | None
+    teachers: tuple[TeacherBatch, ...]
     knowledge: KnowledgeBatch | None
 
     @property

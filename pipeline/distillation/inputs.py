@@ -1,6 +1,6 @@
 """Everything that a student trains on and is validated by, read from the folders of the stages before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +20,15 @@ from pipeline.clip.towers import Clip
 from pipeline.distillation import pixels
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
-from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Regions
+from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Regions, Teacher, Views
+from pipeline.distillation.phrases import phrases_of
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
 from pipeline.models.base_pairs import base_pairs
 from pipeline.recipes import Recipe
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
+from pipeline.views.table import ViewsOf
 from pipeline.zeroshot import classifier, embedded, sets
 
 
@@ -36,6 +38,7 @@ class Inputs:
     Args:
         home: where decoded images and the feature store are.
         student: the student's starting point, which says how images are decoded.
+        teachers: names of the frozen CLIPs to learn from.
         compute: how frozen forwards run, where a recipe needs some that no table has (hard negatives, base pairs).
 
     Attributes:
@@ -46,8 +49,17 @@ class Inputs:
     """
 
     def __init__(
-        self, ws: Workspace, home: Path, *, base: Clip, student: Clip, compute: Compute, train_text: bool
+        self,
+        ws: Workspace,
+        home: Path,
+        *,
+        base: Clip,
+        student: Clip,
+        compute: Compute,
+        train_text: bool,
+        teachers: Sequence[str] = (),
     ) -> None:
+        self.teachers = teachers
         self.ws, self.home, self.base, self.student = ws, home, base, student
         self.compute, self.train_text, self.weights = compute, train_text, base.weights
         frozen = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS)
@@ -79,6 +91,12 @@ class Inputs:
             found = replace(found, targets=targets.images if recipe.target == "image" else targets.pairs)
         if recipe.regions:
             found = replace(found, regions=self._regions(decoded))
+        if recipe.phrases:
+            phrases, made_from = phrases_of(self.ws, self.training, weights=self.weights)
+            found = replace(found, phrases=phrases)
+            self.made_from |= made_from
+        if recipe.teachers:
+            found = replace(found, **self._taught(recipe, found, decoded))
         if recipe.negatives:
             made = parser()
             texts = negatives(found.distinct, made)
@@ -106,8 +124,44 @@ class Inputs:
         if features.json("inputs").get("regions") != table.metadata["fingerprint"]:
             raise ContractError(f"{features.path} was not made from {table.path}; run: dvc repro features")
         crops = Crops(table, self.training)
+        self.made_from["boxes"] = table.metadata["fingerprint"]
         self.made_from["regions"] = features.metadata["fingerprint"]
         return Regions(self._pixels(crops, decoded), features.rows_of(self.training.keys), crops.start)
+
+    def _taught(self, recipe: Recipe, pairs: Pairs, decoded: bool) -> dict[str, Any]:
+        """What the teachers of a recipe make of its pairs, and the views that they have embedded."""
+        if recipe.teachers == "base":
+            return {"teachers": [self._base_as_teacher(pairs)]}
+        shown = ViewsOf(self.training, self.ws.table(catalog.VIEWS, self.training))
+        kept = {"regions": "boxes", "spans": "spans"}
+        made_from = {table: self.made_from[name] for table, name in kept.items() if name in self.made_from}
+        if shown.count:
+            made_from["views"] = shown.fingerprint
+        opened = {name: self.ws.clip_targets(name, self.training) for name in self.teachers}
+        for targets in opened.values():
+            targets.check_made_from(**made_from)
+        self.made_from["teachers"] = {name: targets.metadata["fingerprint"] for name, targets in opened.items()}
+        teachers = [
+            Teacher(
+                targets.scale,
+                targets.images,
+                targets.captions,
+                targets.views if shown.count else None,
+                None if pairs.regions is None else targets.crops,
+                None if pairs.phrases is None else targets.phrases[pairs.phrases.texts],
+            )
+            for targets in opened.values()
+        ]
+        views = Views(self._pixels(shown, decoded), shown.count) if shown.count else None
+        return {"teachers": teachers, "views": views}
+
+    def _base_as_teacher(self, pairs: Pairs) -> Teacher:
+        regions, phrases, crops = pairs.regions, pairs.phrases, None
+        assert pairs.image_embeddings is not None, "the corpora's images have the base's embeddings"
+        if regions is not None:
+            crops = np.delete(regions.embeddings, regions.start[:-1], axis=0)
+        embeddings = pairs.image_embeddings, pairs.caption_embeddings, None, crops
+        return Teacher(self.base.scale, *embeddings, None if phrases is None else phrases.embeddings)
 
     def _knowledge(self) -> Knowledge:
         language = self.ws.table(catalog.LANGUAGE, self.training)

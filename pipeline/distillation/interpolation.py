@@ -15,9 +15,11 @@ ERRORS = 1.96
 """Standard errors that an accuracy is lowered by before it is said to be kept: the lower end of its 95 % interval. Of
 many points the best is likely to be one whose accuracy was overestimated."""
 
-ALPHAS = (0.025, 0.05, *(i / 10 for i in range(1, 11)))
-"""Points between base and student, the student's end included; closer at the base, where a student that forgets much
-has its choice."""
+ALPHAS = tuple(i / 10 for i in range(1, 11))
+"""Points between base and student, the student's end included."""
+
+HALVINGS = 3
+"""How often the way from the last of them that keeps enough to the next one is halved: to eightieths."""
 
 
 def retained(figures: Figures, start: Figures, errors: float = 0.0) -> float:
@@ -42,22 +44,38 @@ def choose(
 ) -> tuple[Figures, list[Figures]]:
     """Walk from base to student and leave `model` at the point that retrieves best while it keeps zero-shot.
 
+    Beyond the last of `ALPHAS` that keeps enough (or the base) the way to the next one is halved, `HALVINGS` times.
+
     Args:
         model: holds the student's weights; afterwards the chosen point's.
         keep: share of the base's zero-shot accuracy that the lower end of the 95 % interval has to keep. If it does so
-            at no point, the point where it is highest.
+            at no point, the point where it is highest is taken.
 
     Returns:
         the chosen point's figures and those of all points, each with its `alpha`.
     """
     student = {name: value.clone() for name, value in model.state_dict().items()}
     points: list[Figures] = []
-    for alpha in track(ALPHAS, "interpolate", unit="points"):
+
+    def keeps_enough(alpha: float) -> bool:
         model.load_state_dict(mix(base, student, alpha))
         points.append({"alpha": alpha, **validate()})
-    enough = [point for point in points if retained(point, start, errors=ERRORS) >= keep]
-    chosen = (
-        max(enough, key=retrieval) if enough else max(points, key=lambda point: retained(point, start, errors=ERRORS))
-    )
+        return retained(points[-1], start, errors=ERRORS) >= keep
+
+    enough = [alpha for alpha in track(ALPHAS, "interpolate", unit="points") if keeps_enough(alpha)]
+    last = max(enough, default=0.0)
+    if beyond := min((alpha for alpha in ALPHAS if alpha > last), default=None):
+        for _ in range(HALVINGS):
+            middle = (last + beyond) / 2
+            if keeps_enough(middle):
+                enough.append(middle)
+                last = middle
+            else:
+                beyond = middle
+    if enough:
+        chosen = max((point for point in points if point["alpha"] in enough), key=retrieval)
+    else:
+        chosen = max(points, key=lambda point: retained(point, start, errors=ERRORS))
     model.load_state_dict(mix(base, student, chosen["alpha"]))
+    points.sort(key=lambda point: point["alpha"])
     return chosen, [{"alpha": 0.0, **start}, *points]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline.distillation.batches import Batch, KnowledgeBatch, NegativeBatch, RegionBatch, TextBatch
 from pipeline.distillation.pairs import Floats, Knowledge, Negatives, Numbers, Pairs, Regions, spread
+from pipeline.distillation.shown import Shown
 from pipeline.machine.ahead import ahead
 from pipeline.training.distributed import Group
 
@@ -73,7 +74,7 @@ class Loader:
             yield found.to(self.device)
 
     def gather(self, rows: Numbers, captions: Numbers, rng: np.random.Generator) -> Batch:
-        """One batch: image rows, flat places of their captions, and a generator for its noise and then its regions."""
+        """One batch: image rows, flat places of their captions, and a generator for its noise, regions and views."""
         pairs = self.pairs
         ids = pairs.caption_ids[captions]
         wrong = pairs.negatives_of(ids)
@@ -81,7 +82,12 @@ class Loader:
         noise = rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)
         place = np.zeros(len(pairs.captions), dtype=np.int64)
         place[rows] = np.arange(len(rows))
-        pixels = np.ascontiguousarray(pairs.pixels[rows[self.group.part(len(rows))]])
+        part = self.group.part(len(rows))
+        pixels = np.ascontiguousarray(pairs.pixels[rows[part]])
+        shown = Shown.drawn(pairs, rows, captions, rng)
+        regions = None if pairs.regions is None else self._regions(pairs.regions, shown, pixels)
+        if pairs.views is not None:
+            pixels = shown.views_of(pairs.views, pixels, part)
         return Batch(
             names=[pairs.names[i] if len(pairs.names) else f"row {i}" for i in rows],
             pixels=torch.from_numpy(pixels),
@@ -91,9 +97,11 @@ class Loader:
             noise=torch.from_numpy(noise),
             base_image=None if pairs.image_embeddings is None else _float(pairs.image_embeddings, rows),
             target=None if pairs.targets is None else _float(pairs.targets, rows if self.per_image else captions),
-            texts=None if self.tokens is None else self._texts(self.tokens, ids, pairs.negative_ids[wrong]),
+            texts=None if self.tokens is None else self._texts(ids, pairs.negative_ids[wrong], shown.phrases),
             negatives=None if pairs.negatives is None else self._negatives(pairs.negatives, rows, wrong),
-            regions=None if pairs.regions is None else self._regions(pairs.regions, rows, pixels, rng),
+            regions=regions,
+            base_phrase=None if pairs.phrases is None else _float(pairs.phrases.embeddings, shown.phrases),
+            teachers=tuple(shown.by(teacher) for teacher in pairs.teachers),
             knowledge=None if pairs.knowledge is None else self._knowledge(pairs.knowledge, captions),
         )
 
@@ -102,25 +110,24 @@ class Loader:
         """Token ids of every text by its number, int32 [texts, context]; None where the text tower is frozen."""
         return None if self.tokenize is None else self.tokenize(self.pairs.numbered).int()
 
-    def _texts(self, tokens: Tensor, captions: Numbers, negatives: Numbers) -> TextBatch:
+    def _texts(self, captions: Numbers, negatives: Numbers, phrases: Numbers) -> TextBatch:
         """This process's part of the distinct texts, given by their numbers, and each one's place among all."""
-        distinct, places = np.unique(np.concatenate([captions, negatives]), return_inverse=True)
-        read = self.group.padded(tokens[torch.from_numpy(distinct)].long())
-        caption_places, negative_places = torch.from_numpy(places).split([len(captions), len(negatives)])
-        return TextBatch(read[self.group.part(len(read))], caption_places, negative_places)
+        groups = [captions, negatives, self.pairs.phrase_ids[phrases]]
+        distinct, places = np.unique(np.concatenate(groups), return_inverse=True)
+        assert self.tokens is not None, "a trained text tower reads tokens"
+        read = self.group.padded(self.tokens[torch.from_numpy(distinct)].long())
+        return TextBatch(read[self.group.part(len(read))], *torch.from_numpy(places).split([*map(len, groups)]))
 
     def _negatives(self, negatives: Negatives, rows: Numbers, wrong: Numbers) -> NegativeBatch:
         allowed = ~self.pairs.belongs(rows, self.pairs.negative_ids[wrong])
         base = None if negatives.embeddings is None else _float(negatives.embeddings, wrong)
         return NegativeBatch(torch.from_numpy(allowed), base)
 
-    def _regions(
-        self, regions: Regions, rows: Numbers, pixels: NDArray[np.uint8], rng: np.random.Generator
-    ) -> RegionBatch:
-        """A region of each image, drawn; `pixels` are those of this process's images."""
-        part, drawn = self.group.part(len(rows)), regions.draw(rows, rng)
-        found = regions.pixels(pixels, rows[part], drawn[part])
-        return RegionBatch(torch.from_numpy(found), _float(regions.embeddings, drawn))
+    def _regions(self, regions: Regions, shown: Shown, pixels: NDArray[np.uint8]) -> RegionBatch:
+        """The regions drawn of these images; `pixels` are those of this process's images."""
+        part = self.group.part(len(shown.rows))
+        found = regions.pixels(pixels, shown.rows[part], shown.regions[part])
+        return RegionBatch(torch.from_numpy(found), _float(regions.embeddings, shown.regions))
 
     @staticmethod
     def _knowledge(knowledge: Knowledge, captions: Numbers) -> KnowledgeBatch:

@@ -1,7 +1,9 @@
 """What a student trains on: images with captions, and everything frozen that a recipe may ask for."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -79,19 +81,86 @@ class Knowledge:
 
 
 @dataclass
+class Phrases:
+    """The phrases of every caption; p distinct ones in all.
+
+    Attributes:
+        texts: every one once.
+        ids: int64, numbers into `texts`, of all captions one after the other.
+        start: int64 [c + 1], where each caption's phrases begin in `ids`.
+        embeddings: the base's, unit float [p, d'].
+    """
+
+    texts: Sequence[str]
+    ids: Numbers
+    start: Numbers
+    embeddings: Floats
+
+    def of(self, captions: Numbers) -> Numbers:
+        """Numbers of the distinct phrases of some captions, given by their flat places; ascending."""
+        return np.unique(self.ids[spread(self.start[captions], self.start[captions + 1] - self.start[captions])])
+
+
+@dataclass
+class Teacher:
+    """What a frozen CLIP makes of all images and texts, unit float of its own width d_k.
+
+    Attributes:
+        scale: s_k, by which its similarities are multiplied.
+        images: [n, d_k].
+        captions: [c, d_k].
+        views: of `Views`, [n * count, d_k]; None where there are none.
+        crops: of `Regions`, [r - n, d_k]; None where the recipe looks at none.
+        phrases: of `Phrases`, [p, d_k]; None likewise.
+    """
+
+    scale: float
+    images: Floats
+    captions: Floats
+    views: Floats | None = None
+    crops: Floats | None = None
+    phrases: Floats | None = None
+
+    def shuffled(self, seed: int) -> Teacher:
+        """A control: every image, view and crop has the embedding of another one."""
+        images, views, crops = (moved(rows, seed) for rows in (self.images, self.views, self.crops))
+        assert images is not None, "a teacher embeds images"
+        return replace(self, images=images, views=views, crops=crops)
+
+
+@dataclass
+class Views:
+    """Augmented views of every image at the student's input size: uint8 [n * count, 3, side, side], image by image."""
+
+    pixels: ImageRows
+    count: int
+
+
+def moved(rows: Floats | None, seed: int) -> Floats | None:
+    """The same rows, every one at the place of another: along a random circle through all of them."""
+    if rows is None:
+        return None
+    circle = np.random.default_rng([seed, 0]).permutation(len(rows))
+    found = np.empty_like(rows)
+    found[circle] = rows[np.roll(circle, 1)]
+    return found
+
+
+@dataclass
 class Pairs:
     """Images with captions and everything frozen that a recipe may ask for; n images, c captions.
 
     Attributes:
         pixels: the images at the student's input size, uint8 [n, 3, side, side]; embeddings for a linear student.
-        captions: the captions of every image, one at least.
+        captions: the captions of every image; some may have none.
         caption_embeddings: the base's, unit float [c, d'], flat in the order of `captions`.
         image_embeddings: the base's, unit float [n, d'], or None.
         targets: the teacher's z, unit float [n, d'] for images or [c, d'] for pairs, or None.
         names: of the images, for errors; their row numbers by default.
+        teachers: what frozen CLIPs make of all of it.
 
     Raises:
-        ValueError: counts do not fit, or an image has no caption.
+        ValueError: counts do not fit, or no image has a caption.
     """
 
     pixels: ImageRows
@@ -103,6 +172,9 @@ class Pairs:
     negatives: Negatives | None = None
     regions: Regions | None = None
     knowledge: Knowledge | None = None
+    phrases: Phrases | None = None
+    teachers: Sequence[Teacher] = ()
+    views: Views | None = None
     start: Numbers = field(init=False)
     """int64 [n + 1], where each image's captions begin."""
     distinct: list[str] = field(init=False)
@@ -112,8 +184,10 @@ class Pairs:
     negative_texts: list[str] = field(init=False)
     """All hard negatives, flat."""
     negative_ids: Numbers = field(init=False)
+    phrase_ids: Numbers = field(init=False)
+    """int64 [p], the number of every phrase."""
     numbered: list[str] = field(init=False)
-    """Every caption and hard negative once, by its number."""
+    """Every caption, hard negative and phrase once, by its number."""
     negative_start: Numbers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,9 +217,24 @@ class Pairs:
             found = [len(known.language), len(known.concepts), len(known.shares)]
             if found != [c] * 3:
                 raise ValueError(f"knowledge of {found[0]}, {found[1]} and {found[2]} captions, expected {c}")
-        if not counts.all():
-            raise ValueError(f"image {int(np.flatnonzero(counts == 0)[0])} has no caption")
+        if c == 0:
+            raise ValueError(f"none of {n} images has a caption")
+        self._check_teachers(n, c)
         self._number_negatives(number)
+        phrases = [] if self.phrases is None else self.phrases.texts
+        self.phrase_ids = np.array([number.setdefault(text, len(number)) for text in phrases], dtype=np.int64)
+        self.numbered = list(number)
+
+    def _check_teachers(self, n: int, c: int) -> None:
+        parts = {"images": n, "captions": c, "views": None if self.views is None else n * self.views.count}
+        parts["crops"] = None if self.regions is None else len(self.regions.crops)
+        parts["phrases"] = None if self.phrases is None else len(self.phrases.texts)
+        for number, teacher in enumerate(self.teachers):
+            for name, expected in parts.items():
+                rows = getattr(teacher, name)
+                found = None if rows is None else len(rows)
+                if expected is not None and found != expected:
+                    raise ValueError(f"teacher {number} has embeddings of {found} {name}, expected {expected}")
 
     def _number_negatives(self, number: dict[str, int]) -> None:
         """A negative that is also a caption has the caption's number, so that it can be told where it is right."""
@@ -154,7 +243,6 @@ class Pairs:
             raise ValueError(f"negatives of {len(texts)} captions, expected {len(self.distinct)}")
         self.negative_texts = [text for group in texts for text in group]
         self.negative_ids = np.array([number.setdefault(t, len(number)) for t in self.negative_texts], dtype=np.int64)
-        self.numbered = list(number)
         self.negative_start = np.concatenate([[0], np.cumsum([len(group) for group in texts], dtype=np.int64)])
 
     def negatives_of(self, ids: Numbers) -> Numbers:
@@ -177,11 +265,13 @@ class Pairs:
 
     def belongs(self, rows: Numbers, ids: Numbers) -> NDArray[np.bool_]:
         """bool [B, C], whether text j (by its number) is a caption of image rows[i], drawn or not."""
-        places = spread(self.start[rows], self.start[rows + 1] - self.start[rows])
-        starts = np.concatenate([[0], np.cumsum(np.diff(self.start)[rows])[:-1]])
-        found: NDArray[np.bool_] = np.logical_or.reduceat(
-            self.caption_ids[places][:, None] == ids[None, :], starts, axis=0
-        )
+        counts = np.diff(self.start)[rows]
+        equal = self.caption_ids[spread(self.start[rows], counts)][:, None] == ids[None, :]
+        found = np.zeros((len(rows), len(ids)), dtype=np.bool_)
+        captioned = np.flatnonzero(counts)
+        starts = (np.cumsum(counts) - counts)[captioned]
+        if len(captioned):
+            found[captioned] = np.logical_or.reduceat(equal, starts, axis=0)
         return found
 
 

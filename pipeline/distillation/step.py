@@ -18,7 +18,7 @@ from pipeline.clip.encode import Compute
 from pipeline.distillation.batches import Batch, KnowledgeBatch
 from pipeline.distillation.student import Student
 from pipeline.recipes import Recipe
-from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions, EmbeddedTeacher
 from pipeline.recipes.registry import Terms
 from pipeline.training.distributed import Group
 
@@ -108,17 +108,20 @@ class Step:
         student = self.student
         image, region = batch.separated(images, self.group.size)
         text, negative = batch.base_text, batch.negatives.base if batch.negatives else None
+        phrase = batch.base_phrase
         if texts is not None and batch.texts is not None:
             text, negative = texts[batch.texts.places], texts[batch.texts.negative_places]
+            phrase = None if phrase is None else texts[batch.texts.phrase_places]
         regions = negatives = None
         if batch.regions is not None and region is not None:
-            regions = EmbeddedRegions(student.image_in_target(region), batch.regions.base)
+            regions = EmbeddedRegions(region, student.image_in_target(region), batch.regions.base)
         if batch.negatives is not None and negative is not None:
             negatives = EmbeddedNegatives(negative, batch.negatives.allowed)
         return Embedded(
             image=image,
             text=text,
             scale=student.scale,
+            bias=student.bias,
             owner=batch.owner,
             positives=batch.positives,
             image_in_target=student.image_in_target(image),
@@ -131,6 +134,8 @@ class Step:
             target=batch.target,
             negatives=negatives,
             regions=regions,
+            phrase=phrase,
+            teachers=[EmbeddedTeacher(**vars(teacher)) for teacher in batch.teachers],
             knowledge=None if batch.knowledge is None else self._compared(batch.knowledge, image, text),
         )
 

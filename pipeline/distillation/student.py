@@ -13,6 +13,8 @@ from pipeline.clip.towers import Clip, architecture, create, normalised
 from pipeline.distillation.linear import fold
 
 LEARNABLE = "learnable"
+FIRST_BIAS = -10.0
+"""Of the sigmoid loss, where a model has none of its own (SigLIP, arXiv 2303.15343)."""
 BASE = "base"
 TEXT_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "text")
 
@@ -61,6 +63,7 @@ class Student(nn.Module):
         linear: train only a linear map of the image embeddings, on cached features; the towers are never run.
         language_dimension: width of the language model that f_T is mapped to by W_e, or None for no such map.
         concepts: how many concepts embeddings are classified into, or None.
+        contrastive: `softmax`, or `sigmoid`, which has a bias to learn besides; it starts from the model's own.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Student(nn.Module):
         linear: bool = False,
         language_dimension: int | None = None,
         concepts: int | None = None,
+        contrastive: str = "softmax",
     ) -> None:
         super().__init__()
         self.clip = clip
@@ -86,6 +90,9 @@ class Student(nn.Module):
         learnable = temperature == LEARNABLE
         start = model.logit_scale.detach().clone() if learnable else torch.tensor(math.log(1 / float(temperature)))
         self.log_scale = nn.Parameter(start, requires_grad=learnable)
+        self.most = max(math.log(100), float(model.logit_scale.detach()))
+        own, first = getattr(model, "logit_bias", None), torch.full_like(start, FIRST_BIAS)
+        self.bias = nn.Parameter(first if own is None else own.detach().clone()) if contrastive == "sigmoid" else None
         for name, parameter in model.named_parameters():
             text = name.split(".")[0] in TEXT_PARTS
             wanted = (train_text if text else not linear) and name not in ("logit_scale", "logit_bias")
@@ -110,9 +117,9 @@ class Student(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """1/tau, held at 100 as in CLIP; the parameter itself is, or it would never come back."""
+        """1/tau, held at 100 as in CLIP, or at the model's own above; the parameter is, or it would never come back."""
         with torch.no_grad():
-            self.log_scale.clamp_(max=math.log(100))
+            self.log_scale.clamp_(max=self.most)
         return self.log_scale.exp()
 
     def image_in_target(self, image: Tensor) -> Tensor:
@@ -127,7 +134,9 @@ class Student(nn.Module):
         """The CLIP as it is now, temperature and a linear map included; trained on, it changes."""
         model: Any = self.clip.model
         with torch.no_grad():
-            model.logit_scale.copy_(self.log_scale.clamp(max=math.log(100)))
+            model.logit_scale.copy_(self.log_scale.clamp(max=self.most))
+            if self.bias is not None and model.logit_bias is not None:
+                model.logit_bias.copy_(self.bias)
             if isinstance(self.towers, LinearTower):
                 fold(model, self.towers.matrix, self._unmapped)
         return self.clip

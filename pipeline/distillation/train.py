@@ -17,7 +17,7 @@ from pipeline.distillation.best_epoch import is_better
 from pipeline.distillation.layers import image_groups, trained, unfreeze
 from pipeline.distillation.linear import procrustes
 from pipeline.distillation.loader import Loader
-from pipeline.distillation.pairs import Floats, Pairs
+from pipeline.distillation.pairs import Pairs, moved
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import LinearTower, Student
 from pipeline.errors import InputError
@@ -91,15 +91,6 @@ class StudentTraining:
         return cls(**changed, **{f.name: getattr(p, f.name) for f in fields(cls) if f.name not in changed})
 
 
-def shuffled_targets(targets: Floats | None, seed: int) -> Floats:
-    """The same targets, every one at the place of another: along a random circle through all of them."""
-    assert targets is not None, "RECIPES says which recipes get targets"
-    circle = np.random.default_rng([seed, 0]).permutation(len(targets))
-    moved = np.empty_like(targets)
-    moved[circle] = targets[np.roll(circle, 1)]
-    return moved
-
-
 def _steps(pairs: Pairs, training: StudentTraining, wanted: int | None, group: Group) -> int:
     if training.batch % group.size:
         raise InputError(
@@ -161,7 +152,8 @@ def train(
     if recipe.terms is None:
         return _solve(student, pairs, validate, log)
     if recipe.shuffled:
-        pairs = replace(pairs, targets=shuffled_targets(pairs.targets, training.seed))
+        shuffled = [teacher.shuffled(training.seed) for teacher in pairs.teachers]
+        pairs = replace(pairs, targets=moved(pairs.targets, training.seed), teachers=shuffled)
     optimizer = torch.optim.AdamW(student.parameter_groups(training.weight_decay), lr=training.lr, fused=True)
     forwards = Compute(device, training.precision, training.batch)
     shared: dict[str, Any] = {"micro_batch": training.micro_batch, "compiled": training.compiled, "compute": forwards}

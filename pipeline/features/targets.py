@@ -118,6 +118,7 @@ class Trained:
             inputs={"weights": told["weights"], "features": table.metadata["fingerprint"]},
             parameters={"scale": float(told["scale"])},
             teacher=teacher,
+            made_from=table.json("inputs"),
             model=table.metadata["model"],
             **told,
         )

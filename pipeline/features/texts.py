@@ -13,6 +13,7 @@ from pipeline.artifacts.schema import SpanKind, embeddings
 from pipeline.artifacts.spans import SpanRow, span_rows
 from pipeline.artifacts.tables import ContractError, EmbeddingWriter, Table
 from pipeline.clip.cached import CachedClip
+from pipeline.clip.texts import say_cut
 from pipeline.machine.batches import batches
 from pipeline.store import keys
 
@@ -43,6 +44,8 @@ def write(
     """
     d = clip.clip.dimension
     captions = list(dict.fromkeys(text for texts in manifest.captions for text in texts))
+    if not clip.clip.reads_bpe:  # of others the stage `spans` has said it
+        say_cut(clip.clip, captions, "distinct captions")
     computed = clip.embed_texts(captions, "embed captions", tokens=SpanKind.TOKENS in kinds)
     distinct = len(captions)
     with EmbeddingWriter(folder / tables.captions.name, embeddings("caption_index", dimension=d), metadata) as writer:

@@ -1,1 +1,1 @@
-"""The two frozen models that everything starts from."""
+"""The frozen models: the base CLIP and the detector, which everything starts from, and the teachers."""

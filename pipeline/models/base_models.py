@@ -1,7 +1,9 @@
-"""The two frozen models that everything starts from, by where they come from: trained here, fetched, or given."""
+"""The two models that everything starts from, by where they come from: trained here, fetched, or given."""
 
 import shutil
 from pathlib import Path
+
+import torch
 
 from pipeline.artifacts import shards
 from pipeline.artifacts.weights import WrongWeights
@@ -10,7 +12,8 @@ from pipeline.clip.towers import Clip
 from pipeline.detector import train, weights
 from pipeline.disk import files
 from pipeline.models.base_pairs import base_pairs
-from pipeline.models.pretrain import pretrain
+from pipeline.models.given import given
+from pipeline.models.pretrain import Pretraining, Runs, pretrain
 from pipeline.params.models import (
     ClipFromDirectory,
     ClipFromOpenClip,
@@ -31,31 +34,31 @@ SAMPLE_CLIP = {
 
 
 def clip(
-    source: ClipFromSample | ClipFromOpenClip | ClipFromDirectory, path: Path, *, seed: int
+    source: ClipFromSample | ClipFromOpenClip | ClipFromDirectory, path: Path, *, seed: int, runs: Runs | None = None
 ) -> tuple[Clip, list[dict[str, float]]]:
     """The base CLIP, and its training history if it was trained here.
 
     Args:
         path: shards of images with one caption each, for one that is trained here.
+        runs: where its training leaves checkpoints; None for nowhere.
 
     Raises:
         WrongWeights: it cannot be read, or is one of which no student is trained here.
     """
-    match source:
-        case ClipFromOpenClip():
-            return _suited(towers.fetch(source.name, source.pretrained)), []
-        case ClipFromDirectory():
-            return _suited(towers.load(Path(source.path))), []
-    pixels, captions = base_pairs(path, towers.create(SAMPLE_CLIP))
-    how = source.model_dump(include={"epochs", "batch", "lr", "weight_decay"})
-    return pretrain(SAMPLE_CLIP, pixels, captions, **how, seed=seed)
+    if not isinstance(source, ClipFromSample):
+        return _suited(given(source)), []
+    torch.manual_seed(seed)
+    made = towers.create(SAMPLE_CLIP)
+    how = Pretraining(source.epochs, source.batch, source.lr, source.weight_decay, seed)
+    return made, pretrain(made, *base_pairs(path, made), how, what="models.clip", runs=runs)
 
 
 def _suited(clip: Clip) -> Clip:
-    if not clip.reads_bpe or "multimodal_cfg" in clip.config["model_cfg"]:
+    if "multimodal_cfg" in clip.config["model_cfg"]:
         raise WrongWeights(
-            "a base has to read texts by CLIP's own tokens and have no decoder of them; others can be measured, by "
-            "dclip evaluate --model"
+            "a base can have no decoder of texts, as CoCa has: its text tower was trained to feed the decoder, which "
+            "no recipe here trains. It can be a teacher (kind: directory or open_clip), or be measured: dclip "
+            "evaluate --model"
         )
     return clip
 

@@ -1,10 +1,15 @@
-"""Contrastive pretraining from scratch: how the sample's small base CLIP comes to be.
+"""Contrastive training on the sample's own pairs: how its small base CLIP comes to be, and its larger teachers.
 
 Plain CLIP (Radford et al. 2021) with two changes that a small world asks for: captions repeat, so equal captions in a
 batch are positives of each other; and an equal caption is encoded once a batch.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,81 +18,143 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.clip.towers import Clip, create
+from pipeline.clip.towers import Clip
+from pipeline.disk import files
 from pipeline.errors import InputError
-from pipeline.machine.progress import track
 from pipeline.training import objectives
+from pipeline.training.loop import Loop, differentiate
 from pipeline.training.schedule import warmup_cosine
 
-SHIFT = 4
-"""Pixels by which a training image may be moved either way."""
+SHIFT = 1 / 16
+"""Share of its side by which a training image may be moved either way."""
 
 
-def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Move a batch by up to `SHIFT` pixels, repeating its border; same shape."""
-    dy, dx = (int(v) for v in torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator))
-    side = pixels.shape[-1]
-    padded = F.pad(pixels.float(), (SHIFT,) * 4, mode="replicate").to(pixels.dtype)
-    return padded[:, :, dy : dy + side, dx : dx + side]
+@dataclass(frozen=True)
+class Pretraining:
+    """How a CLIP is trained.
+
+    Attributes:
+        epochs: passes over the pairs.
+        batch: pairs a step.
+        lr: highest learning rate of AdamW, reached after 100 steps, then cosine to zero.
+        weight_decay: of AdamW.
+        seed: of order and shifts.
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where trainings leave their checkpoints.
+
+    Attributes:
+        folder: with a folder for every training.
+        code: stands for the code that a training depends on.
+    """
+
+    folder: Path
+    code: str
+
+
+def shift(side: int, generator: torch.Generator) -> tuple[int, int]:
+    """How far a batch is moved down and to the right, in pixels."""
+    most = int(side * SHIFT)
+    down, right = (most - int(v) for v in torch.randint(0, 2 * most + 1, (2,), generator=generator))
+    return down, right
+
+
+def shifted(pixels: Tensor, down: int, right: int) -> Tensor:
+    """Move a batch, repeating its border; same shape."""
+    side, most = pixels.shape[-1], max(abs(down), abs(right))
+    padded = F.pad(pixels.float(), (most,) * 4, mode="replicate").to(pixels.dtype)
+    return padded[:, :, most - down : most - down + side, most - right : most - right + side]
 
 
 def pretrain(
-    config: dict[str, Any],
+    clip: Clip,
     pixels: NDArray[np.uint8],
     captions: Sequence[str],
+    how: Pretraining,
     *,
-    epochs: int,
-    batch: int,
-    lr: float,
-    weight_decay: float,
-    seed: int,
-) -> tuple[Clip, list[dict[str, float]]]:
-    """Train a CLIP from scratch on CPU.
+    what: str,
+    runs: Runs | None = None,
+) -> list[dict[str, float]]:
+    """Train both towers of a CLIP, from the weights and on the device that it has.
+
+    A run that was killed goes on after its last epoch if it is given `runs`.
 
     Args:
-        config: open_clip configuration (`model_cfg`, `preprocess_cfg`).
         pixels: uint8 [n, 3, side, side].
         captions: one an image.
-        lr: highest learning rate of AdamW, reached after 100 steps, then cosine to zero.
+        what: the parameters' section, for progress and errors.
 
     Returns:
-        the model, and `epoch` and mean `loss` of every epoch.
+        `epoch` and mean `loss` of every epoch.
 
     Raises:
-        InputError: fewer images than a batch.
+        InputError: fewer images than a batch, or the loss is no longer finite.
     """
-    if len(pixels) < batch:
-        raise InputError(f"{len(pixels)} base pairs, and a batch is {batch}: lower models.clip.batch")
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    clip = create(config)
+    if len(pixels) < how.batch:
+        raise InputError(f"{len(pixels)} base pairs, and a batch is {how.batch}: lower {what}.batch")
     model: Any = clip.model
+    device = next(model.parameters()).device
     images = torch.from_numpy(pixels)
     number = {text: i for i, text in enumerate(dict.fromkeys(captions))}
-    tokens = clip.tokenize(list(number))
+    tokens = clip.tokenize(list(number)).to(device)
     caption_ids = torch.tensor([number[text] for text in captions])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
-    steps = epochs * (len(images) // batch)
-    schedule = warmup_cosine(optimizer, warmup=min(100, steps // 10), steps=steps)
-    history: list[dict[str, float]] = []
+    steps = len(images) // how.batch
+    most = max(100.0, clip.scale)
+
+    def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(how.seed)
+        for passed in range(1, epoch + 1):
+            order = torch.randperm(len(images), generator=generator)
+            for step, rows in enumerate(order.split(how.batch)[:steps]):  # what is left is seen in another epoch
+                by = shift(images.shape[-1], generator)
+                if passed == epoch and step >= done:
+                    yield shifted(images[rows], *by), caption_ids[rows]
+
+    def losses(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        shown, ids = batch
+        distinct, inverse = ids.unique(return_inverse=True)
+        image = F.normalize(model.encode_image(clip.normalise(shown.to(device))), dim=-1)
+        text = F.normalize(model.encode_text(tokens[distinct]), dim=-1)[inverse]
+        scale = model.logit_scale.exp().clamp(max=most)
+        positives = (ids[:, None] == ids[None, :]).to(device)
+        return {"contrastive": objectives.contrastive(image, text, scale, positives=positives)}
+
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=how.lr, weight_decay=how.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    total = how.epochs * steps
+    schedule = warmup_cosine(optimizer, warmup=min(100, total // 10), steps=total)
+    calls: dict[str, Any] = {"batches": batches, "backward": differentiate(losses), "validate": lambda module: {}}
+    calls["better"] = lambda new, old: True
+    resumed: dict[str, Any] = {} if runs is None else _resumed(runs, clip, pixels, captions, how)
     model.train()
-    for epoch in track(range(epochs), "pretrain CLIP", unit="epochs"):
-        losses: list[float] = []
-        order = torch.randperm(len(images), generator=generator)
-        for rows in order.split(batch):
-            if len(rows) < batch:
-                continue  # the next epoch's order differs, so every image is seen
-            ids = caption_ids[rows]
-            distinct, inverse = ids.unique(return_inverse=True)
-            image = F.normalize(model.encode_image(clip.normalise(shifted(images[rows], generator))), dim=-1)
-            text = F.normalize(model.encode_text(tokens[distinct]), dim=-1)[inverse]
-            scale = model.logit_scale.exp().clamp(max=100)
-            loss = objectives.contrastive(image, text, scale, positives=ids[:, None] == ids[None, :])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        history.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
+    limits: dict[str, Any] = {"epochs": how.epochs, "seed": how.seed, "steps": steps}
+    trained = Loop(what, model, optimizer, schedule, **calls, **limits, **resumed).run()
     model.eval()
-    return clip, history
+    return [{name: row[name] for name in ("epoch", "loss")} for row in trained.history[1:]]
+
+
+def _resumed(
+    runs: Runs, clip: Clip, pixels: NDArray[np.uint8], captions: Sequence[str], how: Pretraining
+) -> dict[str, Any]:
+    """The checkpoint of a training, and the fingerprint of all that it depends on."""
+    fingerprint = files.fingerprint(
+        code=runs.code,
+        weights=clip.weights,
+        architecture=clip.config,
+        pixels=hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest(),
+        captions=captions,
+        how=asdict(how),
+        device=str(next(clip.model.parameters()).device),
+        threads=torch.get_num_threads(),
+    )
+    return {"checkpoint": runs.folder / fingerprint / "clip.pt", "fingerprint": fingerprint}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError, model_validator
 
@@ -107,13 +107,17 @@ def _walk(location: tuple[Any, ...]) -> tuple[str, list[str]]:
     location = tuple(part for part in location if not _is_union_member(part))
     models: list[Any] = [Params]
     path: list[str] = []
+    is_key = False  # of a mapping whose names are data, such as teachers
     for part in location[:-1]:
         kinds = [m for m in models if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)]
-        if kinds:
+        if kinds and not is_key:
             models = kinds
             continue
         path.append(str(part))
-        models = [c for m in models if part in m.model_fields for c in _choices(m.model_fields[part].annotation)]
+        if not is_key:
+            held = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+            models = [choice for annotation in held for choice in _choices(annotation)]
+        is_key = not is_key and any(get_origin(annotation) is dict for annotation in held)
     return ".".join([*path, *(str(part) for part in location[-1:])]), [n for m in models for n in m.model_fields]
 
 

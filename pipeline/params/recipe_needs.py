@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.artifacts.schema import SpanKind
 from pipeline.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def check(params: Params) -> None:
             "takes the teacher's embedding of an image alone, which is not trained where teacher.caption_dropout is 0; "
             "expected more, such as 0.5"
         )
+    if recipe.teachers == "given" and not params.teachers:
+        lacking.append("needs a teacher in teachers, which names none; the base alone teaches in affinity_base")
+    if recipe.teachers == "base" and params.views.count:
+        lacking.append("needs views.count to be 0, because the base's embeddings are of images, not of their views")
+    if recipe.phrases and SpanKind.PHRASES not in params.features.spans:
+        lacking.append("needs phrases in features.spans")
     if lacking:
         raise ValueError(f"student.recipe {recipe.name} {', and '.join(lacking)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,12 +30,33 @@ class EmbeddedRegions:
     """A region of every image.
 
     Attributes:
+        image: the student's f_I of it, [B, d].
         in_target: the student's f_I of it through the learnt projection to the target's width, [B, d'].
         base: the base CLIP's f_I of it, [B, d'].
     """
 
+    image: Tensor
     in_target: Tensor
     base: Tensor
+
+
+@dataclass
+class EmbeddedTeacher:
+    """What a frozen CLIP of width d_k makes of the batch, in its own space.
+
+    Attributes:
+        scale: s_k, by which its similarities are multiplied.
+        image: of the same images, or of the views that the student sees, unit [B, d_k].
+        text: of the same captions, unit [C, d_k].
+        region: of the regions that the student sees, unit [B, d_k], or None.
+        phrase: of the phrases, unit [P, d_k], or None.
+    """
+
+    scale: float
+    image: Tensor
+    text: Tensor
+    region: Tensor | None
+    phrase: Tensor | None
 
 
 @dataclass
@@ -76,6 +98,9 @@ class Embedded:
         noise: N(0, 1/d') reference points, one an image, [B, d'].
         base_image: the base CLIP's f_I of the same images, [B, d']; absent for the base's own pairs.
         target: the teacher's z, [B, d'] of images or [C, d'] of pairs; absent where the recipe needs none.
+        phrase: the student's f_T of the distinct phrases of the captions, or the frozen one, [P, d], or None.
+        teachers: the frozen CLIPs that the student learns from; none where the recipe needs none.
+        bias: b of the sigmoid loss; absent where the softmax is asked for.
     """
 
     image: Tensor
@@ -93,7 +118,10 @@ class Embedded:
     target: Tensor | None = None
     negatives: EmbeddedNegatives | None = None
     regions: EmbeddedRegions | None = None
+    phrase: Tensor | None = None
+    teachers: Sequence[EmbeddedTeacher] = ()
     knowledge: EmbeddedKnowledge | None = None
+    bias: Tensor | None = None
 
 
 def given(group: T | None) -> T:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.recipes.embedded import Embedded, given
 from pipeline.recipes.registry import RECIPES, Needs, Recipe, Terms, recipe, register, term, variant
-from pipeline.training.objectives import contrastive, cosine_distance, divergence, soft_cross_entropy, squared_distance
+from pipeline.training.objectives import (
+    contrastive,
+    cosine_distance,
+    divergence,
+    sigmoid,
+    soft_cross_entropy,
+    squared_distance,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +30,8 @@ SIMILARITIES = term("similarities")
 TEXT = term("text")
 PRESERVE = term("preserve")
 REGIONS = term("regions")
+AFFINITY = term("affinity")
+REGION_AFFINITY = term("region_affinity")
 PRESERVE_SIMILARITIES = term("preserve_similarities")
 RANDOM = term("random")
 HYBRID = term("hybrid")
@@ -34,8 +43,13 @@ IMAGE_TARGET = Needs(target="image", teacher="regions")
 
 @recipe("contrastive", "InfoNCE of images and captions; all captions of an image, drawn or not, are positives")
 def plain(b: Embedded) -> Terms:
-    """L = InfoNCE(f_I, f_T), with hard negatives as further columns where the recipe has them."""
+    """L = InfoNCE(f_I, f_T), with hard negatives as further columns where the recipe has them.
+
+    With `student.contrastive: sigmoid` SigLIP's loss stands here, and wherever a recipe has InfoNCE.
+    """
     negatives, allowed = (b.negatives.text, b.negatives.allowed) if b.negatives else (None, None)
+    if b.bias is not None:
+        return {CONTRASTIVE: sigmoid(b.image, b.text, b.scale, b.bias, b.positives, negatives, allowed)}
     return {CONTRASTIVE: contrastive(b.image, b.text, b.scale, b.positives, negatives, allowed)}
 
 
@@ -82,6 +96,48 @@ def _base_similarities(b: Embedded) -> Tensor:
 def preserving_similarities(b: Embedded) -> Terms:
     """L = KL(softmax(s_CLIP <f_I_CLIP, f_T_CLIP>) || softmax(s <f_I, f_T>)) + InfoNCE(f_I, f_T), KL both ways."""
     return {PRESERVE_SIMILARITIES: divergence(b.scale * b.image @ b.text.T, _base_similarities(b)), **plain(b)}
+
+
+@recipe(
+    "affinity",
+    "KL to the similarities of images and captions under frozen teachers, each in its own space + InfoNCE",
+    Needs(teachers="given"),
+    "[MobileCLIP](https://arxiv.org/abs/2311.17049)",
+)
+def affinity(b: Embedded) -> Terms:
+    """L = KL(mean_k softmax(s_k <I_k, T_k>) || softmax(s <f_I, f_T>)) + InfoNCE(f_I, f_T), KL both ways.
+
+    I_k and T_k are teacher k's embeddings of the same images and captions. Only similarities are compared, so widths
+    and spaces may differ, and nothing is projected.
+    """
+    wanted = [t.scale * t.image @ t.text.T for t in b.teachers]
+    return {AFFINITY: divergence(b.scale * b.image @ b.text.T, wanted), **plain(b)}
+
+
+@recipe(
+    "affinity_preserving",
+    "`affinity` + distance to the base's embedding of a region, as in `preserving_regions`",
+    Needs(teachers="given", regions=True),
+)
+def affinity_preserving(b: Embedded) -> Terms:
+    """L = KL(mean_k softmax(s_k <I_k, T_k>) || softmax(s <f_I, f_T>)) + `preserving_regions`."""
+    return {**preserving_regions(b), **affinity(b)}
+
+
+@recipe(
+    "affinity_regions",
+    "`affinity_preserving` + KL to the teachers' similarities of a region of every image and the captions' phrases",
+    Needs(teachers="given", regions=True, phrases=True),
+)
+def affinity_regions(b: Embedded) -> Terms:
+    """L = `affinity_preserving` + KL(mean_k softmax(s_k <I_k(r), T_k(p)>) || softmax(s <f_I(r), f_T(p)>)), both ways.
+
+    r is a region of each image, drawn anew in every step, p the distinct phrases of the batch's captions. A region
+    shows one thing, and a phrase names one: there a teacher that sees more of an image knows what a student does not.
+    """
+    found = b.scale * given(b.regions).image @ given(b.phrase).T
+    wanted = [t.scale * given(t.region) @ given(t.phrase).T for t in b.teachers]
+    return {REGION_AFFINITY: divergence(found, wanted), **affinity_preserving(b)}
 
 
 @recipe(
@@ -233,4 +289,16 @@ variant(
     "dclip_clean",
     "control: `dclip_clean` with a teacher that reads the whole image but no crops",
     teacher="image",
+)
+variant(
+    "affinity_base",
+    "affinity_regions",
+    "control: `affinity_regions` with the base as its own teacher",
+    teachers="base",
+)
+variant(
+    "affinity_shuffled",
+    "affinity_regions",
+    "control: `affinity_regions` with every image and region given another one's embedding",
+    shuffled=True,
 )

@@ -26,26 +26,33 @@ class Needs:
     Attributes:
         target: `image` for z of the image alone, `pair` for z of image and caption, None for no target.
         teacher: what the teacher of these targets must have read, `teacher.inputs`; None without a target.
+        teachers: `given` for what the frozen CLIPs in `teachers` make of it, `base` for the base as its own teacher
+            (a control), None for none.
         shuffled: a control: every image gets the target of another one.
         data: `corpora`, or `base`, a control: the base's own training pairs for as many steps.
         negatives: whether hard-negative captions are made.
         regions: whether the student looks at a region of every image, too.
+        phrases: whether it compares them with the phrases of the batch's captions.
         knowledge: whether it reads the concepts stage's tables; it trains the text tower.
         linear: only a linear map of the image embeddings is found, on cached features.
     """
 
     target: Literal["image", "pair"] | None = None
     teacher: Literal["regions", "image", "text"] | None = None
+    teachers: Literal["given", "base"] | None = None
     shuffled: bool = False
     data: Literal["corpora", "base"] = "corpora"
     negatives: bool = False
     regions: bool = False
+    phrases: bool = False
     knowledge: bool = False
     linear: bool = False
 
     def __post_init__(self) -> None:
         if (self.target is None) != (self.teacher is None):
             raise ValueError(f"target is {self.target} and teacher {self.teacher}; expected both or neither")
+        if self.phrases and not (self.regions and self.teachers):
+            raise ValueError("phrases are compared with regions, as teachers do; expected regions and teachers, too")
 
 
 @dataclass(frozen=True, kw_only=True)

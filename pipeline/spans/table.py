@@ -30,10 +30,12 @@ def write(
 ) -> dict[str, float]:
     """Write the spans of every caption of the manifest (`schema.SPANS`); a repeated caption is parsed once.
 
-    A caption has at most `cap` phrases, and as many BPE `tokens` as the text tower reads between start and end.
+    A caption has at most `cap` phrases, and as many BPE `tokens` as the text tower reads between start and end; 0 where
+    it reads others.
 
     Returns:
-        counts: captions, phrases, tokens, captions without a phrase, captions whose end the text tower does not read.
+        counts: captions, phrases, tokens, captions without a phrase, captions whose end a text tower that reads BPE
+        tokens does not read.
     """
     distinct = list(dict.fromkeys(chain.from_iterable(manifest.captions)))
     phrases = list(track(parser(distinct), "parse captions", len(distinct), "captions"))
@@ -41,7 +43,7 @@ def write(
     cut = set()
     for text, found_phrases in zip(distinct, phrases, strict=True):
         read = token_spans(text, tokens + 1)
-        if len(read) > tokens:
+        if len(read) > tokens > 0:
             cut.add(text)
         found[text] = {SpanKind.PHRASES: phrases_of(text, found_phrases, cap), SpanKind.TOKENS: read[:tokens]}
     bare = {text for text, found_phrases in zip(distinct, phrases, strict=True) if not found_phrases}
@@ -71,4 +73,6 @@ def write(
             "tower does not read their ends",
             file=sys.stderr,
         )
+    if tokens == 0:
+        del counts["captions_cut"]  # nobody has looked
     return {**counts, "distinct_captions": len(distinct), "phrases_per_caption": counts["phrases"] / counts["captions"]}

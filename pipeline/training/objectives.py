@@ -7,6 +7,7 @@ torch is imported where a function calls it, since recipes name these functions 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ def contrastive(
         image: [n, d].
         text: [m, d].
         scale: s.
-        positives: bool [n, m], whether text j is right for image i; the diagonal by default; one at least in every row.
+        positives: bool [n, m], whether text j is right for image i; the diagonal by default. An image without one is
+            left out of the first sum.
         negatives: [h, d], texts that are right for no image.
         allowed: bool [n, h], false where a negative is right for an image after all.
     """
@@ -47,12 +49,50 @@ def contrastive(
     if positives is None:
         labels = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(wide, labels) + F.cross_entropy(logits.T, labels)) / 2
+    if len(text) == 0:
+        return logits.sum()
     wanted = positives.float()
-    row_shares = wanted / wanted.sum(dim=1, keepdim=True)
+    paired = positives.any(dim=1)
+    row_shares = wanted / wanted.sum(dim=1, keepdim=True).clamp(min=1)
     column_shares = wanted / wanted.sum(dim=0, keepdim=True)
-    rows = -(row_shares * wide.log_softmax(dim=1)[:, : len(text)]).sum(dim=1).mean()
+    rows = -(row_shares * wide.log_softmax(dim=1)[:, : len(text)]).sum(dim=1)[paired].mean()
     columns = -(column_shares * logits.log_softmax(dim=0)).sum(dim=0).mean()
     return (rows + columns) / 2
+
+
+def sigmoid(
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor | float,
+    bias: Tensor | float,
+    positives: Tensor | None = None,
+    negatives: Tensor | None = None,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """SigLIP's loss (arXiv 2303.15343, eq. 1): whether an image and a text belong together, of every two by themselves.
+
+    L = -1/m sum_ij log sigmoid(z_ij (s <f_I_i, f_T_j> + b)), z_ij 1 on positives, -1 elsewhere and for negatives. With
+    one text an image m is the batch.
+
+    Args:
+        image: [n, d].
+        text: [m, d].
+        scale: s.
+        bias: b, which begins below zero, since nearly all z are -1.
+        positives: bool [n, m], any number in a row; the diagonal by default.
+        negatives: [h, d], as in `contrastive`.
+        allowed: bool [n, h], as in `contrastive`.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    together = torch.eye(len(image), dtype=torch.bool, device=image.device) if positives is None else positives
+    logits = scale * image @ text.T + bias
+    total = F.logsigmoid(torch.where(together, logits, -logits)).sum()
+    if negatives is not None:
+        apart = F.logsigmoid(-(scale * image @ negatives.T + bias))
+        total = total + (apart if allowed is None else apart.masked_fill(~allowed, 0.0)).sum()
+    return -total / len(text)
 
 
 def cosine_distance(found: Tensor, target: Tensor) -> Tensor:
@@ -67,28 +107,38 @@ def squared_distance(found: Tensor, target: Tensor) -> Tensor:
     return (found - target).square().sum(dim=-1).mean()
 
 
-def divergence(found: Tensor, target: Tensor, positives: Tensor | None = None, alpha: float = 0.0) -> Tensor:
+def divergence(
+    found: Tensor, targets: Tensor | Sequence[Tensor], positives: Tensor | None = None, alpha: float = 0.0
+) -> Tensor:
     """How far the similarities of a batch are from those wanted, both ways.
 
     L = 1/2 [ mean_i KL(q_i || softmax_j found_ij) + the same along columns ], q_i = alpha P_i + (1 - alpha)
-    softmax_j target_ij, with P as in `contrastive`. alpha 0 is plain distillation of pair similarities, or preservation
-    of the base's; alpha 1/2 is HyCD (CLIP-Refine, arXiv 2504.12717).
+    mean_k softmax_j target^k_ij, with P as in `contrastive`. alpha 0 is plain distillation of pair similarities, of
+    several teachers averaged after the softmax (MobileCLIP, arXiv 2311.17049, section 3.2), or preservation of the
+    base's; alpha 1/2 is HyCD (CLIP-Refine, arXiv 2504.12717). No image or text has to belong to another, so images
+    without captions are distilled, too; of no texts at all there is nothing to say, and L = 0.
 
     Args:
         found: logits s <f_I_i, f_T_j>, [n, m].
-        target: logits [n, m]; no gradient goes into them.
-        positives: bool [n, m]; needed if alpha > 0.
+        targets: logits [n, m] of one teacher, or of several; no gradient goes into them.
+        positives: bool [n, m]; needed if alpha > 0. An image without one has the teachers' share alone.
         alpha: share of the hard labels, 0..1.
     """
+    import torch
     import torch.nn.functional as F
 
+    if found.numel() == 0:
+        return found.sum()
+    teachers = [targets] if isinstance(targets, torch.Tensor) else targets
     parts = []
     for dim in (1, 0):
-        wanted = target.detach().softmax(dim=dim)
+        wanted = torch.stack([target.detach().softmax(dim=dim) for target in teachers]).mean(dim=0)
         if alpha > 0:
             assert positives is not None, "hard labels are the positives"
             hard = positives.float()
-            wanted = alpha * hard / hard.sum(dim=dim, keepdim=True) + (1 - alpha) * wanted
+            count = hard.sum(dim=dim, keepdim=True)
+            mixed = alpha * hard / count.clamp(min=1) + (1 - alpha) * wanted
+            wanted = torch.where(count > 0, mixed, wanted)
         kl = F.kl_div(found.log_softmax(dim=dim), wanted, reduction="none").sum(dim=dim)
         parts.append(kl.mean())
     return (parts[0] + parts[1]) / 2

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.distillation.best_epoch import retrieval
@@ -41,18 +43,32 @@ def test_the_student_itself_is_taken_where_it_keeps_enough():
     model, chosen, points = walk(lambda alpha: 0.5, keep=1.0)
     assert chosen["alpha"] == 1.0
     assert model.weight.item() == 1.0
-    assert [p["alpha"] for p in points] == pytest.approx([0, *ALPHAS])
+    assert [p["alpha"] for p in points] == pytest.approx([0, *ALPHAS]), "nothing is beyond, so nothing is refined"
 
 
 def test_the_best_retrieval_among_points_that_keep_enough_is_taken():
     model, chosen, _ = walk(lambda alpha: 0.5 * (1 - 0.1 * alpha), keep=0.955)
-    assert chosen["alpha"] == pytest.approx(0.4)
-    assert model.weight.item() == pytest.approx(0.4)
+    assert chosen["alpha"] == pytest.approx(0.45)
+    assert model.weight.item() == pytest.approx(0.45)
 
 
 def test_where_no_point_keeps_enough_the_one_that_keeps_most_is_taken():
-    _, chosen, _ = walk(lambda alpha: 0.5 - 0.4 * alpha, keep=0.99)
-    assert chosen["alpha"] == pytest.approx(ALPHAS[0])
+    _, chosen, points = walk(lambda alpha: 0.5 - 0.4 * alpha, keep=0.999)
+    assert chosen["alpha"] == pytest.approx(ALPHAS[0] / 8)
+    assert [p["alpha"] for p in points[:5]] == pytest.approx([0, 0.0125, 0.025, 0.05, 0.1])
+
+
+@given(st.floats(0.0, 0.999))
+def test_the_choice_is_within_an_eightieth_of_the_last_point_that_keeps_enough(last):
+    _, chosen, points = walk(lambda alpha: 0.5 if alpha <= last + 1e-6 else 0.4, keep=0.9)
+    alphas = [p["alpha"] for p in points]
+    assert alphas == sorted(alphas)
+    kept = max((a for a in alphas[1:] if a <= last + 1e-6), default=None)
+    if kept is not None:
+        assert chosen["alpha"] == kept
+        assert last - kept < 0.0125 + 1e-6
+    else:
+        assert last < 0.0125
 
 
 def test_retained_is_the_worst_of_the_class_groups():
@@ -92,7 +108,7 @@ def test_the_ends_of_the_line_are_base_and_student():
 def test_the_points_say_what_was_found_and_the_first_is_the_base():
     _, chosen, points = walk(lambda alpha: 0.5 - 0.1 * alpha, keep=0.9)
     assert points[0] == {"alpha": 0.0, **figures(0.0, lambda alpha: 0.5)}
-    assert points[7] == pytest.approx({"alpha": 0.5, **figures(0.5, lambda alpha: 0.45)})
+    assert points[5] == pytest.approx({"alpha": 0.5, **figures(0.5, lambda alpha: 0.45)})
     assert chosen in points[1:]
 
 

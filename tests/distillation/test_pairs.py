@@ -1,8 +1,10 @@
 import dataclasses
 
+import numpy as np
 import pytest
 from tiny_batches import FLAT, axes, pairs
 from tiny_models import random_pixels, unit_rows
+from tiny_taught import phrases, teachers
 
 from pipeline.distillation.pairs import Negatives, Pairs
 
@@ -35,9 +37,34 @@ def test_targets_that_are_neither_of_pictures_nor_of_captions_are_refused(count)
         assert len(pairs(targets=axes(right)).targets) == right
 
 
-def test_a_picture_without_captions_is_refused_by_its_number():
-    with pytest.raises(ValueError, match=r"^image 1 has no caption$"):
-        pairs([["a"], [], ["b"], []])
+def test_images_without_captions_are_taken_but_not_only_such():
+    data = pairs([["a"], [], ["b", "a"], []])
+    assert data.owner.tolist() == [0, 2, 2]
+    found = data.belongs(np.array([3, 2, 1, 0]), np.array([0, 1]))
+    assert found.tolist() == [[False, False], [True, True], [False, False], [True, False]]
+    with pytest.raises(ValueError, match=r"^none of 2 images has a caption$"):
+        pairs([[], []])
+
+
+def test_a_teacher_of_other_images_phrases_or_crops_is_refused():
+    captions = [["a b"], ["c"]]
+    known = phrases(captions)
+    right = teachers(2, 2, None, len(known.texts))
+    assert pairs(captions, phrases=known, teachers=right).teachers == right
+    for name, lacking in (("images", 3), ("captions", 1)):
+        wrong = [right[0], dataclasses.replace(right[1], **{name: unit_rows(lacking, 7)})]
+        with pytest.raises(ValueError, match=rf"^teacher 1 has embeddings of {lacking} {name}, expected 2$"):
+            pairs(captions, phrases=known, teachers=wrong)
+    with pytest.raises(ValueError, match=r"^teacher 0 has embeddings of None phrases, expected 3$"):
+        pairs(captions, phrases=known, teachers=teachers(2, 2))
+
+
+def test_phrases_of_captions_are_distinct_and_in_order():
+    known = phrases([["red star", "red moon"], ["red star"]])
+    assert known.texts == ["red star", "red", "red moon"]
+    assert known.of(np.array([2])).tolist() == [0, 1]
+    assert known.of(np.array([1, 0])).tolist() == [0, 1, 2]
+    assert known.of(np.array([], dtype=np.int64)).tolist() == []
 
 
 @pytest.mark.parametrize("count", [0, 9, 11])

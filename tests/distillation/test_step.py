@@ -68,7 +68,18 @@ def test_a_student_of_another_width_has_the_gradients_of_a_plain_backward(recipe
 
 
 @pytest.mark.parametrize("micro_batch", [0, 3])
-@pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives", "dclip", "dclip_clean", "clip_refine"])
+def test_teachers_of_any_width_teach_a_student_of_another_without_a_projection(micro_batch):
+    made, data = of("affinity_regions", width=8), pairs("affinity_regions")
+    terms, found = taken(made, data, "affinity_regions", micro_batch=micro_batch)
+    wanted_terms, wanted = plainly(made, data, "affinity_regions")
+    assert terms == pytest.approx(wanted_terms, abs=1e-5)
+    assert_close(found, wanted)
+    alone = taken(made, data, "affinity", micro_batch=micro_batch)[1]
+    assert alone["image_to_target.weight"] is None
+
+
+@pytest.mark.parametrize("micro_batch", [0, 3])
+@pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives", "dclip", "affinity_regions", "clip_refine"])
 def test_a_student_with_frozen_text_has_the_gradients_of_a_plain_backward(recipe, micro_batch):
     made, data = shared(train_text=False), pairs(recipe, frozen=True)
     terms, found = taken(made, data, recipe, micro_batch=micro_batch)

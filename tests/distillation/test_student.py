@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from pipeline.training.objectives import contrastive
 TEXTS = ["a cat", "a dog", "a red star", "two moons"]
 
 
-def made(clip=None, *, target_dimension=16, train_text=False, temperature="learnable", linear=False):
+def made(clip=None, *, target_dimension=16, train_text=False, temperature="learnable", linear=False, **more):
     return Student(
         clip or tiny_clip(), target_dimension=target_dimension, train_text=train_text, temperature=temperature,
-        linear=linear,
+        linear=linear, **more,
     )  # fmt: skip
 
 
@@ -146,6 +147,40 @@ def test_the_scale_is_at_most_100():
     student = made()
     student.log_scale.data.fill_(9.0)
     assert student.scale.item() == pytest.approx(100)
+
+
+def siglip():
+    """A CLIP as SigLIPs are: with a bias, and a scale above 100."""
+    cfg = config()
+    cfg["model_cfg"] |= {"custom_text": True, "init_logit_bias": -12.5, "init_logit_scale": math.log(117)}
+    torch.manual_seed(0)
+    return create(cfg)
+
+
+@pytest.mark.parametrize("contrastive", ["softmax", "sigmoid"])
+def test_the_scale_is_at_most_the_models_own_where_that_is_more(contrastive):
+    student = made(siglip(), contrastive=contrastive)
+    assert student.scale.item() == pytest.approx(117)
+    assert student.finished().scale == pytest.approx(117)
+    student.log_scale.data.fill_(9.0)
+    assert student.scale.item() == pytest.approx(117)
+
+
+def test_the_bias_of_the_sigmoid_loss_is_the_models_own_moves_and_reaches_the_model_when_it_is_finished(tmp_path):
+    student = made(siglip(), contrastive="sigmoid")
+    assert student.bias.item() == -12.5
+    assert any(p is student.bias for p in student.heads)
+    student.bias.data.fill_(-11.0)
+    assert student.clip.model.logit_bias.item() == -12.5
+    student.finished().save(tmp_path)
+    assert towers.load(tmp_path).model.logit_bias.item() == -11.0
+
+
+def test_a_model_without_a_bias_gets_one_while_it_is_trained():
+    student = made(contrastive="sigmoid")
+    assert student.bias.item() == -10
+    assert set(student.finished().model.state_dict()) == set(tiny_clip().model.state_dict())
+    assert made().bias is None
 
 
 def test_a_learnable_temperature_comes_back_from_its_limit():

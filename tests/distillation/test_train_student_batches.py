@@ -7,8 +7,8 @@ from tiny_models import COMPUTE, random_pixels, unit_rows
 from tiny_training import FIGURES, axes, complete, numbered, pairs, rows_of, run, student, training
 
 from pipeline.clip import encode
-from pipeline.distillation.pairs import Negatives
-from pipeline.distillation.train import shuffled_targets, train
+from pipeline.distillation.pairs import Negatives, moved
+from pipeline.distillation.train import train
 from pipeline.recipes import RECIPES
 
 
@@ -103,7 +103,7 @@ def test_training_leaves_the_callers_targets_alone():
 
 def test_targets_of_others_are_along_one_circle():
     for count in (2, 3, 8):
-        found = rows_of(shuffled_targets(axes(range(count)), seed=3))
+        found = rows_of(moved(axes(range(count)), seed=3))
         place, visited = 0, []
         for _ in range(count):
             visited.append(place)

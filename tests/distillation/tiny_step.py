@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from tiny_knowledge import heads, knowledge
 from tiny_models import config, random_pixels, unit_rows
+from tiny_taught import taught
 
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import create
@@ -15,7 +16,7 @@ from pipeline.distillation.pairs import Negatives, Pairs, Regions
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
 from pipeline.recipes import RECIPES
-from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions, EmbeddedTeacher
 from pipeline.training.distributed import Group
 
 OFF = torch.amp.GradScaler("cpu", enabled=False)
@@ -54,6 +55,7 @@ def pairs(recipe, *, frozen=False, count=10):
         if RECIPES[recipe].regions
         else None,
         knowledge=knowledge(total) if RECIPES[recipe].knowledge else None,
+        **taught(RECIPES[recipe], captions, count),
     )  # fmt: skip
 
 
@@ -154,7 +156,23 @@ def plainly(made, data, recipe, weights=None):
         crops = torch.from_numpy(data.regions.crops[np.array([k // 2 for k in drawn])])  # each second one is a crop
         region = F.normalize(model.encode_image(clip.normalise(crops)), dim=-1)
         in_target = F.normalize(made.image_to_target(region), dim=-1)
-        embedded.regions = EmbeddedRegions(in_target, batch.regions.base)
+        embedded.regions = EmbeddedRegions(region, in_target, batch.regions.base)
+    if data.phrases is not None:
+        ids = sorted({i for c in places for i in data.phrases.ids[data.phrases.start[c] : data.phrases.start[c + 1]]})
+        embedded.phrase = torch.from_numpy(data.phrases.embeddings[ids])
+        if made.train_text:
+            phrases = clip.tokenize([data.phrases.texts[i] for i in ids])
+            embedded.phrase = F.normalize(model.encode_text(phrases), dim=-1)
+    if data.teachers:
+        crops = [] if data.regions is None else [k // 2 for k in drawn]
+        embedded.teachers = [
+            EmbeddedTeacher(
+                known.scale, torch.from_numpy(known.images[rows]), torch.from_numpy(known.captions[places]),
+                None if known.crops is None else torch.from_numpy(known.crops[crops]),
+                None if known.phrases is None else torch.from_numpy(known.phrases[ids]),
+            )
+            for known in data.teachers
+        ]  # fmt: skip
     if (known := data.knowledge) is not None:
         classified = (x @ made.to_concepts.weight.T + made.to_concepts.bias for x in (image, text))
         embedded.knowledge = EmbeddedKnowledge(
@@ -181,6 +199,8 @@ TRAINABLE = [
     "dclip_clean",
     "dclip_regions",
     "similarity",
+    "affinity",
+    "affinity_regions",
     "clip_refine",
     "knowledge_clip",
     "dclip+knowledge",

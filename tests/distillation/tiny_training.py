@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from tiny_knowledge import knowledge
 from tiny_models import random_pixels, tiny_clip, unit_rows
+from tiny_taught import taught
 
 from pipeline.distillation.pairs import Negatives, Pairs, Regions
 from pipeline.distillation.student import Student
@@ -58,6 +59,7 @@ def complete(name, pictures=8, train_text=False):
         else None,
         regions=one_crop_each(pictures) if recipe.regions else None,
         knowledge=knowledge(2 * pictures) if recipe.knowledge else None,
+        **taught(recipe, captions, pictures),
     )  # fmt: skip
 
 

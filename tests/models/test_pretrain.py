@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import COMPUTE, CONFIG, random_pixels
+from tiny_models import COMPUTE, random_pixels, tiny_clip
 
 from pipeline.clip import encode
 from pipeline.errors import InputError
-from pipeline.models.pretrain import SHIFT, pretrain, shifted
-from pipeline.training import objectives
+from pipeline.models.pretrain import Pretraining, Runs, pretrain, shift, shifted
+from pipeline.training import checkpoint, objectives
 from pipeline.training.objectives import contrastive
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 30), "blue": (20, 30, 230), "white": (250, 250, 250)}
@@ -20,10 +20,10 @@ def world(count=32):
     return np.clip(plain + noise, 0, 255).astype(np.uint8), names
 
 
-def trained(seed=0, epochs=2, **changed):
-    pixels, captions = world()
-    settings = {"epochs": epochs, "batch": 8, "lr": 5e-3, "weight_decay": 0.01, "seed": seed, **changed}
-    return pretrain(CONFIG, pixels, captions, **settings)
+def trained(seed=0, epochs=2, batch=8, runs=None):
+    clip = tiny_clip(seed)
+    how = Pretraining(epochs, batch, lr=5e-3, weight_decay=0.01, seed=seed)
+    return clip, pretrain(clip, *world(), how, what="models.clip", runs=runs)
 
 
 def test_pretraining_learns_and_says_how(capsys):
@@ -34,7 +34,7 @@ def test_pretraining_learns_and_says_how(capsys):
     pixels, names = world(4)
     similarity = encode.images(clip, pixels, COMPUTE) @ encode.texts(clip, names, COMPUTE).T
     assert similarity.argmax(dim=1).tolist() == [0, 1, 2, 3]
-    assert "pretrain CLIP" in capsys.readouterr().err
+    assert "models.clip, epoch 40 of 40" in capsys.readouterr().err
 
 
 def test_equal_seeds_give_equal_weights():
@@ -75,15 +75,49 @@ def test_an_unfull_batch_is_left_to_the_next_epoch(monkeypatch):
 
 def test_a_shift_moves_a_picture_by_whole_pixels_and_repeats_its_border():
     ramp = torch.arange(32, dtype=torch.uint8).expand(2, 3, 32, 32).contiguous()
-    seen = set()
-    for seed in range(40):
-        moved = shifted(ramp, torch.Generator().manual_seed(seed))
-        assert (moved.shape, moved.dtype) == (ramp.shape, torch.uint8)
-        by = int(moved[0, 0, 0, 16]) - 16
-        assert abs(by) <= SHIFT
-        assert torch.equal(moved[0, 0, 0], (torch.arange(32) + by).clamp(0, 31).to(torch.uint8))
-        seen.add(by)
-    assert len(seen) >= 7
+    for right in (-3, 0, 2):
+        for moved, axis in ((shifted(ramp, 1, right), ramp), (shifted(ramp.mT, right, 1), ramp.mT)):
+            expected = (torch.arange(32) - right).clamp(0, 31).to(torch.uint8)
+            assert (moved.shape, moved.dtype) == (axis.shape, torch.uint8)
+            assert torch.equal(moved if axis is ramp else moved.mT, expected.expand(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize(("side", "most"), [(64, 4), (128, 8)])
+def test_every_shift_up_to_a_sixteenth_of_the_side_occurs(side, most):
+    generator = torch.Generator().manual_seed(0)
+    seen = {by for _ in range(200) for by in shift(side, generator)}
+    assert seen == set(range(-most, most + 1))
+
+
+@pytest.mark.parametrize("killed_in", [1, 2, 3])
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path, monkeypatch, killed_in):
+    runs, steps = Runs(tmp_path, "code"), []
+    expected, history = trained(epochs=3)
+
+    def dying(*given, **more):
+        steps.append(given)
+        if len(steps) == 4 * killed_in - 1:
+            raise KeyboardInterrupt
+        return contrastive(*given, **more)
+
+    monkeypatch.setattr(objectives, "contrastive", dying)
+    with pytest.raises(KeyboardInterrupt):
+        trained(epochs=3, runs=runs)
+    found, same_history = trained(epochs=3, runs=runs)
+    assert (found.weights, same_history) == (expected.weights, history)
+    assert len(steps) == (4 * killed_in - 1) + 4 * (4 - killed_in)
+
+
+def test_a_checkpoint_serves_the_training_that_left_it_alone(tmp_path):
+    for runs, more in (
+        (Runs(tmp_path, "code"), {}), (Runs(tmp_path, "code"), {"seed": 1}), (Runs(tmp_path, "code"), {"epochs": 1}),
+        (Runs(tmp_path, "other code"), {}), (Runs(tmp_path, "code"), {}),
+    ):  # fmt: skip
+        trained(runs=runs, **more)
+    found = list(tmp_path.glob("*/clip.pt"))
+    assert len(found) == 4
+    for path in found:
+        checkpoint.check(path)
 
 
 def test_fewer_pairs_than_a_batch_are_refused():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import open_clip
 import pytest
 import yaml
 
@@ -45,6 +46,23 @@ PAPER = {
 }
 """The published setting; what else there is stands as in params.yaml."""
 
+RECOMMENDED = {
+    "compute.dtype": "bfloat16",
+    "sources.sample": [],
+    "models.clip": {"kind": "open_clip", "name": "ViT-B-32", "pretrained": "datacomp_xl_s13b_b90k"},
+    "teachers.dfn2b.pretrained": "dfn2b_s39b",
+    "teachers.datacomp.pretrained": "datacomp_xl_s13b_b90k",
+    "views.count": 4,
+    "views.flip": 0.0,
+    "spans.parser": "rules",
+    "features.spans": ["phrases"],
+    "student.recipe": "affinity_regions",
+    "student.temperature": "learnable",
+    "student.precision": "bfloat16",
+    "student.keep": 0.98,
+}
+"""What its comments speak of, whatever params.yaml says of it."""
+
 
 def laid(folder: Path, profile: str | Path, params: str | None = None) -> Path:
     """The file that comes of laying a profile, a path or its text, over parameters, those that ship by default."""
@@ -64,9 +82,16 @@ def flat(content, within=""):
             yield from flat(value, f"{within}{name}.")
 
 
-def test_the_paper_profile_is_the_published_setting(tmp_path):
-    found = dict(flat(load(laid(tmp_path, ROOT / "profiles/paper.yaml")).model_dump()))
-    assert {name: found[name] for name in PAPER} == PAPER
+@pytest.mark.parametrize(("profile", "wanted"), [("paper", PAPER), ("recommended", RECOMMENDED)])
+def test_a_profile_is_the_setting_that_its_name_promises(tmp_path, profile, wanted):
+    found = dict(flat(load(laid(tmp_path, ROOT / f"profiles/{profile}.yaml")).model_dump()))
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_what_the_recommended_profile_fetches_is_published():
+    profile = yaml.safe_load((ROOT / "profiles/recommended.yaml").read_text())
+    for clip in (profile["models"]["clip"], *profile["teachers"].values()):
+        assert clip["pretrained"] in open_clip.list_pretrained_tags_by_model(clip["name"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)

@@ -28,14 +28,17 @@ models:
   path: base
   clip: {kind: sample, epochs: 1, batch: 8, lr: 0.001, weight_decay: 0}
   detector: {kind: sample, images: 8, width: 0.1, epochs: 1, batch: 8, lr: 0.01}
+teachers:
+  large: {kind: sample, scale: own, image_size: 96, epochs: 1, batch: 8, lr: 0.001, weight_decay: 0}
+views: {count: 0, area: 0.5, flip: 0, colour: 0}
 regions:
   {confidence: 0.2, iou: 0.5, image_size: 64, batch: 4, max_regions: 0, min_side: 0, margin: 0, crop_side: 64,
    crop_quality: 90}
 spans: {parser: rules, max_phrases: 4}
 features: {spans: [phrases]}
 teacher:
-  {spans: phrases, inputs: regions, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1, temperature: 0.1,
-   caption_dropout: 0.5, epochs: 1, batch: 2, lr: 0.001}
+  {of: base, spans: phrases, inputs: regions, heads: 2, depth: 1, feed_forward: 0, pool_temperature: 1,
+   temperature: 0.1, caption_dropout: 0.5, epochs: 1, batch: 2, lr: 0.001}
 concepts:
   enabled: true
   model:
@@ -46,10 +49,10 @@ concepts:
   top: 16
   iterations: 25
 student:
-  {recipe: dclip, init: base, text: frozen, layers: all, unfreeze: 0, temperature: learnable, captions: 1,
-   pixels: cached, epochs: 1, patience: 0, batch: 2, micro_batch: 0, lr: 0.001, warmup: 0.05, weight_decay: 0,
-   max_grad_norm: 0, ema_decay: 0, precision: float32, compile: false, checkpoint_seconds: 600, keep: 0.9,
-   weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
+  {recipe: dclip, init: base, text: frozen, layers: all, unfreeze: 0, contrastive: softmax, temperature: learnable,
+   captions: 1, pixels: cached, epochs: 1, patience: 0, batch: 2, micro_batch: 0, lr: 0.001, warmup: 0.05,
+   weight_decay: 0, max_grad_norm: 0, ema_decay: 0, precision: float32, compile: false, checkpoint_seconds: 600,
+   keep: 0.9, weights: {contrastive: 1, teacher: 1, text: 1, preserve: 1}}
 zeroshot: {path: zeroshot}
 index: {name: exact}
 probe: {enabled: false, attributes: attributes, captions: 10, words: 10, near_misses: 2}
@@ -109,6 +112,7 @@ def test_values_come_back_typed(changed):
         ("sample__base_pair", "base_pairs"),
         ("models__clip__epocs", "epochs"),
         ("models__detector__imgaes", "images"),
+        ("teachers__large__epocs", "epochs"),
     ],
 )
 def test_a_mistyped_name_suggests_the_closest(changed, mistyped, meant):
@@ -167,6 +171,12 @@ def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
         ({"student__checkpoint_seconds": 0}, "student.checkpoint_seconds", "greater than 0, found 0"),
         ({"student__weights__hybrid": -1}, "student.weights.hybrid", "greater than or equal to 0, found -1"),
         ({"student__weights__random": float("inf")}, "student.weights.random", "finite number"),
+        ({"student__contrastive": "hinge"}, "student.contrastive", "'softmax' or 'sigmoid'"),
+        ({"teachers__large__scale": 0}, "teachers.large.scale", "greater than 0, found 0"),
+        ({"teachers__large__scale": "their"}, "teachers.large.scale", "found 'their'"),
+        ({"teachers__large__image_size": 0}, "teachers.large.image_size", "found 0"),
+        ({"teachers__large__kind": "smaple"}, "teachers.large", "'sample', 'open_clip', 'directory'"),
+        ({"teachers__../up": {"kind": "directory", "path": "x", "scale": "own"}}, "teachers.../up", "should match"),
         ({"compute__processes": 0}, "compute.processes", "greater than or equal to 1, found 0"),
         ({"teacher__inputs": "boxes"}, "teacher.inputs", "'regions', 'image' or 'text'"),
         ({"curate__validation": 1.5}, "curate.validation", "less than 1, found 1.5"),
@@ -257,6 +267,8 @@ def test_all_that_is_wrong_is_named_at_once(changed):
     [
         ({"sample": GONE}, "there is no section sample"),
         ({"teacher__spans": "tokens"}, "teacher.spans is tokens, which features.spans does not embed"),
+        ({"teachers__base": {"kind": "directory", "path": "x", "scale": "own"}}, "base is the base's own name"),
+        ({"teacher__of": "larger"}, "teacher.of is larger; expected one of base, large"),
         ({"curate__test": {"laion": 0.1}}, "names laion, which sources.quota does not read"),
         ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k in it once"),
         ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco in it once"),
@@ -316,6 +328,25 @@ def test_a_lightweight_student_trains_its_text(changed):
 )
 def test_models_can_be_supplied(changed, section, content):
     assert getattr(changed(**{f"models__{section}": content}).models, section).model_dump() == content
+
+
+def test_a_teachers_name_may_be_that_of_a_kind(changed):
+    given = {"kind": "directory", "path": "x", "scale": "own", "epochs": 1}
+    assert "teachers.directory.epochs: there is no such parameter" in refusal(changed, teachers__directory=given)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "open_clip", "name": "ViT-L-14", "pretrained": "dfn2b", "scale": 60.0},
+        {"kind": "directory", "path": "weights/siglip", "scale": "own"},
+    ],
+)
+def test_there_may_be_any_number_of_teachers(changed, content):
+    found = changed(teachers__vit_l=content, teacher__of="vit_l").teachers
+    assert list(found) == ["large", "vit_l"]
+    assert found["vit_l"].model_dump() == content
+    assert changed(teachers={}).teachers == {}
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import typing
 import numpy as np
 import pytest
 import torch
-from tiny_recipes import OWNER, arrays, batch, positives
+from tiny_recipes import OWNER, SCALE, arrays, batch, positives
 
 from pipeline.params.features import Teacher
 from pipeline.recipes import RECIPES, TERMS
-from pipeline.recipes.embedded import EmbeddedNegatives
+from pipeline.recipes.embedded import EmbeddedNegatives, EmbeddedTeacher
 
 TEACHERS = {
     "dclip": "regions", "dclip_clean": "regions", "dclip_regions": "regions", "similarity": "regions",
@@ -96,6 +96,27 @@ def preserving_similarities(b):
     return {"preserve_similarities": kept, **contrastive(b)}
 
 
+def averaged(found, targets):
+    """KL both ways to the mean of the teachers' probabilities."""
+    both = [(found, targets), (found.T, [target.T for target in targets])]
+    return np.mean([kl(f, np.mean([np.exp(log_softmax(t)) for t in wanted], axis=0)) for f, wanted in both])
+
+
+def affinity(b):
+    wanted = [t.scale * t.image @ t.text.T for t in b.teachers]
+    return {"affinity": averaged(b.scale * b.image @ b.text.T, wanted), **contrastive(b)}
+
+
+def affinity_preserving(b):
+    return {**affinity(b), **preserving_regions(b)}
+
+
+def affinity_regions(b):
+    wanted = [t.scale * t.region @ t.phrase.T for t in b.teachers]
+    found = b.scale * b.regions.image @ b.phrase.T
+    return {"region_affinity": averaged(found, wanted), **affinity_preserving(b)}
+
+
 def feature_distillation(b):
     return {"teacher": squared(b.image_in_target, b.target), **contrastive(b)}
 
@@ -137,6 +158,8 @@ EQUATIONS = {
     "shuffled_targets": dclip_clean, "no_regions": dclip_clean, "similarity": similarity,
     "preserving_regions": preserving_regions, "dclip_regions": dclip_regions,
     "preserving_similarities": preserving_similarities, "feature_distillation": feature_distillation,
+    "affinity": affinity, "affinity_preserving": affinity_preserving, "affinity_regions": affinity_regions,
+    "affinity_base": affinity_regions, "affinity_shuffled": affinity_regions,
     "clip_refine": clip_refine, "knowledge_clip": knowledge_clip, "dclip+knowledge": dclip_knowledge,
 }  # fmt: skip
 
@@ -231,10 +254,18 @@ def test_which_recipes_read_targets_and_of_which_teacher():
 
 
 def test_what_else_recipes_need():
-    assert {name for name, r in RECIPES.items() if r.shuffled} == {"shuffled_targets"}
+    assert {name for name, r in RECIPES.items() if r.shuffled} == {"shuffled_targets", "affinity_shuffled"}
     assert {name for name, r in RECIPES.items() if r.data == "base"} == {"continue_base"}
     assert {name for name, r in RECIPES.items() if r.negatives} == {"hard_negatives"}
-    assert {name for name, r in RECIPES.items() if r.regions} == {"preserving_regions", "dclip_regions"}
+    with_phrases = {"affinity_regions", "affinity_base", "affinity_shuffled"}
+    with_regions = {"preserving_regions", "dclip_regions", "affinity_preserving"} | with_phrases
+    assert {name for name, r in RECIPES.items() if r.regions} == with_regions
+    assert {name for name, r in RECIPES.items() if r.phrases} == with_phrases
+    taught = {name: r.teachers for name, r in RECIPES.items() if r.teachers}
+    assert taught.pop("affinity_base") == "base"
+    assert taught == dict.fromkeys(
+        ["affinity", "affinity_preserving", "affinity_regions", "affinity_shuffled"], "given"
+    )
     assert {name for name, r in RECIPES.items() if r.linear} == {"procrustes", "labclip"}
     assert {name for name, r in RECIPES.items() if r.knowledge} == {"knowledge_clip", "dclip+knowledge"}
 
@@ -257,6 +288,8 @@ NAMES = ("name", "about", "reference")
         ("continue_base", "contrastive", {"data": "base"}),
         ("hard_negatives", "contrastive", {"negatives": True}),
         ("labclip", "contrastive", {"linear": True}),
+        ("affinity_base", "affinity_regions", {"teachers": "base"}),
+        ("affinity_shuffled", "affinity_regions", {"shuffled": True}),
     ],
 )
 def test_a_control_differs_from_its_recipe_by_one_thing_alone(control, recipe, change):
@@ -281,3 +314,56 @@ def test_a_recipe_without_knowledge_is_the_one_with_it_but_for_two_terms(recipe,
         n: v.item() for n, v in without.items()
     }
     assert set(found) - set(without) == {"language", "concepts"}
+
+
+@pytest.mark.parametrize("name", ["affinity_preserving", "affinity_regions"])
+def test_a_recipe_of_affinities_is_preserving_regions_but_for_them(name):
+    b = batch(name)
+    found, without = RECIPES[name].terms(b), RECIPES["preserving_regions"].terms(b)
+    assert {n: v.item() for n, v in found.items() if "affinity" not in n} == {n: v.item() for n, v in without.items()}
+
+
+def test_a_student_as_its_own_teacher_has_nothing_to_learn_from_affinities():
+    b = batch("affinity_regions", text_is_frozen=False)
+    own = EmbeddedTeacher(SCALE, b.image.detach(), b.text.detach(), b.regions.image.detach(), b.phrase.detach())
+    terms = RECIPES["affinity_regions"].terms(dataclasses.replace(b, teachers=[own, own]))
+    assert terms["affinity"].item() == pytest.approx(0, abs=1e-6)
+    assert terms["region_affinity"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_rotation_of_a_teachers_space_changes_nothing():
+    b = batch("affinity_regions")
+    turned = [
+        dataclasses.replace(t, **{n: v.flip(1) for n, v in vars(t).items() if isinstance(v, torch.Tensor)})
+        for t in b.teachers
+    ]
+    found, same = (RECIPES["affinity_regions"].terms(x) for x in (b, dataclasses.replace(b, teachers=turned)))
+    assert {n: v.item() for n, v in found.items()} == pytest.approx({n: v.item() for n, v in same.items()}, rel=1e-5)
+
+
+UNCAPTIONED = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]]).bool()
+
+
+@pytest.mark.parametrize("name", ["contrastive", "hard_negatives", "clip_refine", "affinity", "affinity_regions"])
+def test_an_image_without_captions_is_left_out_of_what_needs_one(name):
+    owner = torch.tensor([0, 0, 1, 2, 2, 2])
+    b = batch(name, positives=UNCAPTIONED, owner=owner)
+    terms = RECIPES[name].terms(b)
+    assert all(value.isfinite() for value in terms.values())
+    if "contrastive" in terms and name != "hard_negatives":  # its rows are those of a batch without it; columns see it
+        right, logits = UNCAPTIONED[:3].numpy().astype(float), SCALE * (b.image @ b.text.T).detach().numpy()
+        rows = -(shares(right) * log_softmax(logits[:3])).sum(axis=1).mean()
+        columns = -(shares(UNCAPTIONED.T.numpy().astype(float)) * log_softmax(logits.T)).sum(axis=1).mean()
+        assert terms["contrastive"].item() == pytest.approx((rows + columns) / 2, rel=1e-5)
+    if "affinity" in terms:
+        terms["affinity"].backward()
+        assert b.image.grad[3].abs().max() > 0, "a teacher says what it is like, whether or not it has a caption"
+
+
+def test_a_batch_without_any_caption_is_no_loss():
+    none = torch.zeros(4, 0).bool()
+    b = batch("affinity", positives=none, owner=torch.zeros(0).long(), text=torch.zeros(0, 6))
+    b.teachers = [dataclasses.replace(t, text=t.text[:0]) for t in b.teachers]
+    assert {name: value.item() for name, value in RECIPES["affinity"].terms(b).items()} == {
+        "affinity": 0.0, "contrastive": 0.0,
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from tiny_knowledge import CONCEPTS, WIDTH, knowledge
 from tiny_models import unit_rows
 
 from pipeline.recipes import RECIPES
-from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions
+from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions, EmbeddedTeacher
 
 OWNER = [0, 0, 1, 2, 3, 3]
 """Six captions of four images. The first of image 1 says what the first of image 0 says."""
@@ -39,10 +39,22 @@ def batch(recipe="dclip_clean", text_is_frozen=True, **changed):
         "base_image": unit(4, 6, 8) if asked.data == "corpora" else None, "base_text": unit(6, 7, 8),
         "base_scale": BASE_SCALE, "text_is_frozen": text_is_frozen, "noise": 0.8 * unit(4, 8, 8),
         "negatives": EmbeddedNegatives(unit(3, 9), allowed) if asked.negatives else None,
-        "regions": EmbeddedRegions(unit(4, 10, 8).requires_grad_(), unit(4, 11, 8)) if asked.regions else None,
+        "regions": regions() if asked.regions else None,
+        "phrase": unit(5, 15).requires_grad_(not text_is_frozen) if asked.phrases else None,
+        "teachers": [teacher(width, asked) for width in (5, 7)] if asked.teachers else [],
         "knowledge": known() if asked.knowledge else None,
     }  # fmt: skip
     return Embedded(**{**parts, **changed})
+
+
+def regions():
+    return EmbeddedRegions(unit(4, 9).requires_grad_(), unit(4, 10, 8).requires_grad_(), unit(4, 11, 8))
+
+
+def teacher(width, asked):
+    """Of the images and captions, and of the regions and phrases where a recipe asks for them, in its own space."""
+    region, phrase = (unit(rows, 20 + rows, width) if asked.phrases else None for rows in (4, 5))
+    return EmbeddedTeacher(2.0 * width, unit(4, 16, width), unit(6, 17, width), region, phrase)
 
 
 def known():
@@ -62,6 +74,8 @@ def arrays(b):
     for name, value in vars(b).items():
         if dataclasses.is_dataclass(value):
             changed[name] = arrays(value)
+        elif isinstance(value, list):
+            changed[name] = [arrays(part) for part in value]
         elif isinstance(value, torch.Tensor) and value.is_floating_point():
             changed[name] = value.detach().numpy().astype(np.float64)
     return dataclasses.replace(b, **changed)

@@ -19,6 +19,7 @@ TOWERS = {"torch", "torchvision", "open_clip", "timm"}
 USED = {
     "sample": set(),
     "models": {*TOWERS, "ultralytics", "matplotlib"},
+    "teachers": TOWERS,
     "curate": {"cv2", "faiss", "matplotlib"},
     "regions": {"torch", "torchvision", "ultralytics"},
     "spans": set(),

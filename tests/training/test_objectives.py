@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from tiny_models import unit_rows
 
-from pipeline.training.objectives import contrastive, cosine_distance, divergence, squared_distance
+from pipeline.training.objectives import contrastive, cosine_distance, divergence, sigmoid, squared_distance
 
 RAGGED = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool)
 """Two captions of the first image, one of the second."""
@@ -64,6 +64,32 @@ def test_equal_captions_are_not_pushed_apart():
     assert images.grad[0, 1] > 0, "without that knowledge it would be pushed from text 1 too"
 
 
+def test_sigmoid_of_two_pairs_by_hand():
+    # Similarities [[1, 0], [0, 1]], s 2 and b -1: logits 1 on the diagonal, -1 elsewhere, each with label z, so all
+    # four terms are log sigmoid(1), and they are divided by two texts.
+    image, text = with_angles([[1.0, 0.0], [0.0, 1.0]])
+    assert sigmoid(image, text, 2.0, -1.0).item() == pytest.approx(2 * math.log(1 + math.exp(-1)))
+
+
+def test_sigmoid_with_several_positives_and_negatives_by_hand():
+    # All similarities are 0 and b is ln 3: a positive costs log 4/3, any other log 4; there are six of three texts.
+    image, text = torch.eye(4)[:2], torch.eye(4)[[3, 3, 3]]
+    same, bias = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool), math.log(3)
+    six = 3 * math.log(4 / 3) + 3 * math.log(4)
+    assert sigmoid(image, text, 5.0, bias, same).item() == pytest.approx(six / 3)
+    negatives, allowed = torch.eye(4)[[2, 2]], torch.tensor([[1, 1], [1, 0]], dtype=torch.bool)
+    found = sigmoid(image, text, 5.0, bias, same, negatives, allowed)
+    assert found.item() == pytest.approx((six + 3 * math.log(4)) / 3)
+    assert sigmoid(image, text, 5.0, bias, same, negatives).item() == pytest.approx((six + 4 * math.log(4)) / 3)
+
+
+def test_sigmoid_pulls_every_positive_and_pushes_every_other_text_by_itself():
+    same = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    image = torch.zeros(2, 3, requires_grad=True)
+    sigmoid(image, torch.eye(3), 1.0, 0.0, same).backward()
+    torch.testing.assert_close(image.grad, torch.where(same, -1 / 6, 1 / 6))
+
+
 def test_it_is_symmetric_in_images_and_texts():
     image, text = unit(5, 1), unit(5, 2)
     same = torch.eye(5, dtype=torch.bool)
@@ -78,6 +104,8 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda *x: contrastive(*x), (image, text, scale))
     assert torch.autograd.gradcheck(lambda *x: contrastive(*x, same), (image, text, scale))
     assert torch.autograd.gradcheck(cosine_distance, (image, text))
+    bias = torch.tensor(-2.0, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *x: sigmoid(*x, same), (image, text, scale, bias))
     assert torch.autograd.gradcheck(squared_distance, (image, text))
 
 
