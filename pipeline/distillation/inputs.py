@@ -10,8 +10,7 @@ import numpy as np
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.schema import SpanKind, Split
-from pipeline.artifacts.spans import span_rows
+from pipeline.artifacts.schema import Split
 from pipeline.artifacts.tables import ContractError
 from pipeline.artifacts.targets import Targets
 from pipeline.artifacts.workspace import Workspace
@@ -21,7 +20,8 @@ from pipeline.clip.towers import Clip
 from pipeline.distillation import pixels
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
-from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Phrases, Regions, Teacher, Views
+from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Regions, Teacher, Views
+from pipeline.distillation.phrases import phrases_of
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
 from pipeline.models.base_pairs import base_pairs
@@ -92,7 +92,9 @@ class Inputs:
         if recipe.regions:
             found = replace(found, regions=self._regions(decoded))
         if recipe.phrases:
-            found = replace(found, phrases=self._phrases())
+            phrases, made_from = phrases_of(self.ws, self.training, weights=self.weights)
+            found = replace(found, phrases=phrases)
+            self.made_from |= made_from
         if recipe.teachers:
             found = replace(found, **self._taught(recipe, found, decoded))
         if recipe.negatives:
@@ -125,33 +127,6 @@ class Inputs:
         self.made_from["boxes"] = table.metadata["fingerprint"]
         self.made_from["regions"] = features.metadata["fingerprint"]
         return Regions(self._pixels(crops, decoded), features.rows_of(self.training.keys), crops.start)
-
-    def _phrases(self) -> Phrases:
-        """The phrases of the training captions, by the base's embeddings of them."""
-        table, every, training = (
-            self.ws.table(catalog.SPANS, self.training),
-            self.ws.manifest(),
-            set(self.training.keys),
-        )
-        embedded = self.ws.table(catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES], self.training, weights=self.weights)
-        spans = self.made_from["spans"] = table.metadata["fingerprint"]
-        if embedded.json("inputs").get("spans") != spans:
-            raise ContractError(f"{embedded.path} was not made from {table.path}; run: dvc repro features")
-        groups = [rows for rows in span_rows(every, table, SpanKind.PHRASES) if rows and rows[0][0] in training]
-        texts = [text for rows in groups for _, _, _, text, _ in rows]
-        vectors = embedded.rows_of([rows[0][0] for rows in groups])
-        if len(vectors) != len(texts):
-            raise ContractError(f"{embedded.path}: {len(vectors)} phrases of training captions, expected {len(texts)}")
-        first = dict(
-            zip(self.training.keys, np.searchsorted(self.training.owner, np.arange(len(training))), strict=True)
-        )
-        captions = [first[key] + caption for rows in groups for key, caption, *_ in rows]
-        counts = np.bincount(captions, minlength=len(self.training.texts))
-        number: dict[str, int] = {}
-        ids = np.array([number.setdefault(text, len(number)) for text in texts], dtype=np.int64)
-        _, rows_of_distinct = np.unique(ids, return_index=True)
-        self.made_from["phrases"] = embedded.metadata["fingerprint"]
-        return Phrases(list(number), ids, np.concatenate([[0], np.cumsum(counts)]), vectors[rows_of_distinct])
 
     def _taught(self, recipe: Recipe, pairs: Pairs, decoded: bool) -> dict[str, Any]:
         """What the teachers of a recipe make of its pairs, and the views that they have embedded."""
