@@ -79,6 +79,17 @@ def test_teachers_of_any_width_teach_a_student_of_another_without_a_projection(m
 
 
 @pytest.mark.parametrize("micro_batch", [0, 3])
+@pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives"])
+def test_the_sigmoid_loss_has_the_gradients_of_a_plain_backward_and_its_bias_too(recipe, micro_batch):
+    made, data = student(contrastive="sigmoid"), pairs(recipe)
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch)
+    wanted_terms, wanted = plainly(made, data, recipe)
+    assert terms == pytest.approx(wanted_terms, abs=1e-4)
+    assert_close(found, wanted)
+    assert found["bias"].abs() > 1e-4
+
+
+@pytest.mark.parametrize("micro_batch", [0, 3])
 @pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives", "dclip", "affinity_regions", "clip_refine"])
 def test_a_student_with_frozen_text_has_the_gradients_of_a_plain_backward(recipe, micro_batch):
     made, data = shared(train_text=False), pairs(recipe, frozen=True)
