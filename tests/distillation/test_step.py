@@ -74,7 +74,7 @@ def test_targets_in_the_space_of_another_teacher_are_reached_by_a_projection_of_
     rows = len(data.targets)
     space = Teacher(25.0, unit_rows(10, 7, seed=8), unit_rows(len(data.caption_embeddings), 7, seed=9))
     data = dataclasses.replace(data, targets=unit_rows(rows, 7, seed=3), target_space=space)
-    made = student(target=7)
+    made = student(target_dimension=7)
     terms, found = taken(made, data, recipe)
     wanted_terms, wanted = plainly(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
@@ -91,6 +91,17 @@ def test_teachers_of_any_width_teach_a_student_of_another_without_a_projection(m
     assert_close(found, wanted)
     alone = taken(made, data, "affinity", micro_batch=micro_batch)[1]
     assert alone["image_to_base.weight"] is None
+
+
+@pytest.mark.parametrize("micro_batch", [0, 3])
+@pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives"])
+def test_the_sigmoid_loss_has_the_gradients_of_a_plain_backward_and_its_bias_too(recipe, micro_batch):
+    made, data = student(contrastive="sigmoid"), pairs(recipe)
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch)
+    wanted_terms, wanted = plainly(made, data, recipe)
+    assert terms == pytest.approx(wanted_terms, abs=1e-4)
+    assert_close(found, wanted)
+    assert found["bias"].abs() > 1e-4
 
 
 @pytest.mark.parametrize("micro_batch", [0, 3])

@@ -65,7 +65,7 @@ def shared(**given):
     return student(**given)
 
 
-def student(*, train_text=True, width=16, temperature="learnable", vision=None, recipe="contrastive", target=None):
+def student(*, train_text=True, width=16, temperature="learnable", vision=None, recipe="contrastive", **more):
     torch.manual_seed(0)
     cfg = config(width)
     cfg["model_cfg"]["vision_cfg"] = vision or cfg["model_cfg"]["vision_cfg"]
@@ -74,14 +74,8 @@ def student(*, train_text=True, width=16, temperature="learnable", vision=None, 
         for parameter in clip.model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.1 * torch.randn(parameter.shape)
-    return Student(
-        clip,
-        base_dimension=16,
-        target_dimension=target,
-        train_text=train_text,
-        temperature=temperature,
-        **heads(recipe),
-    )
+    made_with = {"train_text": train_text, "temperature": temperature, **heads(recipe), **more}
+    return Student(clip, base_dimension=16, **made_with)
 
 
 def batch_of(made, data, recipe, count=10):
@@ -159,7 +153,7 @@ def plainly(made, data, recipe, weights=None):
         target_text=torch.from_numpy((space.captions if space else data.caption_embeddings)[places]),
         target_scale=space.scale if space else BASE_SCALE,
         base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise,
-        negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed),
+        negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed), bias=made.bias,
     )  # fmt: skip
     if data.regions is not None:
         drawn = [int((data.regions.embeddings == row.numpy()).all(1).argmax()) for row in batch.regions.base]
