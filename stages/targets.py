@@ -29,7 +29,7 @@ def targets(params: Params, ws: Workspace) -> dict[str, Any]:
     through every check.
     """
     from pipeline.artifacts.weights import read, weights_hash
-    from pipeline.features.targets import ClipTargetsWriter
+    from pipeline.features.targets import Trained
     from pipeline.teacher import targets as library
     from pipeline.teacher.data import FeatureSet
     from pipeline.teacher.model import MetaTeacher
@@ -56,8 +56,8 @@ def targets(params: Params, ws: Workspace) -> dict[str, Any]:
 
     shutil.rmtree(ws.path(catalog.CLIP_TARGETS), ignore_errors=True)  # of teachers that are no longer there, too
     ws.path(catalog.CLIP_TARGETS).mkdir(parents=True)
-    writer = ClipTargetsWriter(ws, every, manifest, ws.table(catalog.SPANS, every))
-    teachers = {name: writer.write(name) for name in ws.summary("teachers")}
+    trained = Trained(ws, every, manifest, ws.table(catalog.SPANS, every))
+    teachers = {name: trained.write(name) for name in ws.summary("teachers")}
     for name in teachers:
         ws.clip_targets(name, manifest).check()
     return {**counts, "weights": weights, "teachers": teachers}

@@ -17,7 +17,7 @@ from stages.program import allow_downloads, home, run, threads
     writes=[catalog.TEACHER_CLIPS, catalog.TEACHERS_HISTORY],
     takes=["seed", "compute.device", "compute.threads", "teachers"],
     folders=["models.path"],
-    less_memory="teachers.<name>.batch or teachers.<name>.image_size",
+    less_memory="teachers.large.batch, or that of another teacher that is trained here",
 )
 def teachers(params: Params, ws: Workspace) -> dict[str, Any]:
     """Fetch, copy or train the frozen CLIPs that a student learns from.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.catalog import TargetTables
-from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.manifest import Manifest, check_captions
 from pipeline.artifacts.tables import ContractError, Table, check_index, check_keys, check_unit, offsets
 
 Embeddings = NDArray[np.float16]
@@ -113,9 +113,8 @@ class ClipTargets:
     @cached_property
     def captions(self) -> Embeddings:
         """Of every caption in order, float16 [captions, d]."""
-        table, manifest = self._table("captions"), self.manifest
-        check_keys(table.strings("key"), [manifest.keys[i] for i in manifest.owner], str(table.path))
-        check_index(table, "caption_index", manifest.caption_index)
+        table = self._table("captions")
+        check_captions(table, self.manifest)
         return table.vectors()
 
     @cached_property

@@ -167,3 +167,13 @@ class Manifest:
                 f"{path}: the image of {self.keys[row]} has sha256 {digest}, the manifest has "
                 f"{self.rows[row]['image_sha256']}; run: dvc repro -sf curate"
             )
+
+
+def check_captions(table: tables.Table, manifest: Manifest) -> None:
+    """Stop unless a table has one row a caption of a manifest, in its order, naming the first difference.
+
+    Raises:
+        tables.ContractError: it has others.
+    """
+    tables.check_keys(table.strings("key"), [manifest.keys[row] for row in manifest.owner], str(table.path))
+    tables.check_index(table, "caption_index", manifest.caption_index)

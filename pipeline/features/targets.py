@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +25,27 @@ _CHUNK = 8192
 _TOLD = ("weights", "scale", "preprocessing", "dimension", "normalised", "dtype", "features")
 
 
-class ClipTargetsWriter:
-    """Writes the targets of one teacher after the other.
+@dataclass(frozen=True)
+class Selected:
+    """Rows of a teacher's table that are targets.
 
     Attributes:
+        to: the table of targets that they make.
+        table: the teacher's.
+        rows: of it, int64.
+        keys: of theirs, if they are others than in the table and there is no other index.
+    """
+
+    to: Artifact
+    table: Table
+    rows: NDArray[np.int64]
+    keys: list[str] | None = None
+
+
+class Trained:
+    """What trains, among the rows of a teacher's tables.
+
+    Args:
         manifest: all samples.
         train: those that train.
         spans: of all captions.
@@ -33,9 +53,9 @@ class ClipTargetsWriter:
 
     def __init__(self, ws: Workspace, manifest: Manifest, train: Manifest, spans: Table) -> None:
         self.ws, self.manifest, self.train, self.spans = ws, manifest, train, spans
-        self.phrases, self._phrase_rows = self._distinct()
 
-    def _distinct(self) -> tuple[list[str], NDArray[np.int64]]:
+    @cached_property
+    def _phrases(self) -> tuple[list[str], NDArray[np.int64]]:
         """The distinct phrases of the training captions, and a row of each among all phrases."""
         training, found, row = set(self.train.keys), dict[str, int](), 0
         for group in span_rows(self.manifest, self.spans, SpanKind.PHRASES):
@@ -45,6 +65,34 @@ class ClipTargetsWriter:
                 row += 1
         return list(found), np.array(list(found.values()), dtype=np.int64)
 
+    def select(self, teacher: str) -> list[Selected]:
+        """The rows of all tables of a teacher's targets.
+
+        Raises:
+            ContractError: a table is missing, or was made from something else than the others.
+        """
+        given, to = catalog.tables_of(teacher), catalog.targets_of(teacher)
+        assert given.views is not None, f"{teacher} has no table of views"
+        images = self.ws.table(given.images, self.manifest)
+        origin = {name: images.metadata[name] for name in ("weights", "features")}
+        others = (given.views, given.regions, given.captions, given.spans[SpanKind.PHRASES])
+        views, regions, captions, phrases = (self.ws.table(other, self.manifest, **origin) for other in others)
+        if (read := phrases.json("inputs").get("spans")) != self.spans.metadata["fingerprint"]:
+            raise ContractError(
+                f"{phrases.path} was made from spans {read}, expected {self.spans.metadata['fingerprint']}; "
+                "run: dvc repro features"
+            )
+        crops = _rows(regions.places(self.train.keys))
+        crops = crops[regions.integers("region_index")[crops] > 0]
+        texts, rows = self._phrases
+        return [
+            Selected(to.images, images, _rows(images.places(self.train.keys))),
+            Selected(to.views, views, np.arange(len(views))),
+            Selected(to.crops, regions, crops),
+            Selected(to.captions, captions, _rows(captions.places(self.train.keys))),
+            Selected(to.phrases, phrases, rows, texts),
+        ]
+
     def write(self, teacher: str) -> dict[str, Any]:
         """Copy the rows of a teacher's tables that train, float16 as they are.
 
@@ -52,37 +100,16 @@ class ClipTargetsWriter:
             its weights, and how many rows each table has.
 
         Raises:
-            ContractError: a table is missing, or was made from something else than the others.
+            ContractError: as `select`.
         """
-        given, made = catalog.tables_of(teacher), catalog.targets_of(teacher)
-        assert given.views is not None, f"{teacher} has no table of views"
-        images = self.ws.table(given.images, self.manifest)
-        origin = {name: images.metadata[name] for name in ("weights", "features")}
+        every = self.select(teacher)
+        for selected in every:
+            self._copy(selected, teacher)
+        counts = {Path(selected.to.path).stem: len(selected.rows) for selected in every}
+        return {"weights": every[0].table.metadata["weights"], **counts}
 
-        def opened(artifact: Artifact) -> Table:
-            return self.ws.table(artifact, self.manifest, **origin)
-
-        regions, captions = opened(given.regions), opened(given.captions)
-        phrases, views = opened(given.spans[SpanKind.PHRASES]), opened(given.views)
-        if (read := phrases.json("inputs").get("spans")) != self.spans.metadata["fingerprint"]:
-            raise ContractError(
-                f"{phrases.path} was made from spans {read}, expected {self.spans.metadata['fingerprint']}; "
-                "run: dvc repro features"
-            )
-        whole = regions.places(self.train.keys)
-        crops = whole.start + np.flatnonzero(regions.integers("region_index")[whole] > 0)
-        self._copy(made.images, images, _rows(images.places(self.train.keys)), teacher)
-        self._copy(made.views, views, np.arange(len(views)), teacher)
-        self._copy(made.crops, regions, crops, teacher)
-        self._copy(made.captions, captions, _rows(captions.places(self.train.keys)), teacher)
-        self._copy(made.phrases, phrases, self._phrase_rows, teacher, self.phrases)
-        counts = {"views": len(views), "crops": len(crops), "captions": len(self.train.texts)}
-        return {"weights": origin["weights"], **counts, "phrases": len(self.phrases)}
-
-    def _copy(
-        self, to: Artifact, table: Table, rows: NDArray[np.int64], teacher: str, keys: list[str] | None = None
-    ) -> None:
-        """Write some rows of a table, with its index columns, or with other keys alone."""
+    def _copy(self, selected: Selected, teacher: str) -> None:
+        table, rows, keys = selected.table, selected.rows, selected.keys
         told = {name: table.metadata[name] for name in _TOLD}
         metadata = provenance(
             "clip targets",
@@ -95,11 +122,10 @@ class ClipTargetsWriter:
             model=table.metadata["model"],
             **told,
         )
-        path, *index = self.ws.path(to), *(table.columns[name] for name in table.columns.schema.names[:-1])
-        vectors = table.vectors()
-        assert callable(to.columns), f"{to.path} has columns of any dimension"
-        columns = to.columns(dimension=vectors.shape[1])
-        with EmbeddingWriter(path, columns, metadata) as writer:
+        index = [table.columns[name] for name in table.columns.schema.names[:-1]]
+        vectors, columns = table.vectors(), selected.to.columns
+        assert callable(columns), f"{selected.to.path} has columns of any dimension"
+        with EmbeddingWriter(self.ws.path(selected.to), columns(dimension=vectors.shape[1]), metadata) as writer:
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
                 if keys is None:

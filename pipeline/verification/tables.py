@@ -1,115 +1,39 @@
 """Tables against the manifest and against what they say they were made from."""
 
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
-import pyarrow as pa
-from torch import Tensor
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.catalog import Artifact, maker
-from pipeline.artifacts.manifest import Manifest
+from pipeline.artifacts.manifest import check_captions
 from pipeline.artifacts.schema import BOXES, SpanKind, Split
 from pipeline.artifacts.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets
-from pipeline.artifacts.targets import Targets
-from pipeline.artifacts.weights import read, weights_hash
-from pipeline.artifacts.workspace import Workspace
-from pipeline.clip import towers
-from pipeline.clip.towers import Clip
-from pipeline.disk import files
+from pipeline.features.targets import Trained
+from pipeline.machine.batches import batches
+from pipeline.verification import embedded
+from pipeline.verification.artefacts import Artefacts
 from pipeline.verification.findings import Finding, checked
 
-
-class Artefacts:
-    """The artefacts of a data folder; each is opened, and so checked against its origin, when it is asked for.
-
-    What is not here is not compared with: a member may have fetched tables without the models that made them.
-
-    Raises:
-        InputError: there is no manifest, or it is damaged.
-    """
-
-    def __init__(self, ws: Workspace, device: str) -> None:
-        self.ws, self.device = ws, device
-        self.manifest = ws.manifest()
-        self._weights: dict[str, str] = {}
-
-    @cached_property
-    def clip(self) -> Clip:
-        """The base CLIP."""
-        return towers.load(self.ws.path(catalog.BASE_CLIP), self.device)
-
-    @cached_property
-    def teacher(self) -> dict[str, Tensor]:
-        """The teacher's weights."""
-        return read(self.ws.path(catalog.TEACHER), "run: dvc repro -sf teacher")
-
-    def _made_by(self, model: Artifact, weights: Callable[[], str]) -> dict[str, str]:
-        """The hash of a model as it is now, for comparison; nothing if it is not here."""
-        return {"weights": weights()} if self.ws.has(model) else {}
-
-    def weights(self, model: str) -> dict[str, str]:
-        """`weights` of one of `catalog.MEASURED`, for comparison; nothing if it is not here."""
-        folder = self.ws.model(model)
-        if (folder / towers.WEIGHTS).is_file() and model not in self._weights:
-            self._weights[model] = towers.load(folder).weights
-        return {"weights": self._weights[model]} if model in self._weights else {}
-
-    def clip_weights(self) -> dict[str, str]:
-        """`weights` of the base CLIP."""
-        return self._made_by(catalog.BASE_CLIP, lambda: self.clip.weights)
-
-    def regions(self) -> Table:
-        """Key, box and crop of every region."""
-        made_by = self._made_by(catalog.DETECTOR, lambda: files.sha256(self.ws.path(catalog.DETECTOR)))
-        return self.ws.table(catalog.REGIONS, self.manifest, **made_by)
-
-    def spans(self) -> Table:
-        """Offsets of every span."""
-        return self.ws.table(catalog.SPANS, self.manifest)
-
-    def embeddings(self, artifact: Artifact) -> Table:
-        """A table of the base's embeddings."""
-        if "manifest" not in artifact.bound_to:
-            return self.ws.table(artifact, None, **self.clip_weights())
-        table = self.ws.table(artifact, self.manifest, **self.clip_weights())
-        self._check_inputs(table)
-        return table
-
-    def _check_inputs(self, table: Table) -> None:
-        for source, open_source in ((catalog.REGIONS, self.regions), (catalog.SPANS, self.spans)):
-            if self.ws.has(source):
-                name = source.stage
-                made_from, found = table.json("inputs")[name], open_source().metadata["fingerprint"]
-                if made_from != found:
-                    raise ContractError(
-                        f"{table.path}: it was made from {name} {made_from}, those here are {found}; "
-                        "run: dvc repro features"
-                    )
-
-    def targets(self) -> tuple[Targets, Manifest]:
-        """Targets of the training samples, checked."""
-        train = self.ws.manifest(Split.TRAIN)
-        made_from = self._made_by(catalog.TEACHER, lambda: weights_hash(self.teacher))
-        if self.ws.has(catalog.CAPTION_EMBEDDINGS):
-            made_from["features"] = self.embeddings(catalog.CAPTION_EMBEDDINGS).metadata["fingerprint"]
-        return self.ws.targets(train, **made_from), train
-
-    def span_kinds(self) -> list[SpanKind]:
-        """The kinds of span that the features stage has embedded, by what its tables say."""
-        try:
-            return [SpanKind(k) for k in self.ws.table(catalog.CAPTION_EMBEDDINGS).json("parameters")["spans"]]
-        except ContractError:
-            return list(SpanKind)
+_ROWS = 8192
+"""Rows that are compared at a time."""
 
 
 def check(artefacts: Artefacts) -> Iterator[Finding]:
     """Check every table: schema, origin, one row for each thing of the manifest in its order, values in range."""
-    absent = set(SpanKind) - set(artefacts.span_kinds())
-    for artifact, (what, run) in CHECKS.items():
-        if artifact not in [catalog.SPAN_EMBEDDINGS[kind] for kind in absent]:
-            yield checked(artifact.path, what, [artefacts.ws.path(artifact)], partial(run, artefacts))
+    checks = dict(CHECKS)
+    for teacher in artefacts.teachers:
+        checks |= embedded.checks(teacher)
+        checks[catalog.targets_of(teacher).images] = (
+            "all of them: origin, keys, rows",
+            partial(_clip_targets, teacher),
+        )
+    for of in (catalog.BASE, *artefacts.teachers):
+        for kind in set(SpanKind) - set(artefacts.span_kinds(of)):
+            del checks[catalog.tables_of(of).spans[kind]]
+    for artifact, (what, run) in checks.items():
+        yield checked(artifact.path, what, [artefacts.ws.path(artifact)], partial(run, artefacts))
 
 
 def _images(split: Split, artefacts: Artefacts) -> None:
@@ -166,43 +90,42 @@ def _spans(artefacts: Artefacts) -> None:
         raise _fault(table, int(bad.argmax()), "its offsets are outside its caption")
 
 
-def _whole_images(artefacts: Artefacts) -> None:
-    table = artefacts.embeddings(catalog.IMAGE_EMBEDDINGS)
-    check_keys(table.strings("key"), artefacts.manifest.keys, str(table.path))
-    check_unit(table)
+def _views(artefacts: Artefacts) -> None:
+    views = artefacts.views_of()
+    for row in range(len(views)):
+        view = views.view(row)
+        x0, y0, x1, y1 = view.box
+        inside = 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+        if not (inside and min(view.brightness, view.contrast, view.saturation) >= 0):
+            raise _fault(artefacts.views(), row, f"it is {view}")
 
 
-def _region_embeddings(artefacts: Artefacts) -> None:
-    if not artefacts.ws.has(catalog.REGIONS):
-        check_unit(artefacts.embeddings(catalog.REGION_EMBEDDINGS))
+def _clip_targets(teacher: str, artefacts: Artefacts) -> None:
+    """A teacher's targets are of its weights, and the rows of its features, as far as those are here."""
+    ws, train = artefacts.ws, artefacts.ws.manifest(Split.TRAIN)
+    targets = ws.clip_targets(teacher, train)
+    targets.check()
+    if (made := artefacts.clip_weights(teacher)) and made["weights"] != targets.weights:
+        raise ContractError(
+            f"{ws.path(catalog.targets_of(teacher).images)}: weights is {targets.weights!r}, expected "
+            f"{made['weights']!r}; run: dvc repro targets"
+        )
+    if not ws.has(catalog.SPANS, catalog.tables_of(teacher).images):
         return
-    _same_rows(artefacts.embeddings(catalog.REGION_EMBEDDINGS), artefacts.regions().columns)
-
-
-def _same_rows(table: Table, expected: pa.Table) -> None:
-    """Stop unless an embedding table has unit embeddings and the keys and indices of another table."""
-    names = table.columns.schema.names[:-1]
-    if not table.columns.select(names).equals(expected.select(names)):
-        raise ContractError(f"{table.path}: its rows are not those it was made from; run: dvc repro -sf features")
-    check_unit(table)
-
-
-def _zeroshot(artifact: Artifact, artefacts: Artefacts) -> None:
-    check_unit(artefacts.embeddings(artifact))
-
-
-def _captions(artefacts: Artefacts) -> None:
-    table = artefacts.embeddings(catalog.CAPTION_EMBEDDINGS)
-    _a_row_a_caption(table, artefacts.manifest)
-    check_unit(table)
-
-
-def _a_row_a_caption(table: Table, manifest: Manifest) -> None:
-    keys = [key for key, texts in zip(manifest.keys, manifest.captions, strict=True) for _ in texts]
-    check_keys(table.strings("key"), keys, str(table.path))
-    wanted = manifest.caption_index
-    if (wrong := table.integers("caption_index") != wanted).any():
-        raise _fault(table, int(wrong.argmax()), f"caption_index should be {wanted[int(wrong.argmax())]}")
+    for selected in Trained(ws, artefacts.manifest, train, artefacts.spans()).select(teacher):
+        held = ws.table(selected.to, train)
+        if len(held) != len(selected.rows):
+            raise ContractError(
+                f"{held.path}: {len(held)} rows, expected {len(selected.rows)}; run: dvc repro -sf targets"
+            )
+        if selected.keys is not None:
+            check_keys(held.strings("key"), selected.keys, str(held.path))
+        found, wanted = held.vectors(), selected.table.vectors()
+        for part in batches(range(len(held)), _ROWS):
+            places = selected.rows[part]
+            if (wrong := (found[part] != wanted[places]).any(axis=1)).any():
+                at = int(wrong.argmax())
+                raise _fault(held, part[at], f"it is not row {places[at]} of {selected.table.path}")
 
 
 def _concepts(artefacts: Artefacts) -> None:
@@ -212,7 +135,7 @@ def _concepts(artefacts: Artefacts) -> None:
 
 def _language(artefacts: Artefacts) -> None:
     if len(table := artefacts.ws.table(catalog.LANGUAGE, artefacts.manifest)):
-        _a_row_a_caption(table, artefacts.manifest)
+        check_captions(table, artefacts.manifest)
         check_unit(table)
 
 
@@ -220,7 +143,7 @@ def _labels(artefacts: Artefacts) -> None:
     table = artefacts.ws.table(catalog.CONCEPT_LABELS, artefacts.manifest)
     if not len(table):
         return
-    _a_row_a_caption(table, artefacts.manifest)
+    check_captions(table, artefacts.manifest)
     concepts, shares = artefacts.ws.labels(artefacts.manifest)
     has_concepts = artefacts.ws.has(catalog.CONCEPTS)
     count = len(artefacts.ws.table(catalog.CONCEPTS, artefacts.manifest)) if has_concepts else int(concepts.max()) + 1
@@ -229,15 +152,6 @@ def _labels(artefacts: Artefacts) -> None:
     if not right.all():
         row = int((~right).argmax())
         raise _fault(table, row, f"concepts {concepts[row].tolist()} of {count}, shares {shares[row].tolist()}")
-
-
-def _span_embeddings(kind: SpanKind, artefacts: Artefacts) -> None:
-    if not artefacts.ws.has(catalog.SPANS):
-        check_unit(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]))
-        return
-    spans = artefacts.spans().columns
-    same_kind = spans.filter(np.array(spans["kind"].to_pylist()) == str(kind))
-    _same_rows(artefacts.embeddings(catalog.SPAN_EMBEDDINGS[kind]), same_kind)
 
 
 def _embedded(model: str, what: str, artefacts: Artefacts) -> None:
@@ -250,7 +164,7 @@ def _embedded(model: str, what: str, artefacts: Artefacts) -> None:
     if what == "images":
         check_keys(table.strings("key"), test.keys, str(table.path))
     if what == "captions":
-        _a_row_a_caption(table, test)
+        check_captions(table, test)
     check_unit(table)
 
 
@@ -259,17 +173,8 @@ CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
     catalog.REGIONS: ("origin, keys, boxes", _regions),
     catalog.TEST_BOXES: ("origin, keys, boxes", _test_boxes),
     catalog.SPANS: ("origin, keys, offsets", _spans),
-    catalog.IMAGE_EMBEDDINGS: ("origin, keys, unit length", _whole_images),
-    catalog.REGION_EMBEDDINGS: ("the regions' rows, unit length", _region_embeddings),
-    catalog.CAPTION_EMBEDDINGS: ("a row a caption, unit length", _captions),
-    **{
-        table: ("the spans' rows, unit length", partial(_span_embeddings, kind))
-        for kind, table in catalog.SPAN_EMBEDDINGS.items()
-    },
-    **{
-        table: ("origin, unit length", partial(_zeroshot, table))
-        for table in (catalog.ZEROSHOT_IMAGES, catalog.ZEROSHOT_PROMPTS)
-    },
+    catalog.VIEWS: ("origin, keys, values in range", _views),
+    **embedded.checks(catalog.BASE),
     catalog.TARGETS: ("origin, keys, unit length", Artefacts.targets),
     catalog.CONCEPTS: ("origin, unit length", _concepts),
     catalog.LANGUAGE: ("a row a caption, unit length", _language),

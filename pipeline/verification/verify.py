@@ -15,9 +15,9 @@ from pipeline.search import index
 from pipeline.store import inventory
 from pipeline.store.inventory import Held
 from pipeline.verification import kept, recorded, tables
+from pipeline.verification.artefacts import Artefacts
 from pipeline.verification.findings import Finding, checked
 from pipeline.verification.recompute import Recomputation
-from pipeline.verification.tables import Artefacts
 
 
 def verify(
@@ -75,13 +75,16 @@ def _sound(held: Held) -> None:
 
 
 def _models(ws: Workspace) -> Iterator[Finding]:
-    """The base and the detector are what the models stage has written; student and index belong together."""
-    stated = catalog.summary("models")
+    """Base, detector and teachers are what their stages have written; student and index belong together."""
     hashes: dict[Artifact, tuple[str, str, Callable[[Path], str]]] = {
         catalog.BASE_CLIP: ("clip", "weights", lambda path: towers.load(path).weights),
         catalog.DETECTOR: ("detector", "sha256", files.sha256),
     }
+    clips = ws.path(catalog.TEACHER_CLIPS)
+    for folder in sorted(clips.iterdir()) if clips.is_dir() else ():
+        hashes[catalog.clip_of(folder.name)] = (folder.name, "weights", lambda path: towers.load(path).weights)
     for model, (section, name, hash_of) in hashes.items():
+        stated = catalog.summary(model.stage)
         run = partial(_compare_hash, ws, model, section, name, hash_of)
         yield checked(model.path, f"its hash is the one in {stated.path}", [ws.path(model), ws.path(stated)], run)
 
@@ -93,7 +96,7 @@ def _models(ws: Workspace) -> Iterator[Finding]:
 
 
 def _compare_hash(ws: Workspace, model: Artifact, section: str, name: str, hash_of: Callable[[Path], str]) -> None:
-    found, expected = hash_of(ws.path(model)), ws.summary("models")[section][name]
+    found, expected = hash_of(ws.path(model)), ws.summary(model.stage)[section][name]
     if found != expected:
-        stated = ws.path(catalog.summary("models"))
-        raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf models")
+        stated = ws.path(catalog.summary(model.stage))
+        raise ContractError(f"its hash is {found}, {stated} has {expected}; run: dvc repro -sf {model.stage}")

@@ -60,6 +60,11 @@ class View:
         x0, y0, x1, y1, flip, *colours = _PACKED.unpack(self.packed)
         return View((x0, y0, x1, y1), flip, *colours)
 
+    def distance(self, other: View) -> float:
+        """The largest difference of two views' numbers; 1 at least, if only one is turned."""
+        mine, theirs = (_PACKED.unpack(view.packed) for view in (self, other))
+        return max(abs(float(a) - float(b)) for a, b in zip(mine, theirs, strict=True))
+
 
 def drawn(seed: int, key: str, number: int, how: Augmentation) -> View:
     """View `number` of the image of a key: the same whichever others are drawn, and in whatever order.

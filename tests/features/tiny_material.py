@@ -13,7 +13,7 @@ from pipeline.artifacts.tables import TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.features.classes import Contents
 from pipeline.features.clip_tables import Embedding, Material
-from pipeline.features.targets import ClipTargetsWriter
+from pipeline.features.targets import Trained
 from pipeline.images.decoding import encode_jpeg
 from pipeline.spans import table as spans
 from pipeline.spans.phrases import Rules
@@ -77,5 +77,5 @@ def embed_all(ws, store, count=VIEWS, teachers=("twin", "worded")):
 
 def write_targets(ws, *teachers):
     every = ws.manifest()
-    writer = ClipTargetsWriter(ws, every, ws.manifest(Split.TRAIN), ws.table(catalog.SPANS, every))
-    return {name: writer.write(name) for name in teachers}
+    trained = Trained(ws, every, ws.manifest(Split.TRAIN), ws.table(catalog.SPANS, every))
+    return {name: trained.write(name) for name in teachers}
