@@ -34,9 +34,10 @@ def interval(change: Mapping[str, float], *, sign: str = "+") -> str:
 def as_they_are(rows: Sequence[Row]) -> RichTable:
     """Base, frozen teachers and student side by side, with what the student has more of recall@1."""
     table = RichTable(title="teachers as they are: a better base without training", title_justify="left")
-    recalls = ("text to image R@1", "image to text R@1")
-    for heading in ("", "width", "input", *recalls, "zero-shot", "unseen", "student leads by"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table.add_column("", no_wrap=True)
+    for heading in ("width", "input", "text to image R@1", "image to text R@1", "zero-shot", "unseen"):
+        table.add_column(heading, justify="right", no_wrap=not heading.endswith("R@1"))
+    table.add_column("student leads by", justify="right", no_wrap=True)
     for row in rows:
         size = ["" if number is None else str(number) for number in (row.dimension, row.image_size)]
         figures = (row.text_to_image, row.image_to_text, row.zeroshot, row.unseen)

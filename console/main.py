@@ -49,7 +49,7 @@ def show(data: DataOption = Path("data")) -> None:
         table, teachers = _results(metrics, recipe), as_they_are(rows(metrics))
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it is of another version: run: dvc repro evaluate") from error
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     if teachers.row_count:
         console.print(teachers)

@@ -126,7 +126,8 @@ def test_show_of_teachers_puts_each_as_it_is_beside_base_and_student(program, tm
 
 def test_show_without_teachers_says_nothing_of_them(program, tmp_path):
     results(tmp_path, zeroshot={"top1": 0.45, "retained": 0.9})
-    assert "teacher" not in program("show", "--data", tmp_path)[1]
+    out = program("show", "--data", tmp_path)[1].replace(str(tmp_path), "")
+    assert "teacher" not in out
 
 
 @pytest.mark.parametrize("lacking", ["rsum", "zeroshot", "teachers"])
