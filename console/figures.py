@@ -1,7 +1,11 @@
 """Figures in tables of the console."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from rich.table import Table as RichTable
+
+from pipeline.report.as_they_are import Row
 
 ORDER = ("recall@1", "recall@5", "recall@10", "mrr", "map", "map@r")
 """The order of figures in a table; files have them by the alphabet."""
@@ -25,3 +29,19 @@ def formatted(name: str, value: Any) -> str:
 def interval(change: Mapping[str, float], *, sign: str = "+") -> str:
     """`low` to `high` of a difference; with `sign` "" of a share."""
     return f"{change['low']:{sign}.3f} to {change['high']:{sign}.3f}"
+
+
+def as_they_are(rows: Sequence[Row]) -> RichTable:
+    """Base, frozen teachers and student side by side, with what the student has more of recall@1."""
+    table = RichTable(title="teachers as they are: a better base without training", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("width", "input", "text to image R@1", "image to text R@1", "zero-shot", "unseen"):
+        table.add_column(heading, justify="right", no_wrap=not heading.endswith("R@1"))
+    table.add_column("student leads by", justify="right", no_wrap=True)
+    for row in rows:
+        size = ["" if number is None else str(number) for number in (row.dimension, row.image_size)]
+        figures = (row.text_to_image, row.image_to_text, row.zeroshot, row.unseen)
+        shown = ("" if figure is None else formatted("", figure) for figure in figures)
+        lead = f"{row.lead['value']:+.3f} ({interval(row.lead)})" if row.lead else ""
+        table.add_row(row.title, *size, *shown, lead)
+    return table

@@ -12,13 +12,14 @@ from rich.table import Table as RichTable
 from console import cache
 from console.compare import compare
 from console.evaluate import evaluate
-from console.figures import SELDOM, formatted, in_order, interval
+from console.figures import SELDOM, as_they_are, formatted, in_order, interval
 from console.graph import graph
 from console.search import search, serve
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.report.as_they_are import rows
 from stages.program import explained, store, threads
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -35,7 +36,7 @@ DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every s
 
 @app.command()
 def show(data: DataOption = Path("data")) -> None:
-    """Print the results table: base, student, and the difference with its 95 % interval."""
+    """Print the results: base, student, and the difference with its 95 % interval; then every teacher as it is."""
     ws = Workspace(data)
     path = ws.path(catalog.summary("evaluate"))
     if not path.is_file():
@@ -45,11 +46,13 @@ def show(data: DataOption = Path("data")) -> None:
         raise InputError(f"no {ws.path(trained)}; run: dvc repro, or dvc checkout")
     recipe = ws.summary("student")["recipe"]
     try:
-        table = _results(metrics, recipe)
+        table, teachers = _results(metrics, recipe), as_they_are(rows(metrics))
     except KeyError as error:
         raise InputError(f"{path} has no {error}; it is of another version: run: dvc repro evaluate") from error
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
+    if teachers.row_count:
+        console.print(teachers)
     console.print(f"report: {ws.path(catalog.REPORT) / 'index.html'}", highlight=False)
 
 

@@ -5,15 +5,16 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPT_LABELS, TARGETS
+from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPT_LABELS, TARGETS, VIEWS, tables_of, targets_of
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
 from pipeline.errors import Damaged, InputError
 from pipeline.params import Params
-from pipeline.recipes import RECIPES
+from pipeline.recipes import RECIPES, Recipe
 from stages.declaration import Stage
 from stages.program import perform
 from stages.student import student
@@ -47,6 +48,8 @@ def planned(p: Params, name: str, seed: int) -> Params:
     if name != recipe or RECIPES[recipe].knowledge:
         changed["student"] |= {"text": "trainable"}
     changed["teacher"] |= {"inputs": RECIPES[recipe].teacher or p.teacher.inputs}
+    if RECIPES[recipe].teachers == "base":
+        changed["views"] |= {"count": 0}
     try:
         return Params.model_validate(changed)
     except ValidationError as error:
@@ -86,17 +89,12 @@ def train(run_params: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
         taught = _teach(run_params.model_copy(update={"seed": p.seed}), ws, out / f"teacher-{inputs}")
     text = "" if run_params.student.text == "frozen" else f"-{run_params.student.text}"
     run = Workspace(out / f"{run_params.student.recipe}{text}-{run_params.seed}")
-    knowledge = RECIPES[run_params.student.recipe].knowledge
+    recipe = RECIPES[run_params.student.recipe]
     for name in student.upstream:
-        if knowledge or name != CONCEPT_LABELS.stage:
+        if recipe.knowledge or name != CONCEPT_LABELS.stage:
             _link(run, taught if name == TARGETS.stage else ws, name)
-    table = run.table(TARGETS)
-    if table.json("parameters") != run_params.teacher.model_dump():
-        raise InputError(f"{table.path} was made with other parameters of the teacher; run: dvc repro targets")
-    made_from = {"targets": table.metadata["fingerprint"]}
-    if knowledge:
-        made_from["concepts"] = run.table(CONCEPT_LABELS).metadata["fingerprint"]
-    identity = _identity(run_params, run, (teacher, student), **made_from)
+    stages = (teacher, student) if recipe.target else (student,)
+    identity = _identity(run_params, run, stages, **_made_from(recipe, run_params, run))
     if not _is_finished(run, identity, student):
         print(f"{run_params.student.recipe}, seed {run_params.seed}", file=sys.stderr)
         shutil.rmtree(run.folder(student.name), ignore_errors=True)
@@ -105,12 +103,37 @@ def train(run_params: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
     return run
 
 
+def _made_from(recipe: Recipe, run_params: Params, run: Workspace) -> dict[str, Any]:
+    """Fingerprints of what a recipe reads and others do not: another teacher trains again those that it teaches.
+
+    Raises:
+        InputError: the meta-teacher's targets are of another teacher.
+        ContractError: a table is missing.
+    """
+    found: dict[str, Any] = {}
+    if recipe.target:
+        table = run.table(TARGETS)
+        if table.json("parameters") != run_params.teacher.model_dump():
+            raise InputError(f"{table.path} was made with other parameters of the teacher; run: dvc repro targets")
+        found["targets"] = table.metadata["fingerprint"]
+    if recipe.teachers == "given":
+        found["teachers"] = [
+            [name, *(run.table(table).metadata["fingerprint"] for table in vars(targets_of(name)).values())]
+            for name in run_params.teachers
+        ]
+    if recipe.knowledge:
+        found["concepts"] = run.table(CONCEPT_LABELS).metadata["fingerprint"]
+    return found
+
+
 def _teach(run_params: Params, ws: Workspace, folder: Path) -> Workspace:
     """Train another teacher and write its targets."""
     run = Workspace(folder)
-    for name in teacher.upstream:
-        _link(run, ws, name)
-    identity = _identity(run_params, run, (teacher,))
+    for name in dict.fromkeys((*teacher.upstream, *targets.upstream)):
+        if name != teacher.name:
+            _link(run, ws, name)
+    read = run.table(tables_of(run_params.teacher.of).captions).metadata["fingerprint"]
+    identity = _identity(run_params, run, (teacher,), read=read)
     if not _is_finished(run, identity, teacher):
         perform(teacher, run_params, run)
         perform(targets, run_params, run)
@@ -127,17 +150,22 @@ def _link(run: Workspace, ws: Workspace, stage: str) -> None:
     run.folder(stage).symlink_to(ws.folder(stage).resolve())
 
 
-def _identity(params: Params, run: Workspace, stages: tuple[Stage, ...], **made_from: str) -> str:
-    """Stands for all that a run depends on: parameters, tables, and the library's code."""
+def _identity(params: Params, run: Workspace, stages: tuple[Stage, ...], **made_from: Any) -> str:
+    """Stands for all that a run depends on: parameters, tables, and the library's code.
+
+    Frozen teachers and views are not among them: their targets stand for both, in `made_from` of what reads them.
+    """
     from pipeline.clip.towers import architecture
     from pipeline.distillation.student import BASE
 
-    tables = [table for table in student.reads if table.stage == CAPTION_EMBEDDINGS.stage]
+    tables = [table for table in student.reads if table.stage == CAPTION_EMBEDDINGS.stage and table != VIEWS]
+    watched = {stage.name: stage.watched(params) for stage in stages}
+    watched.get(student.name, {}).pop("teachers", None)
     return files.fingerprint(
         features={table.path: run.table(table).metadata["fingerprint"] for table in tables},
         architecture="" if params.student.init == BASE else architecture(params.student.init),
         code={stage.name: stage.code() for stage in stages},
-        parameters={stage.name: stage.watched(params) for stage in stages},
+        parameters=watched,
         **made_from,
     )
 

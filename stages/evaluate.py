@@ -11,6 +11,7 @@ from stages.declaration import stage
 from stages.program import run, threads
 
 _DATA = (catalog.MANIFEST, catalog.DATA_CARD, catalog.SHARDS[Split.TEST], catalog.PRETRAINING, catalog.TEST_BOXES)
+_MODELS = (catalog.summary("models"), catalog.summary("teachers"), catalog.TEACHER_TABLES)
 _BASE = (catalog.IMAGE_EMBEDDINGS, catalog.CAPTION_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS)
 _TRAINED = (catalog.TEACHER_HISTORY, catalog.STUDENT_HISTORY, catalog.INTERPOLATION, catalog.summary("student"))
 _STUDENT = (catalog.EMBEDDED["student", "images"], catalog.EMBEDDED["student", "captions"], *catalog.STUDENT_CLASSES)
@@ -19,7 +20,10 @@ _SHOWN = ("concepts.enabled", "student.recipe", "student.weights")
 
 
 @stage(
-    reads=[*_DATA, catalog.summary("regions"), *_BASE, *_TRAINED, *_STUDENT, *catalog.CONCEPT_TABLES, *_PROBED],
+    reads=[
+        *(*_DATA, catalog.summary("regions"), *_MODELS, *_BASE),
+        *(*_TRAINED, *_STUDENT, *catalog.CONCEPT_TABLES, *_PROBED),
+    ],
     writes=[catalog.REPORT, catalog.RECALL],
     takes=["seed", "compute.device", "compute.threads", "evaluate", "zeroshot", *_SHOWN],
     folders=["zeroshot.path"],
@@ -29,10 +33,12 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
     """Compare student and base on the test data, which nothing is chosen on.
 
     metrics.json holds recall@1/5/10, median rank, MRR, MAP and mAP@R both ways, zero-shot of seen and unseen classes
-    with the share retained, and bootstrap intervals of every difference. recall.csv feeds
+    with the share retained, and bootstrap intervals of every difference; and of every frozen teacher the same as it is,
+    from its cached embeddings. recall.csv feeds
     `dvc plots show`; report/index.html is a page to look at, with example retrievals, and report/concepts.html, with
     concepts, tells what each is of.
     """
+    from pipeline.evaluation import frozen_teachers
     from pipeline.evaluation.comparison import Embedded, add_zeroshot, compare
     from pipeline.probes import tables
     from pipeline.report import concepts, page, plots
@@ -48,8 +54,11 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
     base_weights = {"weights": images.metadata["base"]}
     base = Embedded.from_halves(ws.images(manifest, **base_weights), ws.captions(manifest, **base_weights))
     evaluated = {"samples": params.evaluate.bootstrap, "seed": params.seed}
-    result = compare(base, student, manifest.owner, **evaluated)
     classes = sets.read(zeroshot_path, Split.TEST)
+    teachers = frozen_teachers.read(ws, manifest, zeroshot_path, classes)
+    sizes = {name: ws.summary("models")["clip"][name] for name in ("dimension", "image_size")}
+    result = compare(base, student, manifest.owner, **evaluated)
+    result.metrics["base"] |= sizes
     class_embeddings = {
         "base": embedded.read(ws, catalog.ZEROSHOT_EMBEDDINGS, zeroshot_path, classes, **base_weights),
         "student": embedded.read(
@@ -57,6 +66,11 @@ def evaluate(params: Params, ws: Workspace) -> dict[str, Any]:
         ),
     }
     add_zeroshot(result.metrics, class_embeddings, classes, **evaluated)
+    of_student = result.per_query["student"]
+    result.metrics["teachers"] = {
+        name: frozen_teachers.figures(teacher, of_student, manifest.owner, classes, **evaluated)
+        for name, teacher in teachers.items()
+    }
 
     report = ws.path(catalog.REPORT)
     plots.write_recall(ws.path(catalog.RECALL), result.metrics)

@@ -150,7 +150,7 @@ class Inputs:
         kept = {"regions": "boxes", "spans": "spans"}
         made_from = {table: self.made_from[name] for table, name in kept.items() if name in self.made_from}
         if shown.count:
-            made_from["views"] = shown.fingerprint
+            made_from["views"] = self.made_from["views"] = shown.fingerprint
         opened = {name: self.ws.clip_targets(name, self.training) for name in self.teachers}
         for targets in opened.values():
             targets.check_made_from(**made_from)

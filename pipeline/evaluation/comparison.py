@@ -16,6 +16,8 @@ from pipeline.zeroshot import accuracy
 from pipeline.zeroshot.sets import ZeroshotSet
 
 DIRECTIONS = ("text_to_image", "image_to_text")
+PARTS = {"zeroshot": True, "zeroshot_unseen": False}
+"""Parts of the zero-shot set, and whether their classes are seen in the corpora."""
 PerQuery = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Figures of every query of both directions, as from `metrics.evaluate`."""
 
@@ -41,11 +43,24 @@ class Comparison:
 
     Attributes:
         metrics: as in metrics.json: `base`, `student`, `difference`.
-        ranks: by model and direction where retrieval places the best match of every query, from 1, int64 [queries].
+        per_query: by model the figures of every query.
     """
 
     metrics: dict[str, Any]
-    ranks: dict[str, dict[str, NDArray[np.int64]]]
+    per_query: Mapping[str, PerQuery]
+
+    @property
+    def ranks(self) -> dict[str, dict[str, NDArray[np.int64]]]:
+        """By model and direction where retrieval places the best match of every query, from 1, int64 [queries]."""
+        return {
+            model: {direction: figures["rank"].astype(np.int64) for direction, figures in found.items()}
+            for model, found in self.per_query.items()
+        }
+
+
+def query_images(direction: str, owner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The image of every query of a direction, int64 [queries]; `owner` is that of each caption."""
+    return owner if direction == "text_to_image" else np.arange(int(owner.max()) + 1)
 
 
 def summary(found: PerQuery) -> dict[str, Any]:
@@ -65,8 +80,7 @@ def difference(base: PerQuery, other: PerQuery, owner: NDArray[np.int64], *, sam
     value, sums = 0.0, np.zeros(samples)
     for direction in DIRECTIONS:
         rows = {name: other[direction][name] - values for name, values in base[direction].items() if name != "rank"}
-        image = owner if direction == "text_to_image" else np.arange(len(rows["mrr"]))
-        means = drawn_means(rows, image, samples=samples, seed=seed)
+        means = drawn_means(rows, query_images(direction, owner), samples=samples, seed=seed)
         found[direction] = {name: interval(values.mean(), means[name]) for name, values in rows.items()}
         value += sum(found[direction][name]["value"] for name in _RECALLS)
         sums += sum(means[name] for name in _RECALLS)
@@ -85,8 +99,7 @@ def compare(base: Embedded, student: Embedded, owner: NDArray[np.int64], *, samp
     found = {name: evaluate(model.images, model.captions, owner) for name, model in models.items()}
     metrics = {name: summary(figures) for name, figures in found.items()}
     metrics["difference"] = difference(found["base"], found["student"], owner, samples=samples, seed=seed)
-    ranks = {name: {d: figures[d]["rank"].astype(np.int64) for d in DIRECTIONS} for name, figures in found.items()}
-    return Comparison(metrics, ranks)
+    return Comparison(metrics, found)
 
 
 Hits = Mapping[str, NDArray[np.float64]]
@@ -108,6 +121,17 @@ def zeroshot_difference(base: Hits, other: Hits, *, samples: int, seed: int) -> 
     return found
 
 
+def zeroshot_summary(images: Tensor, weights: Tensor, classes: ZeroshotSet) -> dict[str, dict[str, float]]:
+    """Accuracy on every one of `PARTS` that has classes, as from `accuracy.accuracy`.
+
+    Args:
+        images: embeddings, [n, d].
+        weights: of the classes, [classes, d].
+    """
+    found = {part: accuracy.accuracy(images, weights, classes, seen=seen) for part, seen in PARTS.items()}
+    return {part: figures for part, figures in found.items() if figures}
+
+
 def add_zeroshot(
     metrics: dict[str, Any],
     embedded: Mapping[str, tuple[Tensor, Tensor]],
@@ -122,13 +146,13 @@ def add_zeroshot(
         metrics: of `compare`. A share of nothing is not added.
         embedded: for each model its embeddings of the images, [n, d], and its class weights, [classes, d].
     """
-    found = {name: accuracy.hits(embeddings, weights, classes) for name, (embeddings, weights) in embedded.items()}
-    for part, seen in (("zeroshot", True), ("zeroshot_unseen", False)):
+    found = {name: accuracy.hits(*of_model, classes) for name, of_model in embedded.items()}
+    for name, of_model in embedded.items():
+        metrics[name] |= zeroshot_summary(*of_model, classes)
+    for part, seen in PARTS.items():
         chosen = classes.seen[classes.labels] == seen
         if not chosen.any():
             continue
-        for name, (embeddings, weights) in embedded.items():
-            metrics[name][part] = accuracy.accuracy(embeddings, weights, classes, seen=seen)
         base, student = ({name: rows[chosen] for name, rows in found[model].items()} for model in ("base", "student"))
         metrics["difference"][part] = zeroshot_difference(base, student, samples=samples, seed=seed)
         if before := metrics["base"][part]["top1"]:

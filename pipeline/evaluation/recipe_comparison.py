@@ -17,15 +17,12 @@ from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.distillation import pixels
 from pipeline.errors import InputError
-from pipeline.evaluation import embeddings
-from pipeline.evaluation.comparison import DIRECTIONS, Embedded
+from pipeline.evaluation import embeddings, frozen_teachers
+from pipeline.evaluation.comparison import DIRECTIONS, Embedded, query_images, zeroshot_summary
 from pipeline.retrieval.bootstrap import paired_interval
 from pipeline.retrieval.metrics import evaluate
 from pipeline.zeroshot import accuracy, classifier, embedded, sets
 from pipeline.zeroshot.sets import ZeroshotSet
-
-PARTS = {"zeroshot": True, "zeroshot_unseen": False}
-"""Parts of the zero-shot set, and whether their classes are seen in the corpora."""
 
 Hits = dict[str, list[float]]
 """For each direction recall@1 of every query."""
@@ -45,10 +42,14 @@ class Measured:
 
 
 class TestData:
-    """Test images, captions and zero-shot images, decoded once for all students, and the base's figures on them.
+    """Test images, captions and zero-shot images, decoded once for all students, and figures of base and teachers.
 
     Args:
         home: where decoded images are kept.
+
+    Attributes:
+        base: the base's figures.
+        teachers: of every frozen teacher as it is, by name.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -67,6 +68,10 @@ class TestData:
         self.class_weights = base_classes[1]
         base_pairs = Embedded.from_halves(ws.images(self.manifest, weights=base.weights), self.captions)
         self.base = self._figures(base_pairs, *base_classes)
+        self.teachers = {
+            name: self._figures(teacher.pairs, teacher.class_images, teacher.class_weights)
+            for name, teacher in frozen_teachers.read(ws, self.manifest, zeroshot_path, self.classes).items()
+        }
 
     def measure(self, folder: Path, *, train_text: bool) -> Measured:
         """A student, from its open_clip local directory.
@@ -92,16 +97,12 @@ class TestData:
         class_images = embeddings.images(clip, self.class_pixels, self.compute)
         return self._figures(pairs, torch.from_numpy(class_images).float(), weights)
 
-    def query_images(self, direction: str) -> NDArray[np.int64]:
-        """The image of every query of a direction, int64 [queries]."""
-        return self.owner if direction == "text_to_image" else np.arange(len(self.manifest))
-
     def _figures(self, pairs: Embedded, class_images: Tensor, weights: Tensor) -> Measured:
         found = evaluate(pairs.images, pairs.captions, self.owner)
-        accuracies = {part: accuracy.accuracy(class_images, weights, self.classes, seen=s) for part, s in PARTS.items()}
+        accuracies = zeroshot_summary(class_images, weights, self.classes)
         return Measured(
             {direction: found[direction]["recall@1"].tolist() for direction in DIRECTIONS},
-            {part: figures["top1"] for part, figures in accuracies.items() if figures},
+            {part: figures["top1"] for part, figures in accuracies.items()},
         )
 
 
@@ -130,26 +131,48 @@ def compare(
         images and seeds; `retained` of every part, mean and spread; `front`, whether no other recipe both retrieves and
         retains at least as well, and one of them better (means).
     """
-    rows = []
-    for recipe, recipe_runs in runs.items():
-        row: dict[str, Any] = {"recipe": recipe, "seeds": len(recipe_runs)}
-        for direction in DIRECTIONS:
-            recalls = [float(np.mean(run.hits[direction])) for run in recipe_runs]
-            hits, base = _hits(recipe_runs, direction), np.asarray(test.base.hits[direction])
-            image = test.query_images(direction)
-            row[direction] = {
-                **_spread(recalls),
-                "difference": paired_interval(base, hits, image, samples=samples, seed=seed),
-                "lead": paired_interval(hits, _hits(runs[against], direction), image, samples=samples, seed=seed),
-            }
-        kept = [retained(run, test.base) for run in recipe_runs]
-        row["retained"] = {part: _spread([share[part] for share in kept]) for part in kept[0]}
-        rows.append(row)
+    drawn = {"samples": samples, "seed": seed}
+    rows = [
+        {"recipe": recipe, "seeds": len(recipe_runs), **_figures(recipe_runs, runs[against], test, **drawn)}
+        for recipe, recipe_runs in runs.items()
+    ]
     points = [_point(row) for row in rows]
     for row, point in zip(rows, points, strict=True):
         beaten = (other != point and all(o >= p for o, p in zip(other, point, strict=True)) for other in points)
         row["front"] = not any(beaten)
     return rows
+
+
+def as_they_are(
+    runs: Mapping[str, Sequence[Measured]], test: TestData, against: str, *, samples: int, seed: int
+) -> list[dict[str, Any]]:
+    """One row a frozen teacher: its name under `teacher`, and the figures of `compare`, as of one run.
+
+    It has no place on the front: a larger model costs more to ask, and no recipe has made it.
+    """
+    drawn = {"samples": samples, "seed": seed}
+    return [
+        {"teacher": name, **_figures([measured], runs[against], test, **drawn)}
+        for name, measured in test.teachers.items()
+    ]
+
+
+def _figures(
+    own: Sequence[Measured], against: Sequence[Measured], test: TestData, *, samples: int, seed: int
+) -> dict[str, Any]:
+    """A row's figures of both directions, and what is `retained`."""
+    row: dict[str, Any] = {}
+    for direction in DIRECTIONS:
+        recalls = [float(np.mean(run.hits[direction])) for run in own]
+        hits, base = _hits(own, direction), np.asarray(test.base.hits[direction])
+        image = query_images(direction, test.owner)
+        row[direction] = {
+            **_spread(recalls),
+            "difference": paired_interval(base, hits, image, samples=samples, seed=seed),
+            "lead": paired_interval(hits, _hits(against, direction), image, samples=samples, seed=seed),
+        }
+    kept = [retained(run, test.base) for run in own]
+    return row | {"retained": {part: _spread([share[part] for share in kept]) for part in kept[0]}}
 
 
 def _point(row: dict[str, Any]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from pipeline.pages.html import render
 from pipeline.pages.thumbnails import thumbnails
 from pipeline.params import Params
 from pipeline.probes import tables
-from pipeline.report import data_card, examples, plots, probes
+from pipeline.report import as_they_are, data_card, examples, plots, probes
 
 
 @dataclass
@@ -82,6 +82,7 @@ def write(
     values: dict[str, Any] = {
         "metrics": result.metrics,
         "directions": DIRECTIONS,
+        "as_they_are": as_they_are.rows(result.metrics),
         "trained": summaries.trained,
         **summaries.card,
         "detected": summaries.detected,

@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report import svg
+from pipeline.report.as_they_are import title
+
+_MARKERS = ("D", "s", "^", "v", "P", "X")
+"""Of teachers, which have no colour."""
 
 
 def _kept(row: Mapping[str, Any], seed: int | None = None) -> float:
@@ -11,11 +15,17 @@ def _kept(row: Mapping[str, Any], seed: int | None = None) -> float:
     return min((s["mean"] if seed is None else s["values"][seed] for s in shares), default=1.0)
 
 
-def plot(rows: Sequence[Mapping[str, Any]], base: float, paths: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def plot(
+    rows: Sequence[Mapping[str, Any]],
+    teachers: Sequence[Mapping[str, Any]],
+    base: float,
+    paths: Mapping[str, Sequence[tuple[float, float]]],
+) -> str:
     """Two panels: every recipe on test data, and on validation data its way from the base's weights to its own.
 
     Args:
         rows: of `pipeline.evaluation.recipe_comparison.compare`.
+        teachers: of its `as_they_are`; they are on the map of test data alone.
         base: the base's text-to-image recall@1.
         paths: for each recipe (share of zero-shot retained, text-to-image recall@1) at every point of interpolation.
     """
@@ -32,6 +42,11 @@ def plot(rows: Sequence[Mapping[str, Any]], base: float, paths: Mapping[str, Seq
             style = {"fmt": "o", "color": colour, "capsize": 2, "linewidth": 0.8, "label": row["recipe"]}
             reach = [[max(0.0, below)], [max(0.0, above)]]
             left.errorbar([_kept(row)], [recall["mean"]], yerr=reach, **style)
+        for row, marker in zip(teachers, _MARKERS * len(teachers), strict=False):
+            place = [_kept(row)], [row["text_to_image"]["mean"]]
+            left.scatter(
+                *place, marker=marker, s=36, facecolors="none", edgecolors=svg.GREY, label=title(row["teacher"])
+            )
         front = sorted((_kept(row), row["text_to_image"]["mean"]) for row in rows if row["front"])
         left.plot(*zip(*front, strict=True), color=svg.GREY, linewidth=0.8, linestyle=":", zorder=0)
         left.set_title("test: chosen points, 95 % intervals of the difference to the base", fontsize=9)

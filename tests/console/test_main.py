@@ -51,7 +51,7 @@ def test_a_profile_that_cannot_be_used_changes_nothing(program, tmp_path):
 # show
 
 
-def results(folder, **student):
+def results(folder, teachers=None, **student):
     figures = {"recall@1": 0.25, "recall@5": 0.5, "recall@10": 0.75, "mrr": 0.3, "map": 0.3, "map@r": 0.2}
     ways = ("text_to_image", "image_to_text")
     change = {"value": 0.125, "low": -0.0625, "high": 0.3125}
@@ -68,6 +68,7 @@ def results(folder, **student):
                 "retained": {"value": 0.9, "low": 0.75, "high": 1.0625},
             }
         },
+        "teachers": teachers or {},
     }
     for stage, content in (("evaluate", metrics), ("student", {"recipe": "dclip_clean"})):
         (folder / stage).mkdir(parents=True)
@@ -111,12 +112,30 @@ def test_show_of_a_share_without_an_interval_says_why(program, tmp_path):
     assert "zero-shot retained 0.900 base too seldom right" in " ".join(out.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("lacking", ["rsum", "zeroshot"])
+def test_show_of_teachers_puts_each_as_it_is_beside_base_and_student(program, tmp_path):
+    ways = {way: {"recall@1": 0.625} for way in ("text_to_image", "image_to_text")}
+    leads = {way: {"recall@1": {"value": -0.25, "low": -0.375, "high": -0.125}} for way in ways}
+    large = {**ways, "dimension": 768, "image_size": 224, "rsum": 4.5, "zeroshot": {"top1": 0.75}, "difference": leads}
+    results(tmp_path, {"large": large}, zeroshot={"top1": 0.45, "retained": 0.9})
+    _, out, _ = program("show", "--data", tmp_path)
+    lines = [" ".join(line.replace("│", " ").split()) for line in out.splitlines()]
+    assert "teacher large 768 224 0.625 0.625 0.750 -0.250 (-0.375 to -0.125)" in lines
+    assert "base 0.250 0.250 0.500 +0.125 (-0.062 to +0.312)" in lines
+    assert "student 0.375 0.375 0.450" in lines
+
+
+def test_show_without_teachers_says_nothing_of_them(program, tmp_path):
+    results(tmp_path, zeroshot={"top1": 0.45, "retained": 0.9})
+    out = program("show", "--data", tmp_path)[1].replace(str(tmp_path), "")
+    assert "teacher" not in out
+
+
+@pytest.mark.parametrize("lacking", ["rsum", "zeroshot", "teachers"])
 def test_show_of_results_of_another_version_says_what_to_run(program, tmp_path, lacking):
     results(tmp_path, zeroshot={"top1": 0.45, "retained": 0.9})
     path = tmp_path / "evaluate/metrics.json"
     metrics = json.loads(path.read_text())
-    del metrics["difference"][lacking]
+    del (metrics if lacking == "teachers" else metrics["difference"])[lacking]
     path.write_text(json.dumps(metrics))
     assert_one_error(program("show", "--data", tmp_path), f"has no '{lacking}'", "run: dvc repro evaluate")
 

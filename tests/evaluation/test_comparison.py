@@ -128,7 +128,7 @@ def test_zero_shot_differences_are_of_the_student_over_the_base_and_of_their_own
     ("base", "student", "retained"), [(0.5, 0.45, 0.9), (0.5, 0.6, 1.2), (0.4, 0.0, 0.0), (0.0, 0.3, None)]
 )
 def test_retained_is_the_students_share_of_the_bases_accuracy(classes, monkeypatch, base, student, retained):
-    given = iter([{"top1": base}, {"top1": student}, {"top1": base / 2}, {"top1": student / 2}])
+    given = iter([{"top1": top1} for top1 in (base, base / 2, student, student / 2)])
     monkeypatch.setattr(accuracy, "accuracy", lambda *_, **__: next(given))
     metrics = {"base": {}, "student": {}, "difference": {}}
     add_zeroshot(metrics, embedded(classes), classes, samples=50, seed=0)

@@ -19,7 +19,8 @@ from pipeline.errors import InputError
 from pipeline.recipes import RECIPES
 
 KNOWLEDGE = [name for name, recipe in RECIPES.items() if recipe.knowledge]
-RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes")
+RECIPES_HERE = ("contrastive", "dclip_clean", "no_regions", "text_only_teacher", "procrustes", "affinity_base")
+TEACHER = "teacher large"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def compared(world, tmp_path_factory):
     given, params = world
     data = linked(
         tmp_path_factory.mktemp("compared") / "data", given,
-        ("sample", "curate", "models", "regions", "features", "targets"),
+        ("sample", "curate", "models", "teachers", "regions", "spans", "features", "targets"),
     )  # fmt: skip
     changed = copy.deepcopy(params)
     changed["student"]["epochs"] = 1
@@ -78,11 +79,30 @@ def test_every_recipe_is_in_the_table_with_its_seeds(compared):
     assert any(row["front"] for row in found["rows"])
 
 
-def test_the_map_shows_every_recipe(compared):
+def test_the_map_shows_every_recipe_and_every_teacher(compared):
     data, _, _ = compared
     drawn = (data / "compare/map.svg").read_text()
     assert drawn.startswith("<svg")
-    assert all(name in drawn for name in RECIPES_HERE)
+    assert all(name in drawn for name in (*RECIPES_HERE, TEACHER))
+
+
+def test_a_teacher_as_it_is_has_a_row_with_the_figures_that_evaluate_finds(compared, world):
+    data, _, output = compared
+    assert TEACHER in output
+    found = json.loads((data / "compare/comparison.json").read_text())
+    (row,) = found["teachers"]
+    assert row["teacher"] == "large"
+    metrics = json.loads((world[0] / "evaluate/metrics.json").read_text())
+    for way in ("text_to_image", "image_to_text"):
+        recall = metrics["teachers"]["large"][way]["recall@1"]
+        assert row[way]["values"] == [pytest.approx(recall)]
+        (against,) = [own[way]["mean"] for own in found["rows"] if own["recipe"] == found["against"]]
+        assert row[way]["lead"]["value"] == pytest.approx(against - recall, abs=1e-9)
+        assert row[way]["difference"]["value"] == pytest.approx(recall - found["base"][way], abs=1e-9)
+        assert 0 <= row["validation"][f"val_{way}_recall@1"] <= 1
+    for part, share in row["retained"].items():
+        top1 = metrics["teachers"]["large"][part]["top1"]
+        assert share["mean"] == pytest.approx(top1 / metrics["base"][part]["top1"])
 
 
 def test_controls_get_a_teacher_of_their_own(compared):
@@ -99,6 +119,34 @@ def test_nothing_is_trained_twice(compared, monkeypatch):
     found = compare("--recipes", ",".join(RECIPES_HERE), "--seeds", "0,1", "--against", "dclip_clean")
     assert found.exit_code == 0, repr(found.exception)
     assert (data / "compare/comparison.json").read_bytes() == before
+
+
+def test_another_teacher_trains_again_what_it_teaches_and_nothing_else(compared, monkeypatch):
+    """Its targets need only say that they were made otherwise; what is asked of `perform` is what would be trained."""
+    data, compare, _ = compared
+    trained = []
+
+    def perform(stage, params, ws):
+        trained.append(ws.data.name)
+        raise InputError("enough")
+
+    assert compare("--recipes", "contrastive,affinity", "--seeds", "0", "--against", "affinity").exit_code == 0
+    monkeypatch.setattr(console.runs, "perform", perform)
+    given = (data / "targets").resolve()
+    (data / "targets").unlink()
+    shutil.copytree(given, data / "targets")
+    path = data / "targets/teachers/large/views.arrow"
+    fingerprint = Table(path).metadata["fingerprint"].encode()
+    path.write_bytes(path.read_bytes().replace(fingerprint, fingerprint[::-1]))
+    try:
+        others = compare("--recipes", ",".join(RECIPES_HERE), "--seeds", "0,1", "--against", "dclip_clean")
+        found = compare("--recipes", "contrastive,affinity", "--seeds", "0", "--against", "affinity")
+    finally:
+        shutil.rmtree(data / "targets")
+        (data / "targets").symlink_to(given)
+    assert others.exit_code == 0, repr(others.exception)
+    assert "enough" in str(found.exception)
+    assert trained == ["affinity-0"]
 
 
 def test_a_mistyped_recipe_is_named(compared):

@@ -15,7 +15,7 @@ LACKING = {
     "evaluate": (
         "probe/metrics.json", "probe/attributes.csv", "teacher/history.csv", "models/pretraining.csv",
         "student/interpolation.csv", "student/metrics.json", "embed/images/student.arrow", "regions/metrics.json",
-        "curate/card",
+        "curate/card", "models/metrics.json", "teachers/metrics.json", "features/teachers",
     ),
     "embed": ("student/open_clip_model.safetensors", "student/end_point", "models/clip", "features/captions.arrow"),
     "index": ("embed/images/student.arrow", "embed/captions/student.arrow"),
@@ -45,7 +45,8 @@ def test_a_stage_without_what_another_writes_says_so(world, tmp_path, monkeypatc
 
 def test_evaluate_notices_a_changed_figure_and_goes_on_when_its_stage_has_mended_it(world, tmp_path):
     given, params = world
-    for stage in ("models", "curate", "regions", "features", "teacher", "student", "embed", "probe", "concepts"):
+    stages = ("models", "teachers", "curate", "regions", "features", "teacher", "student", "embed", "probe", "concepts")
+    for stage in stages:
         (tmp_path / stage).symlink_to(given / stage)
     (tmp_path / "student").unlink()
     shutil.copytree(given / "student", tmp_path / "student")

@@ -158,7 +158,7 @@ def test_a_student_learns_from_the_language_model_and_its_concepts(real, tmp_pat
     changed["student"] |= {"recipe": "knowledge_clip", "text": "trainable"}
     data = tmp_path / "data"
     data.mkdir()
-    for stage in ("curate", "models", "regions", "features", "targets", "teacher", "concepts"):
+    for stage in ("curate", "models", "teachers", "regions", "features", "targets", "teacher", "concepts"):
         (data / stage).symlink_to(given / stage)
     execute(("student", "embed", "index", "probe", "evaluate"), changed, data)
     found = json.loads((data / "probe/metrics.json").read_text())

@@ -48,6 +48,16 @@ def test_metrics_have_every_figure_of_the_contract(world):
             assert interval["low"] <= interval["value"] <= interval["high"]
             before, after = metrics["base"][way][name], metrics["student"][way][name]
             assert interval["value"] == pytest.approx(after - before, abs=1e-9)
+    assert set(metrics["teachers"]) == {"large"}
+    large = metrics["teachers"]["large"]
+    assert (large["dimension"], large["image_size"]) == (metrics["base"]["dimension"], 96)
+    for way in ("text_to_image", "image_to_text"):
+        assert names == large[way].keys()
+        lead = large["difference"][way]["recall@1"]
+        assert lead["low"] <= lead["value"] <= lead["high"]
+        assert lead["value"] == pytest.approx(metrics["student"][way]["recall@1"] - large[way]["recall@1"], abs=1e-9)
+    assert all({"top1", "top5"} <= large[part].keys() for part in ("zeroshot", "zeroshot_unseen"))
+    assert "teacher large" in (data / "evaluate/report/index.html").read_text()
     zeroshot = metrics["student"]["zeroshot"]
     assert zeroshot["candidates"] == 100
     if metrics["base"]["zeroshot"]["top1"]:
@@ -262,7 +272,8 @@ def test_same_parameters_give_the_same_models_and_results(world, tmp_path, monke
 )
 def test_other_recipes_and_a_lightweight_student(world, tmp_path, recipe, text, init):
     data, params = world
-    for stage in ("sample", "curate", "models", "regions", "features", "targets", "teacher", "concepts"):
+    before = ("sample", "curate", "models", "teachers", "regions", "features", "targets", "teacher", "concepts")
+    for stage in before:
         (tmp_path / stage).symlink_to(data / stage)
     changed = copy.deepcopy(params)
     changed["student"] |= {"recipe": recipe, "text": text, "epochs": 1}

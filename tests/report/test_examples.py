@@ -14,7 +14,10 @@ def chosen(base_ranks, student_ranks, count=3, base=None):
     student = Embedded(unit_rows(4, 8), unit_rows(6, 8))
     result = Comparison(
         {},
-        {"base": {"text_to_image": np.array(base_ranks)}, "student": {"text_to_image": np.array(student_ranks)}},
+        {
+            "base": {"text_to_image": {"rank": np.array(base_ranks)}},
+            "student": {"text_to_image": {"rank": np.array(student_ranks)}},
+        },
     )
     return choose(result, {"base": base or student, "student": student}, MANIFEST, count)
 

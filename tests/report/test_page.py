@@ -15,7 +15,7 @@ from pipeline.artifacts.tables import Table, TableWriter
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
 from pipeline.evaluation.comparison import Embedded, compare
-from pipeline.report import page
+from pipeline.report import as_they_are, page
 
 SAMPLES = {f"mscoco-{i}": [f"{i} a {HOSTILE}", f"{i} b {HOSTILE}"] for i in range(6)}
 OWNER = np.repeat(np.arange(6), 2)
@@ -51,6 +51,11 @@ def comparison():
     for model, top1 in (("base", 0.5), ("student", 0.45)):
         result.metrics[model]["zeroshot"] = {"top1": top1}
     result.metrics["student"]["zeroshot"]["retained"] = 0.9
+    result.metrics["base"] |= {"dimension": 64, "image_size": 96}
+    ways = {way: {"recall@1": 0.625} for way in ("text_to_image", "image_to_text")}
+    leads = {way: {"recall@1": {"value": -0.2, "low": -0.3, "high": -0.1}} for way in ways}
+    of_teacher = {"dimension": 768, "image_size": 224, "rsum": 4.5, "zeroshot_unseen": {"top1": 0.875}}
+    result.metrics["teachers"] = {"large_<i>": {**ways, **of_teacher, "difference": leads}}
     result.metrics["difference"]["zeroshot"] = {
         "top1": {"value": -0.05, "low": -0.125, "high": 0.031}, "retained": {"value": 0.9, "low": 0.75, "high": 1.0625},
     }  # fmt: skip
@@ -126,6 +131,20 @@ def test_the_page_shows_the_results(written, comparison):
     assert "0.500 0.450 -0.050 -0.125 to +0.031" in text
     assert "dclip_clean" in text and "1,234" in text
     assert "unseen" not in text.lower(), "there are no such classes here"
+
+
+def test_teachers_as_they_are_stand_between_base_and_student(written, comparison):
+    metrics = comparison[0].metrics
+    text = " ".join(" ".join(Links(written).texts).split())
+    base, student = (f"{metrics[model]['text_to_image']['recall@1']:.3f}" for model in ("base", "student"))
+    shown = text[text.index("student leads by 95 % interval") : text.index("Where one is better")]
+    assert f"base 64 96 px {base}" in shown
+    assert "teacher large_<i> 768 224 px 0.625 0.625 4.500 0.875 -0.200 -0.300 to -0.100 student" in shown
+    assert f"student {student}" in shown
+
+
+def test_without_teachers_nothing_is_said_of_them():
+    assert as_they_are.rows({"teachers": {}}) == []
 
 
 def test_the_page_shows_what_is_read_from_embeddings(written):
