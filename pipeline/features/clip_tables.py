@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ class Embedding:
         return self._write(clip, name, kinds, stated["scale"])
 
     def _loaded(self, name: str) -> CachedClip:
+        print(f"embed with {name}", file=sys.stderr)
         loaded = towers.load(self.ws.path(catalog.clip_of(name)), self.compute.device)
         return CachedClip(loaded, self.compute, self.store)
 
