@@ -102,7 +102,7 @@ class Trainer:
             if RECIPES[recipe].regions
             else None,
         )  # fmt: skip
-        self.student = Student(clip, target_dimension=d, train_text=False, temperature="learnable").to(device)
+        self.student = Student(clip, base_dimension=d, train_text=False, temperature="learnable").to(device)
         self.optimizer = torch.optim.AdamW(self.student.parameter_groups(0.02), lr=1e-6, fused=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.step = Step(

@@ -73,9 +73,8 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else _left_to_the_first
     torch.manual_seed(seed)
     how: dict[str, Any] = {"train_text": train_text, "temperature": p.temperature, "linear": recipe.linear}
-    how["contrastive"] = p.contrastive
-    how |= pairs.heads
-    trained = Student(clip, target_dimension=base.dimension, **how).to(device)
+    how |= {"contrastive": p.contrastive, **pairs.heads}
+    trained = Student(clip, base_dimension=base.dimension, **how).to(device)
     made_from = {"manifest": inputs.training.fingerprint, "weights": inputs.weights, "made_from": inputs.made_from}
     chosen_by = {"params": p.model_dump(exclude=_TRAINED_ALIKE), "seed": seed, "architecture": clip.config}
     machine = {name: getattr(params.compute, name) for name in ("device", "threads", "batch")}

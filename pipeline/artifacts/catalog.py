@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -160,6 +160,7 @@ TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values
 TEACHER_TABLES = Artifact("features/teachers", "a folder for each of `teachers`, with its embeddings of all of that")
 
 
+@cache
 def tables_of(teacher: str) -> ClipTables:
     """The tables of one of `teachers`; of `base` the base's own."""
     if teacher == BASE:
@@ -187,7 +188,13 @@ class TargetTables:
     captions: Artifact
     phrases: Artifact
 
+    @property
+    def all(self) -> tuple[Artifact, ...]:
+        """All of them."""
+        return self.images, self.views, self.crops, self.captions, self.phrases
 
+
+@cache
 def targets_of(teacher: str) -> TargetTables:
     """The targets of one of `teachers`; of phrases one row each, whose key is the phrase."""
 

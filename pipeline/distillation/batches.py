@@ -122,7 +122,9 @@ class Batch(TensorGroup):
         base_text: the base's f_T, float32 [C, d'].
         noise: float32 [B, d'], N(0, 1/d'), the same in every process.
         base_image: the base's f_I, float32 [B, d'], or None.
-        target: the teacher's z, float32 [B, d'] or [C, d'], or None.
+        target: the teacher's z, float32 [B, d_z] or [C, d_z], or None.
+        target_text: the captions' embeddings in the same space, float32 [C, d_z]; None where it is the base's.
+        target_scale: by which similarities are multiplied there; None likewise.
         base_phrase: the base's f_T of the distinct phrases of the captions, float32 [P, d'], or None.
     """
 
@@ -134,6 +136,8 @@ class Batch(TensorGroup):
     noise: Tensor
     base_image: Tensor | None
     target: Tensor | None
+    target_text: Tensor | None
+    target_scale: float | None
     texts: TextBatch | None
     negatives: NegativeBatch | None
     regions: RegionBatch | None

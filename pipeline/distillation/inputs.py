@@ -88,7 +88,8 @@ class Inputs:
         knowledge = self._knowledge() if recipe.knowledge else None
         found = replace(self._pairs(self.training, decoded=decoded, linear=recipe.linear), knowledge=knowledge)
         if targets is not None:
-            found = replace(found, targets=targets.images if recipe.target == "image" else targets.pairs)
+            vectors = targets.images if recipe.target == "image" else targets.pairs
+            found = replace(found, targets=vectors, target_space=self._space(targets))
         if recipe.regions:
             found = replace(found, regions=self._regions(decoded))
         if recipe.phrases:
@@ -117,6 +118,19 @@ class Inputs:
             )
         self.made_from["targets"] = targets.metadata["fingerprint"]
         return targets
+
+    def _space(self, targets: Targets) -> Teacher | None:
+        """The CLIP whose features the meta-teacher has read; None for the base."""
+        name, weights = targets.metadata["of"], targets.metadata["of_weights"]
+        if name == catalog.BASE:
+            return None
+        of = self.ws.clip_targets(name, self.training)
+        if of.weights != weights:
+            raise ContractError(
+                f"{targets.table.path} is of {name} with weights {weights}, {of.metadata['model']} has {of.weights}; "
+                "run: dvc repro targets"
+            )
+        return Teacher(of.scale, of.images, of.captions)
 
     def _regions(self, decoded: bool) -> Regions:
         table = self.ws.table(catalog.REGIONS, self.training)

@@ -97,6 +97,8 @@ class Loader:
             noise=torch.from_numpy(noise),
             base_image=None if pairs.image_embeddings is None else _float(pairs.image_embeddings, rows),
             target=None if pairs.targets is None else _float(pairs.targets, rows if self.per_image else captions),
+            target_text=None if pairs.target_space is None else _float(pairs.target_space.captions, captions),
+            target_scale=None if pairs.target_space is None else pairs.target_space.scale,
             texts=None if self.tokens is None else self._texts(ids, pairs.negative_ids[wrong], shown.phrases),
             negatives=None if pairs.negatives is None else self._negatives(pairs.negatives, rows, wrong),
             regions=regions,

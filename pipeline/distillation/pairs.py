@@ -155,7 +155,8 @@ class Pairs:
         captions: the captions of every image; some may have none.
         caption_embeddings: the base's, unit float [c, d'], flat in the order of `captions`.
         image_embeddings: the base's, unit float [n, d'], or None.
-        targets: the teacher's z, unit float [n, d'] for images or [c, d'] for pairs, or None.
+        targets: the teacher's z, unit float [n, d_z] for images or [c, d_z] for pairs, or None.
+        target_space: the CLIP whose features that teacher reads; None for the base.
         names: of the images, for errors; their row numbers by default.
         teachers: what frozen CLIPs make of all of it.
 
@@ -168,6 +169,7 @@ class Pairs:
     caption_embeddings: Floats
     image_embeddings: Floats | None = None
     targets: Floats | None = None
+    target_space: Teacher | None = None
     names: Sequence[str] = ()
     negatives: Negatives | None = None
     regions: Regions | None = None
@@ -259,9 +261,13 @@ class Pairs:
 
     @property
     def heads(self) -> dict[str, int]:
-        """Widths of what a student learns beside its towers from the knowledge: arguments of `Student`."""
-        known = self.knowledge
-        return {} if known is None else {"language_dimension": known.language.shape[1], "concepts": known.count}
+        """Widths of what a student learns beside its towers: arguments of `Student`."""
+        found = {}
+        if self.target_space is not None:
+            found["target_dimension"] = self.target_space.captions.shape[1]
+        if self.knowledge is not None:
+            found |= {"language_dimension": self.knowledge.language.shape[1], "concepts": self.knowledge.count}
+        return found
 
     def belongs(self, rows: Numbers, ids: Numbers) -> NDArray[np.bool_]:
         """bool [B, C], whether text j (by its number) is a caption of image rows[i], drawn or not."""

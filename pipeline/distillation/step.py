@@ -114,7 +114,7 @@ class Step:
             phrase = None if phrase is None else texts[batch.texts.phrase_places]
         regions = negatives = None
         if batch.regions is not None and region is not None:
-            regions = EmbeddedRegions(region, student.image_in_target(region), batch.regions.base)
+            regions = EmbeddedRegions(region, student.image_in_base(region), batch.regions.base)
         if batch.negatives is not None and negative is not None:
             negatives = EmbeddedNegatives(negative, batch.negatives.allowed)
         return Embedded(
@@ -124,14 +124,17 @@ class Step:
             bias=student.bias,
             owner=batch.owner,
             positives=batch.positives,
+            image_in_base=student.image_in_base(image),
             image_in_target=student.image_in_target(image),
-            text_in_target=student.text_in_target(text),
+            text_in_base=student.text_in_base(text),
             base_text=batch.base_text,
             base_scale=self.base_scale,
             text_is_frozen=texts is None,
             noise=batch.noise,
             base_image=batch.base_image,
             target=batch.target,
+            target_text=batch.base_text if batch.target_text is None else batch.target_text,
+            target_scale=batch.target_scale or self.base_scale,
             negatives=negatives,
             regions=regions,
             phrase=phrase,

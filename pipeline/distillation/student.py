@@ -57,7 +57,9 @@ class Student(nn.Module):
 
     Args:
         clip: starting point; its model is trained in place.
-        target_dimension: width of the teacher's targets.
+        base_dimension: width of the base, which its embeddings are mapped to where they are compared with the base's.
+        target_dimension: width of the teacher's z where it is of another CLIP's features than the base's; f_I is mapped
+            into that space by a matrix that is learnt, from the identity if it is as wide. None: the base's space.
         train_text: whether the text tower is trained; if not it is never run, and its embeddings are given.
         temperature: tau of InfoNCE, or `learnable` to start from the model's own.
         linear: train only a linear map of the image embeddings, on cached features; the towers are never run.
@@ -70,7 +72,8 @@ class Student(nn.Module):
         self,
         clip: Clip,
         *,
-        target_dimension: int,
+        base_dimension: int,
+        target_dimension: int | None = None,
         train_text: bool,
         temperature: float | str,
         linear: bool = False,
@@ -81,9 +84,14 @@ class Student(nn.Module):
         super().__init__()
         self.clip = clip
         self.train_text = train_text
-        d, same = clip.dimension, clip.dimension == target_dimension
-        self.image_to_target = nn.Identity() if same else nn.Linear(d, target_dimension, bias=False)
-        self.text_to_target = nn.Identity() if same else nn.Linear(d, target_dimension, bias=False)
+        d, same = clip.dimension, clip.dimension == base_dimension
+        self.image_to_base = nn.Identity() if same else nn.Linear(d, base_dimension, bias=False)
+        self.text_to_base = nn.Identity() if same else nn.Linear(d, base_dimension, bias=False)
+        self.image_to_target = self.image_to_base
+        if target_dimension is not None:
+            self.image_to_target = nn.Linear(d, target_dimension, bias=False)
+            if target_dimension == d:
+                nn.init.eye_(self.image_to_target.weight)
         self.to_language = None if language_dimension is None else nn.Linear(d, language_dimension, bias=False)
         self.to_concepts = None if concepts is None else nn.Linear(d, concepts)
         model: Any = clip.model
@@ -122,13 +130,17 @@ class Student(nn.Module):
             self.log_scale.clamp_(max=self.most)
         return self.log_scale.exp()
 
+    def image_in_base(self, image: Tensor) -> Tensor:
+        """Images in the base's space, unit [B, d']."""
+        return F.normalize(self.image_to_base(image), dim=-1)
+
     def image_in_target(self, image: Tensor) -> Tensor:
-        """Images in the target's space, unit [B, d']."""
+        """Images in the space of the teacher's z, unit [B, d_z]."""
         return F.normalize(self.image_to_target(image), dim=-1)
 
-    def text_in_target(self, text: Tensor) -> Tensor:
+    def text_in_base(self, text: Tensor) -> Tensor:
         """Texts likewise, unit [C, d']."""
-        return F.normalize(self.text_to_target(text), dim=-1)
+        return F.normalize(self.text_to_base(text), dim=-1)
 
     def finished(self) -> Clip:
         """The CLIP as it is now, temperature and a linear map included; trained on, it changes."""

@@ -66,7 +66,7 @@ class Trained:
         return list(found), np.array(list(found.values()), dtype=np.int64)
 
     def select(self, teacher: str) -> list[Selected]:
-        """The rows of all tables of a teacher's targets.
+        """The rows of all tables of a teacher's targets, in the order of `TargetTables.all`.
 
         Raises:
             ContractError: a table is missing, or was made from something else than the others.

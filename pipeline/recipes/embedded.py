@@ -31,12 +31,12 @@ class EmbeddedRegions:
 
     Attributes:
         image: the student's f_I of it, [B, d].
-        in_target: the student's f_I of it through the learnt projection to the target's width, [B, d'].
+        in_base: the student's f_I of it through the learnt projection to the base's width, [B, d'].
         base: the base CLIP's f_I of it, [B, d'].
     """
 
     image: Tensor
-    in_target: Tensor
+    in_base: Tensor
     base: Tensor
 
 
@@ -82,7 +82,7 @@ class EmbeddedKnowledge:
 
 @dataclass
 class Embedded:
-    """A batch as an equation sees it: B images, C captions of theirs; unit float32; d' is the target's width.
+    """A batch as an equation sees it: B images, C captions of theirs; unit float32; d' is the base's width.
 
     Attributes:
         image: the student's f_I, [B, d].
@@ -90,14 +90,18 @@ class Embedded:
         scale: s = 1/tau.
         owner: int64 [C], the image of each caption.
         positives: bool [B, C], whether a text is one of the image's captions, drawn with it or not.
-        image_in_target: f_I through the learnt projection to the target's width (f_I itself if equal), [B, d'].
-        text_in_target: f_T likewise, [C, d'].
+        image_in_base: f_I through the learnt projection to the base's width (f_I itself if equal), [B, d'].
+        text_in_base: f_T likewise, [C, d'].
+        image_in_target: f_I through a learnt projection into the space of the teacher's z (that of the base's features:
+            `image_in_base`), [B, d_z].
         base_text: the base CLIP's f_T of the same captions, [C, d'].
         base_scale: the base's s.
         text_is_frozen: whether f_T is the base's own.
         noise: N(0, 1/d') reference points, one an image, [B, d'].
         base_image: the base CLIP's f_I of the same images, [B, d']; absent for the base's own pairs.
-        target: the teacher's z, [B, d'] of images or [C, d'] of pairs; absent where the recipe needs none.
+        target: the teacher's z, [B, d_z] of images or [C, d_z] of pairs; absent where the recipe needs none.
+        target_text: the embeddings of the same captions by the CLIP whose features that teacher reads, [C, d_z].
+        target_scale: that CLIP's s.
         phrase: the student's f_T of the distinct phrases of the captions, or the frozen one, [P, d], or None.
         teachers: the frozen CLIPs that the student learns from; none where the recipe needs none.
         bias: b of the sigmoid loss; absent where the softmax is asked for.
@@ -108,12 +112,15 @@ class Embedded:
     scale: Tensor
     owner: Tensor
     positives: Tensor
+    image_in_base: Tensor
+    text_in_base: Tensor
     image_in_target: Tensor
-    text_in_target: Tensor
     base_text: Tensor
     base_scale: float
     text_is_frozen: bool
     noise: Tensor
+    target_text: Tensor
+    target_scale: float
     base_image: Tensor | None = None
     target: Tensor | None = None
     negatives: EmbeddedNegatives | None = None

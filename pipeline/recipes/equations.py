@@ -62,13 +62,13 @@ variant(
 
 
 def _preserve_text(b: Embedded) -> Terms:
-    return {} if b.text_is_frozen else {TEXT: cosine_distance(b.text_in_target, b.base_text)}
+    return {} if b.text_is_frozen else {TEXT: cosine_distance(b.text_in_base, b.base_text)}
 
 
 @recipe("preserving", "InfoNCE + distance to the base's embedding of the image")
 def preserving(b: Embedded) -> Terms:
     """L = (1 - cos(f_I, f_I_CLIP)) [+ (1 - cos(f_T, f_T_CLIP)) where the text tower is trained] + InfoNCE(f_I, f_T)."""
-    return {PRESERVE: cosine_distance(b.image_in_target, given(b.base_image)), **_preserve_text(b), **plain(b)}
+    return {PRESERVE: cosine_distance(b.image_in_base, given(b.base_image)), **_preserve_text(b), **plain(b)}
 
 
 @recipe(
@@ -84,7 +84,7 @@ def preserving_regions(b: Embedded) -> Terms:
     as it is, while the embedding of the whole image is free to go where its captions are.
     """
     regions = given(b.regions)
-    return {REGIONS: cosine_distance(regions.in_target, regions.base), **_preserve_text(b), **plain(b)}
+    return {REGIONS: cosine_distance(regions.in_base, regions.base), **_preserve_text(b), **plain(b)}
 
 
 def _base_similarities(b: Embedded) -> Tensor:
@@ -153,7 +153,7 @@ def dclip(b: Embedded) -> Terms:
     """
     return {
         TEACHER: cosine_distance(b.image_in_target[b.owner], given(b.target)),
-        TEXT: b.scale.new_zeros(()) if b.text_is_frozen else cosine_distance(b.text_in_target, b.base_text),
+        TEXT: b.scale.new_zeros(()) if b.text_is_frozen else cosine_distance(b.text_in_base, b.base_text),
         **plain(b),
     }
 
@@ -184,12 +184,12 @@ def dclip_regions(b: Embedded) -> Terms:
 
 @recipe("similarity", "KL to the teacher's similarities of images and captions + preservation + InfoNCE", IMAGE_TARGET)
 def similarity(b: Embedded) -> Terms:
-    """L = KL(softmax(s_CLIP <z, f_T_CLIP>) || softmax(s <f_I, f_T>)) + (1 - cos(f_I, f_I_CLIP)) [+ text] + InfoNCE.
+    """L = KL(softmax(s_z <z, T_z>) || softmax(s <f_I, f_T>)) + (1 - cos(f_I, f_I_CLIP)) [+ text] + InfoNCE.
 
     The teacher says how alike every image and caption of the batch are, not where an image's embedding has to be. The
     divergence is taken both ways, and z is of images alone.
     """
-    wanted = b.base_scale * given(b.target) @ b.base_text.T
+    wanted = b.target_scale * given(b.target) @ b.target_text.T
     return {SIMILARITIES: divergence(b.scale * b.image @ b.text.T, wanted), **preserving(b)}
 
 
@@ -216,8 +216,8 @@ def clip_refine(b: Embedded) -> Terms:
     average, as f are. HyCD = divergence to 1/2 positives + 1/2 softmax of the base's similarities. A frozen f_T
     leaves RaFA's first half.
     """
-    image = squared_distance(b.image_in_target, b.noise)
-    text = b.scale.new_zeros(()) if b.text_is_frozen else squared_distance(b.text_in_target, b.noise[b.owner])
+    image = squared_distance(b.image_in_base, b.noise)
+    text = b.scale.new_zeros(()) if b.text_is_frozen else squared_distance(b.text_in_base, b.noise[b.owner])
     return {
         RANDOM: 0.5 * (image + text),
         HYBRID: divergence(b.scale * b.image @ b.text.T, _base_similarities(b), b.positives, alpha=0.5),

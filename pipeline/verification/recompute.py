@@ -1,6 +1,6 @@
 """A random sample of rows computed anew from their source, and how far the tables are from that."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -54,24 +54,24 @@ class Recomputation:
 
     def check(self) -> Iterator[Finding]:
         """Recompute rows of every table; one finding a table."""
-        for artifact, run, needed in track(self.tables(), "recompute", unit="tables"):
-            what = f"{run.__name__.replace('_', ' ')} computed anew"
-            outputs = {self.ws.path(part) for part in (artifact, *needed)}
-            yield checked(artifact.path, what, outputs, partial(self._compare, artifact, what, run))
+        for rows in track(self.tables(), "recompute", unit="tables"):
+            what = f"{rows.what} computed anew"
+            paths = {self.ws.path(artifact) for artifact in (rows.table, *rows.needed)}
+            yield checked(rows.table.path, what, paths, partial(self._compare, rows, what))
 
     def tables(self) -> list[Rows]:
         """All tables of which rows are computed anew."""
         shards = tuple(catalog.SHARDS.values())
         clips = (catalog.BASE, *self.artefacts.teachers)
         return [
-            (catalog.REGIONS, self.boxes, (*shards, catalog.DETECTOR)),
-            (catalog.REGIONS, self.crops, shards),
-            (catalog.SPANS, self.spans, ()),
-            (catalog.VIEWS, self.views, ()),
+            Rows(catalog.REGIONS, "boxes", self.boxes, (*shards, catalog.DETECTOR)),
+            Rows(catalog.REGIONS, "crops", self.crops, shards, SHADES),
+            Rows(catalog.SPANS, "spans", self.spans),
+            Rows(catalog.VIEWS, "views", self.views, (), 0.0),
             *(rows for of in clips for rows in ClipRows(self.drawn, of).tables_with_rows()),
-            (catalog.TARGETS, self.targets, (catalog.TEACHER, *self._read_by_teacher())),
-            (catalog.LANGUAGE, self.language, ()),
-            (catalog.CONCEPT_LABELS, self.labels, (catalog.LANGUAGE, catalog.CONCEPTS)),
+            Rows(catalog.TARGETS, "targets", self.targets, (catalog.TEACHER, *self._read_by_teacher())),
+            Rows(catalog.LANGUAGE, "language", self.language),
+            Rows(catalog.CONCEPT_LABELS, "labels", self.labels, (catalog.LANGUAGE, catalog.CONCEPTS)),
         ]
 
     def _read_by_teacher(self) -> list[Artifact]:
@@ -82,12 +82,11 @@ class Recomputation:
         tables = catalog.tables_of(p["of"])
         return [tables.regions, tables.captions, tables.spans[SpanKind(p["spans"])]]
 
-    def _compare(self, artifact: Artifact, what: str, run: Callable[[], Compared]) -> Finding:
-        table = self.ws.table(artifact)
-        tolerance = SHADES if run == self.crops else TOLERANCE[table.metadata.get("dtype", "float32")]
-        found = run()
-        deviation = found.largest
-        return Finding(artifact.path, what, len(found.names), deviation, found.fault(tolerance, table))
+    def _compare(self, rows: Rows, what: str) -> Finding:
+        table, found, tolerance = self.ws.table(rows.table), rows.run(), rows.tolerance
+        if tolerance is None:
+            tolerance = TOLERANCE[table.metadata.get("dtype", "float32")]
+        return Finding(rows.table.path, what, len(found.names), found.largest, found.fault(tolerance, table))
 
     def _region_starts(self) -> tuple[Table, NDArray[np.int64]]:
         table = self.artefacts.regions()

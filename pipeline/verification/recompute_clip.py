@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.catalog import Artifact
-from pipeline.artifacts.schema import SpanKind
-from pipeline.artifacts.tables import ContractError, Table
+from pipeline.artifacts.schema import SpanKind, Split
+from pipeline.artifacts.tables import ContractError, Table, check_keys
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.clip.image_files import bytes_of
 from pipeline.features.classes import Contents
+from pipeline.features.targets import Selected, Trained
 from pipeline.images import decoding
 from pipeline.machine.batches import batches
 from pipeline.store import keys
 from pipeline.verification.compared import Compared
 from pipeline.verification.drawn import Drawn, named
 
-Rows = tuple[Artifact, Callable[[], Compared], tuple[Artifact, ...]]
-"""A table, what computes some of its rows anew, and what else that needs."""
+
+class Rows(NamedTuple):
+    """Rows of a table: what they are, what computes some of them anew, what else that needs, and how far they may be.
+
+    Without a tolerance it is that of embeddings.
+    """
+
+    table: Artifact
+    what: str
+    run: Callable[[], Compared]
+    needed: tuple[Artifact, ...] = ()
+    tolerance: float | None = None
 
 
 class ClipRows:
@@ -41,19 +53,23 @@ class ClipRows:
         shards, frozen = tuple(catalog.SHARDS.values()), catalog.clip_of(self.of)
         spans = {SpanKind.PHRASES: self.phrases, SpanKind.TOKENS: self.tokens}
         images, prompts = self.tables.zeroshot
-        found: list[Rows] = [
-            (self.tables.images, self.whole_images, (*shards, frozen)),
-            (self.tables.regions, self.regions, (catalog.REGIONS, frozen)),
-            (self.tables.captions, self.captions, (frozen,)),
+        found = [
+            Rows(self.tables.images, "whole images", self.whole_images, (*shards, frozen)),
+            Rows(self.tables.regions, "regions", self.regions, (catalog.REGIONS, frozen)),
+            Rows(self.tables.captions, "captions", self.captions, (frozen,)),
             *(
-                (self.tables.spans[kind], spans[kind], (catalog.SPANS, frozen))
+                Rows(self.tables.spans[kind], str(kind), spans[kind], (catalog.SPANS, frozen))
                 for kind in self.artefacts.span_kinds(self.of)
             ),
-            (images, self.zeroshot_images, (frozen,)),
-            (prompts, self.zeroshot_prompts, (frozen,)),
+            Rows(images, "zero-shot images", self.zeroshot_images, (frozen,)),
+            Rows(prompts, "zero-shot prompts", self.zeroshot_prompts, (frozen,)),
         ]
         if self.tables.views:
-            found.append((self.tables.views, self.views, (catalog.VIEWS, *shards, frozen)))
+            found.append(Rows(self.tables.views, "views", self.views, (catalog.VIEWS, *shards, frozen)))
+            read = (self.tables.images, self.tables.regions, self.tables.captions, self.tables.views)
+            needed = (*read, self.tables.spans[SpanKind.PHRASES], catalog.SPANS)
+            for i, to in enumerate(catalog.targets_of(self.of).all):
+                found.append(Rows(to, "rows of features", partial(self.targets, i), needed, tolerance=0.0))
         return found
 
     def _table(self, artifact: Artifact) -> Table:
@@ -162,3 +178,22 @@ class ClipRows:
         anew = self._embedded(table, [views.made(row, decoding.decode(views.image(row))) for row in rows.tolist()])
         names = [f"{views.keys[row]} view {views.numbers[row]}" for row in rows]
         return Compared.vectors(anew, table.vectors()[rows], names, "views", keys.unpack(views.store_keys[rows]))
+
+    @cached_property
+    def _selected(self) -> list[Selected]:
+        ws, train = self.artefacts.ws, self.artefacts.ws.manifest(Split.TRAIN)
+        return Trained(ws, self.artefacts.manifest, train, self.artefacts.spans()).select(self.of)
+
+    def targets(self, number: int) -> Compared:
+        """Of the features that one of the tables of targets was taken from."""
+        selected = self._selected[number]
+        table = self.artefacts.ws.table(selected.to, self.artefacts.manifest)
+        if len(table) != len(selected.rows):
+            raise ContractError(
+                f"{table.path}: {len(table)} rows, expected {len(selected.rows)}; run: dvc repro -sf targets"
+            )
+        rows, names = self.drawn.of(len(table)), table.strings("key")
+        if selected.keys is not None:
+            check_keys(names, selected.keys, str(table.path))
+        taken = selected.table.vectors()[selected.rows[rows]].astype(np.float32)
+        return Compared.vectors(taken, table.vectors()[rows], [f"row {row} ({names[row]})" for row in rows])

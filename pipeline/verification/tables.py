@@ -10,14 +10,9 @@ from pipeline.artifacts.catalog import Artifact, maker
 from pipeline.artifacts.manifest import check_captions
 from pipeline.artifacts.schema import BOXES, SpanKind, Split
 from pipeline.artifacts.tables import NORM_TOLERANCE, ContractError, Table, check_keys, check_unit, offsets
-from pipeline.features.targets import Trained
-from pipeline.machine.batches import batches
 from pipeline.verification import embedded
 from pipeline.verification.artefacts import Artefacts
 from pipeline.verification.findings import Finding, checked
-
-_ROWS = 8192
-"""Rows that are compared at a time."""
 
 
 def check(artefacts: Artefacts) -> Iterator[Finding]:
@@ -101,31 +96,14 @@ def _views(artefacts: Artefacts) -> None:
 
 
 def _clip_targets(teacher: str, artefacts: Artefacts) -> None:
-    """A teacher's targets are of its weights, and the rows of its features, as far as those are here."""
-    ws, train = artefacts.ws, artefacts.ws.manifest(Split.TRAIN)
-    targets = ws.clip_targets(teacher, train)
+    ws = artefacts.ws
+    targets = ws.clip_targets(teacher, ws.manifest(Split.TRAIN))
     targets.check()
     if (made := artefacts.clip_weights(teacher)) and made["weights"] != targets.weights:
         raise ContractError(
             f"{ws.path(catalog.targets_of(teacher).images)}: weights is {targets.weights!r}, expected "
             f"{made['weights']!r}; run: dvc repro targets"
         )
-    if not ws.has(catalog.SPANS, catalog.tables_of(teacher).images):
-        return
-    for selected in Trained(ws, artefacts.manifest, train, artefacts.spans()).select(teacher):
-        held = ws.table(selected.to, train)
-        if len(held) != len(selected.rows):
-            raise ContractError(
-                f"{held.path}: {len(held)} rows, expected {len(selected.rows)}; run: dvc repro -sf targets"
-            )
-        if selected.keys is not None:
-            check_keys(held.strings("key"), selected.keys, str(held.path))
-        found, wanted = held.vectors(), selected.table.vectors()
-        for part in batches(range(len(held)), _ROWS):
-            places = selected.rows[part]
-            if (wrong := (found[part] != wanted[places]).any(axis=1)).any():
-                at = int(wrong.argmax())
-                raise _fault(held, part[at], f"it is not row {places[at]} of {selected.table.path}")
 
 
 def _concepts(artefacts: Artefacts) -> None:

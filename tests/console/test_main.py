@@ -31,7 +31,7 @@ def test_a_profile_changes_its_values_and_leaves_the_rest_of_the_file_alone(prog
     params.write_text(before)
     code, out, _ = program("profile", "knowledge", "--folder", ROOT / "profiles", "--params", params)
     assert code == 0
-    assert "student.recipe: preserving_regions -> knowledge_clip\n" in out
+    assert "student.recipe: affinity_regions -> knowledge_clip\n" in out
     assert "3 parameters changed; run: dvc repro" in out
     lines = zip(before.splitlines(), params.read_text().splitlines(), strict=True)
     assert [new for old, new in lines if old != new] == [

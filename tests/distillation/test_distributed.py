@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.training.distributed import Group, join
 
 SIZE = 2
-STUDENT = {"target_dimension": 16, "train_text": True, "temperature": "learnable"}
+STUDENT = {"base_dimension": 16, "train_text": True, "temperature": "learnable"}
 CASES = {  # recipe, width and text of the student, how it is trained
     "contrastive": ("contrastive", 16, True, {"captions": None}),
     "frozen text": ("preserving", 16, False, {}),
@@ -78,7 +78,7 @@ def trained(case, group, checkpoint=None):
     linear = recipes.RECIPES[recipe].linear
     torch.manual_seed(0)
     student = Student(
-        tiny_clip(embed_dim=width), target_dimension=16, train_text=train_text, temperature="learnable", linear=linear,
+        tiny_clip(embed_dim=width), base_dimension=16, train_text=train_text, temperature="learnable", linear=linear,
         **heads(recipe),
     )  # fmt: skip
     before = weights_of(student)

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import pytest
@@ -22,7 +23,7 @@ from tiny_step import (
 )
 
 from pipeline.distillation.layers import image_groups, unfreeze
-from pipeline.distillation.pairs import Pairs
+from pipeline.distillation.pairs import Pairs, Teacher
 from pipeline.distillation.student import Student
 
 
@@ -63,8 +64,22 @@ def test_a_student_of_another_width_has_the_gradients_of_a_plain_backward(recipe
     wanted_terms, wanted = plainly(made, data, recipe)
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
     assert_close(found, wanted)
-    assert found["image_to_target.weight"].abs().max() > 1e-4
-    assert (found["text_to_target.weight"] is None) == (recipe == "feature_distillation")
+    assert found["image_to_base.weight"].abs().max() > 1e-4
+    assert (found["text_to_base.weight"] is None) == (recipe == "feature_distillation")
+
+
+@pytest.mark.parametrize("recipe", ["dclip", "dclip_regions", "similarity"])
+def test_targets_in_the_space_of_another_teacher_are_reached_by_a_projection_of_their_own(recipe):
+    data = pairs(recipe)
+    rows = len(data.targets)
+    space = Teacher(25.0, unit_rows(10, 7, seed=8), unit_rows(len(data.caption_embeddings), 7, seed=9))
+    data = dataclasses.replace(data, targets=unit_rows(rows, 7, seed=3), target_space=space)
+    made = student(target_dimension=7)
+    terms, found = taken(made, data, recipe)
+    wanted_terms, wanted = plainly(made, data, recipe)
+    assert terms == pytest.approx(wanted_terms, abs=1e-5)
+    assert_close(found, wanted)
+    assert (found["image_to_target.weight"] is None) == (recipe == "similarity")
 
 
 @pytest.mark.parametrize("micro_batch", [0, 3])
@@ -75,7 +90,18 @@ def test_teachers_of_any_width_teach_a_student_of_another_without_a_projection(m
     assert terms == pytest.approx(wanted_terms, abs=1e-5)
     assert_close(found, wanted)
     alone = taken(made, data, "affinity", micro_batch=micro_batch)[1]
-    assert alone["image_to_target.weight"] is None
+    assert alone["image_to_base.weight"] is None
+
+
+@pytest.mark.parametrize("micro_batch", [0, 3])
+@pytest.mark.parametrize("recipe", ["contrastive", "hard_negatives"])
+def test_the_sigmoid_loss_has_the_gradients_of_a_plain_backward_and_its_bias_too(recipe, micro_batch):
+    made, data = student(contrastive="sigmoid"), pairs(recipe)
+    terms, found = taken(made, data, recipe, micro_batch=micro_batch)
+    wanted_terms, wanted = plainly(made, data, recipe)
+    assert terms == pytest.approx(wanted_terms, abs=1e-4)
+    assert_close(found, wanted)
+    assert found["bias"].abs() > 1e-4
 
 
 @pytest.mark.parametrize("micro_batch", [0, 3])
@@ -232,7 +258,7 @@ def linear_pairs():
 
 @pytest.mark.parametrize("micro_batch", [0, 3])
 def test_a_linear_student_gets_the_gradient_of_its_map(micro_batch):
-    made = Student(tiny_clip(), target_dimension=16, train_text=False, temperature="learnable", linear=True)
+    made = Student(tiny_clip(), base_dimension=16, train_text=False, temperature="learnable", linear=True)
     data = linear_pairs()
     terms = step_of(made, "labclip", micro_batch=micro_batch)(batch_of(made, data, "labclip"), OFF)
     found = gradients(made)
@@ -250,7 +276,7 @@ def test_a_linear_student_gets_the_gradient_of_its_map(micro_batch):
 
 
 def test_a_linear_student_is_trained_in_bfloat16_too():
-    made = Student(tiny_clip(), target_dimension=16, train_text=False, temperature="learnable", linear=True)
+    made = Student(tiny_clip(), base_dimension=16, train_text=False, temperature="learnable", linear=True)
     batch = batch_of(made, linear_pairs(), "labclip")
     terms = step_of(made, "labclip", precision="bfloat16")(batch, OFF)
     wanted = step_of(made, "labclip")(batch, OFF)

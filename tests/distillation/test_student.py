@@ -16,9 +16,9 @@ from pipeline.training.objectives import contrastive
 TEXTS = ["a cat", "a dog", "a red star", "two moons"]
 
 
-def made(clip=None, *, target_dimension=16, train_text=False, temperature="learnable", linear=False, **more):
+def made(clip=None, *, base_dimension=16, train_text=False, temperature="learnable", linear=False, **more):
     return Student(
-        clip or tiny_clip(), target_dimension=target_dimension, train_text=train_text, temperature=temperature,
+        clip or tiny_clip(), base_dimension=base_dimension, train_text=train_text, temperature=temperature,
         linear=linear, **more,
     )  # fmt: skip
 
@@ -36,8 +36,8 @@ def take_steps(student, count=3):
         image, text = student.towers(images, tokens)
         if text is None:
             text = unit(4, 2, student.clip.dimension)
-        image_in_target, text_in_target = student.image_in_target(image), student.text_in_target(text)
-        loss = contrastive(image, text, student.scale) + (image_in_target * text_in_target).sum(1).mean()
+        image_in_base, text_in_base = student.image_in_base(image), student.text_in_base(text)
+        loss = contrastive(image, text, student.scale) + (image_in_base * text_in_base).sum(1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -105,27 +105,27 @@ def test_batchnorm_keeps_its_statistics(train_text):
 
 
 def test_of_the_same_width_nothing_is_projected():
-    student = made(target_dimension=16)
+    student = made(base_dimension=16)
     image, text = F.normalize(torch.randn(3, 16), dim=-1), F.normalize(torch.randn(3, 16), dim=-1)
-    for found, given in zip((student.image_in_target(image), student.text_in_target(text)), (image, text), strict=True):
+    for found, given in zip((student.image_in_base(image), student.text_in_base(text)), (image, text), strict=True):
         torch.testing.assert_close(found, given)
     assert not any("to_target" in name for name, _ in student.named_parameters())
 
 
 def test_of_another_width_the_projections_are_learnt():
-    student = made(tiny_clip(embed_dim=8), target_dimension=16, train_text=True)
+    student = made(tiny_clip(embed_dim=8), base_dimension=16, train_text=True)
     image, text = student.towers(torch.from_numpy(random_pixels(2)), student.clip.tokenize(TEXTS[:2]))
     assert image.shape == text.shape == (2, 8)
-    for projected in (student.image_in_target(image), student.text_in_target(text)):
+    for projected in (student.image_in_base(image), student.text_in_base(text)):
         assert projected.shape == (2, 16)
         torch.testing.assert_close(projected.norm(dim=-1), torch.ones(2))
     before = copies(student.named_parameters())
     take_steps(student)
-    assert {"image_to_target.weight", "text_to_target.weight"} <= moved(before, student.named_parameters())
+    assert {"image_to_base.weight", "text_to_base.weight"} <= moved(before, student.named_parameters())
 
 
 def test_projections_are_not_part_of_the_model_that_is_saved():
-    student = made(tiny_clip(embed_dim=8), target_dimension=16)
+    student = made(tiny_clip(embed_dim=8), base_dimension=16)
     assert set(student.clip.model.state_dict()) == set(tiny_clip(embed_dim=8).model.state_dict())
 
 
@@ -232,7 +232,7 @@ def test_the_heads_are_all_that_is_trained_beside_the_towers(linear, temperature
     assert [id(p) for p in student.heads] == [id(p) for p in own]
     projected = made(tiny_clip(embed_dim=8), train_text=True, temperature=temperature)
     found = {id(p) for p in projected.heads}
-    projections = {id(projected.image_to_target.weight), id(projected.text_to_target.weight)}
+    projections = {id(projected.image_to_base.weight), id(projected.text_to_base.weight)}
     assert found == projections | ({id(projected.log_scale)} if own else set())
 
 
@@ -352,3 +352,12 @@ def test_the_checkpointed_state_restores_the_model_exactly(linear):
     assert weights_hash(student.finished().model.state_dict()) != start_hash
     student.load_state_dict(state)
     assert weights_hash(student.finished().model.state_dict()) == start_hash
+
+
+def test_a_target_of_another_clip_as_wide_as_the_student_is_reached_from_the_identity():
+    image = torch.from_numpy(unit_rows(3, 16))
+    own, other, wider = (made(target_dimension=width) for width in (None, 16, 24))
+    assert own.image_to_target is own.image_to_base
+    torch.testing.assert_close(other.image_in_target(image), image)
+    assert other.image_to_target.weight.requires_grad
+    assert wider.image_in_target(image).shape == (3, 24)

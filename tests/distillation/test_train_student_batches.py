@@ -183,8 +183,8 @@ def test_the_temperature_of_the_base_reaches_the_recipe(seen):
 
 def test_a_narrower_student_is_compared_through_learnt_projections(seen):
     made = student(train_text=True, embed_dim=8)
-    before = made.image_to_target.weight.detach().clone()
+    before = made.image_to_base.weight.detach().clone()
     data = complete("dclip_clean", 4)
     run(made, data, training("dclip_clean", epochs=1))
-    assert (seen[0].image.shape, seen[0].image_in_target.shape) == ((4, 8), (4, 16))
-    assert not torch.equal(made.image_to_target.weight, before)
+    assert (seen[0].image.shape, seen[0].image_in_base.shape) == ((4, 8), (4, 16))
+    assert not torch.equal(made.image_to_base.weight, before)

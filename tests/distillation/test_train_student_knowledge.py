@@ -49,7 +49,7 @@ def test_heads_of_knowledge_are_trained_beside_the_towers():
 def test_towers_start_alike_with_and_without_heads():
     base = tiny_clip()
     weights = base.weights
-    Student(base, target_dimension=16, train_text=True, temperature="learnable", **heads(RECIPE))
+    Student(base, base_dimension=16, train_text=True, temperature="learnable", **heads(RECIPE))
     assert base.weights == weights
 
 

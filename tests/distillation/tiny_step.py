@@ -65,7 +65,7 @@ def shared(**given):
     return student(**given)
 
 
-def student(*, train_text=True, width=16, temperature="learnable", vision=None, recipe="contrastive"):
+def student(*, train_text=True, width=16, temperature="learnable", vision=None, recipe="contrastive", **more):
     torch.manual_seed(0)
     cfg = config(width)
     cfg["model_cfg"]["vision_cfg"] = vision or cfg["model_cfg"]["vision_cfg"]
@@ -74,7 +74,8 @@ def student(*, train_text=True, width=16, temperature="learnable", vision=None, 
         for parameter in clip.model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.1 * torch.randn(parameter.shape)
-    return Student(clip, target_dimension=16, train_text=train_text, temperature=temperature, **heads(recipe))
+    made_with = {"train_text": train_text, "temperature": temperature, **heads(recipe), **more}
+    return Student(clip, base_dimension=16, **made_with)
 
 
 def batch_of(made, data, recipe, count=10):
@@ -138,25 +139,29 @@ def plainly(made, data, recipe, weights=None):
             vectors = {negative: data.negatives.embeddings[k] for k, negative in reversed(list(enumerate(flat)))}
             negatives = torch.from_numpy(np.stack([vectors[negative] for negative in made_of]))
     at = {i: k for k, i in enumerate(rows)}
+    space = data.target_space
     targets = {None: None, "image": rows, "pair": places}[RECIPES[recipe].target]
     embedded = Embedded(
         image=image, text=text, scale=made.log_scale.exp(), owner=torch.tensor([at[data.owner[c]] for c in places]),
         positives=torch.tensor([[t in data.captions[i] for t in texts] for i in rows]),
+        image_in_base=F.normalize(made.image_to_base(image), dim=-1),
         image_in_target=F.normalize(made.image_to_target(image), dim=-1),
-        text_in_target=F.normalize(made.text_to_target(text), dim=-1),
+        text_in_base=F.normalize(made.text_to_base(text), dim=-1),
         target=None if targets is None else torch.from_numpy(data.targets[targets]),
         base_image=torch.from_numpy(data.image_embeddings[rows]),
         base_text=torch.from_numpy(data.caption_embeddings[places]),
+        target_text=torch.from_numpy((space.captions if space else data.caption_embeddings)[places]),
+        target_scale=space.scale if space else BASE_SCALE,
         base_scale=BASE_SCALE, text_is_frozen=not made.train_text, noise=batch.noise,
-        negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed),
+        negatives=None if negatives is None else EmbeddedNegatives(negatives, allowed), bias=made.bias,
     )  # fmt: skip
     if data.regions is not None:
         drawn = [int((data.regions.embeddings == row.numpy()).all(1).argmax()) for row in batch.regions.base]
         assert all(data.regions.start[i] < k < data.regions.start[i + 1] for i, k in zip(rows, drawn, strict=True))
         crops = torch.from_numpy(data.regions.crops[np.array([k // 2 for k in drawn])])  # each second one is a crop
         region = F.normalize(model.encode_image(clip.normalise(crops)), dim=-1)
-        in_target = F.normalize(made.image_to_target(region), dim=-1)
-        embedded.regions = EmbeddedRegions(region, in_target, batch.regions.base)
+        in_base = F.normalize(made.image_to_base(region), dim=-1)
+        embedded.regions = EmbeddedRegions(region, in_base, batch.regions.base)
     if data.phrases is not None:
         ids = sorted({i for c in places for i in data.phrases.ids[data.phrases.start[c] : data.phrases.start[c + 1]]})
         embedded.phrase = torch.from_numpy(data.phrases.embeddings[ids])

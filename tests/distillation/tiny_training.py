@@ -30,7 +30,7 @@ def training(recipe, **changed):
 def student(train_text=False, *, linear=False, embed_dim=16, temperature="learnable", **heads):
     torch.manual_seed(0)
     return Student(
-        tiny_clip(embed_dim=embed_dim), target_dimension=16, train_text=train_text, temperature=temperature,
+        tiny_clip(embed_dim=embed_dim), base_dimension=16, train_text=train_text, temperature=temperature,
         linear=linear, **heads,
     )  # fmt: skip
 

@@ -1,13 +1,16 @@
 """The stages with two teachers: a sister of the base, and one of another width, input and tokenizer."""
 
 import copy
+import re
 import shutil
 
+import pyarrow as pa
 import pytest
 from counting import Forwards
 from test_stages import digests
 from tiny_models import save_worded_clip
 from tiny_world import execute, linked
+from verifying import as_column, check, embeddings_of, rewrite
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.catalog import tables_of
@@ -163,3 +166,78 @@ def test_features_of_different_teachers_are_not_mixed(own):
         execute(["teacher"], params, data)
     with pytest.raises(ContractError, match="weights is"):
         execute(["targets"], params, data)
+
+
+# Verification
+
+
+WHAT = ("images", "regions", "captions", "views", "spans/phrases", "zeroshot/images", "zeroshot/prompts")
+TEACHERS_TABLES = [f"features/teachers/{name}/{what}.arrow" for name in ("sister", "worded") for what in WHAT]
+
+
+def test_teachers_are_right_and_their_rows_computed_anew_are_the_same(own):
+    found, faults = check(*own)
+    assert faults == {}
+    anew = {f.artefact: f for f in found if f.deviation is not None}
+    assert {*TEACHERS_TABLES, "features/views.arrow", "targets/targets.arrow"} <= set(anew)
+    copies = [f"targets/teachers/sister/{what}.arrow" for what in ("images", "views", "crops", "captions", "phrases")]
+    assert all(anew[name].recomputed >= 4 and anew[name].deviation == 0 for name in copies)
+    assert all(anew[name].recomputed >= 4 and anew[name].deviation < 1e-3 for name in TEACHERS_TABLES)
+    assert anew["features/views.arrow"].deviation == 0
+    checked = {f.artefact for f in found if not f.absent}
+    assert {f"teachers/clips/{name}" for name in ("sister", "worded")} <= checked
+    assert {f"targets/teachers/{name}/images.arrow" for name in ("sister", "worded")} <= checked
+
+
+@pytest.mark.parametrize("what", ["views", "captions", "spans/phrases"])
+def test_rows_of_a_teacher_that_are_wrong_are_named(own, what):
+    data, params = own
+    name = f"features/teachers/worded/{what}.arrow"
+    rewrite(data / name, lambda columns: {"vector": as_column(-embeddings_of(columns["vector"]))})
+    _, faults = check(data, params)
+    copied = f"targets/teachers/worded/{what.removeprefix('spans/')}.arrow"
+    assert {name, copied} <= set(faults) <= {name, copied, "targets/targets.arrow"}
+    collection = "views" if what == "views" else "texts"
+    assert f"dclip cache forget {collection}-" in faults[name]
+
+
+def test_targets_that_are_others_than_their_features_are_named(own):
+    data, params = own
+
+    def turned(columns):
+        rows = embeddings_of(columns["vector"]).copy()
+        rows[3] = rows[4]
+        return {"vector": as_column(rows)}
+
+    rewrite(data / "targets/teachers/sister/crops.arrow", turned)
+    _, faults = check(data, params, sample=500)
+    assert set(faults) == {"targets/teachers/sister/crops.arrow"}
+    assert re.search(r"row 3 \(.*run: dvc repro -sf targets", faults["targets/teachers/sister/crops.arrow"])
+
+
+def test_views_that_are_others_than_drawn_are_named(own):
+    data, params = own
+    rewrite(data / "features/views.arrow", lambda columns: {"flip": pa.array([True] * len(columns["flip"]))})
+    _, faults = check(data, params, sample=500)
+    assert "differs by 1" in faults["features/views.arrow"]
+
+
+def test_another_teacher_in_the_folder_is_named(own):
+    data, params = own
+    shutil.copytree(data / "models/clip", data / "teachers/clips/sister", dirs_exist_ok=True)
+    _, faults = check(data, params)
+    assert "run: dvc repro -sf teachers" in faults["teachers/clips/sister"]
+    assert {name for name in faults if name.startswith("features/")} == {
+        name for name in TEACHERS_TABLES if "/sister/" in name
+    }
+    assert "targets/teachers/sister/images.arrow" in faults
+
+
+def test_a_member_without_features_of_teachers_is_told_what_is_not_here(own):
+    data, params = own
+    shutil.rmtree(data / "features/teachers")
+    shutil.rmtree(data / "teachers/clips")
+    found, faults = check(data, params)
+    assert faults == {}
+    assert set(TEACHERS_TABLES) <= {f.artefact for f in found if f.absent}
+    assert "targets/teachers/worded/images.arrow" in {f.artefact for f in found if not f.absent}

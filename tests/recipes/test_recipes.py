@@ -56,7 +56,7 @@ def squared(a, b):
 
 
 def trained_text(b):
-    return {} if b.text_is_frozen else {"text": cosine(b.text_in_target, b.base_text)}
+    return {} if b.text_is_frozen else {"text": cosine(b.text_in_base, b.base_text)}
 
 
 def contrastive(b):
@@ -64,11 +64,11 @@ def contrastive(b):
 
 
 def preserving(b):
-    return {"preserve": cosine(b.image_in_target, b.base_image), **trained_text(b), **contrastive(b)}
+    return {"preserve": cosine(b.image_in_base, b.base_image), **trained_text(b), **contrastive(b)}
 
 
 def preserving_regions(b):
-    return {"regions": cosine(b.regions.in_target, b.regions.base), **trained_text(b), **contrastive(b)}
+    return {"regions": cosine(b.regions.in_base, b.regions.base), **trained_text(b), **contrastive(b)}
 
 
 def dclip_regions(b):
@@ -86,7 +86,7 @@ def dclip_clean(b):
 
 
 def similarity(b):
-    found, target = b.scale * b.image @ b.text.T, b.base_scale * b.target @ b.base_text.T
+    found, target = b.scale * b.image @ b.text.T, b.target_scale * b.target @ b.target_text.T
     return {"similarities": softened(found, target, b.positives.numpy().astype(float), 0.0), **preserving(b)}
 
 
@@ -123,9 +123,9 @@ def feature_distillation(b):
 
 def clip_refine(b):
     found, target = b.scale * b.image @ b.text.T, b.base_scale * b.base_image @ b.base_text.T
-    text = 0.0 if b.text_is_frozen else squared(b.text_in_target, b.noise[OWNER])
+    text = 0.0 if b.text_is_frozen else squared(b.text_in_base, b.noise[OWNER])
     return {
-        "random": (squared(b.image_in_target, b.noise) + text) / 2,
+        "random": (squared(b.image_in_base, b.noise) + text) / 2,
         "hybrid": softened(found, target, b.positives.numpy().astype(float), 0.5),
     }
 

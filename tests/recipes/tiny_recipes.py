@@ -12,7 +12,7 @@ from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegat
 
 OWNER = [0, 0, 1, 2, 3, 3]
 """Six captions of four images. The first of image 1 says what the first of image 0 says."""
-SCALE, BASE_SCALE = 20.0, 30.0
+SCALE, BASE_SCALE, TARGET_SCALE = 20.0, 30.0, 40.0
 
 
 def unit(rows, seed, width=6):
@@ -26,16 +26,17 @@ def positives():
 
 
 def batch(recipe="dclip_clean", text_is_frozen=True, **changed):
-    """What `recipe` is given; the student is narrower than the target, so that the two spaces cannot be confused."""
+    """What `recipe` is given; student, base and target differ in width, so that no two spaces can be confused."""
     asked = RECIPES[recipe]
     rows = {"image": 4, "pair": 6, None: None}[asked.target]
     allowed = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1]]).bool()
     parts = {
         "image": unit(4, 1).requires_grad_(), "text": unit(6, 2).requires_grad_(not text_is_frozen),
         "scale": torch.tensor(SCALE, requires_grad=True), "owner": torch.tensor(OWNER), "positives": positives(),
-        "image_in_target": unit(4, 3, 8).requires_grad_(),
-        "text_in_target": unit(6, 4, 8).requires_grad_(not text_is_frozen),
-        "target": None if rows is None else unit(rows, 5, 8),
+        "image_in_base": unit(4, 3, 8).requires_grad_(), "image_in_target": unit(4, 18, 9).requires_grad_(),
+        "text_in_base": unit(6, 4, 8).requires_grad_(not text_is_frozen),
+        "target": None if rows is None else unit(rows, 5, 9), "target_text": unit(6, 19, 9),
+        "target_scale": TARGET_SCALE,
         "base_image": unit(4, 6, 8) if asked.data == "corpora" else None, "base_text": unit(6, 7, 8),
         "base_scale": BASE_SCALE, "text_is_frozen": text_is_frozen, "noise": 0.8 * unit(4, 8, 8),
         "negatives": EmbeddedNegatives(unit(3, 9), allowed) if asked.negatives else None,

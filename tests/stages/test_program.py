@@ -72,7 +72,7 @@ def test_a_failed_run_leaves_the_metrics_of_the_last_one(monkeypatch, tmp_path):
     [
         (None, r"params.yaml does not exist"),
         ("seed: [", r"params.yaml is not valid YAML"),
-        (PARAMS.read_text().replace("recipe: preserving_regions", "recipe: dclip2"), "student.recipe"),
+        (PARAMS.read_text().replace("recipe: affinity_regions", "recipe: dclip2"), "student.recipe"),
     ],
     ids=["missing", "not YAML", "unknown recipe"],
 )

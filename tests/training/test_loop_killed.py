@@ -52,7 +52,7 @@ def run_student(checkpoint, kill_at_step):
 
     recipes.RECIPES["preserving"] = replace(own, terms=terms)
     torch.manual_seed(0)
-    student = Student(tiny_clip(), target_dimension=16, train_text=True, temperature="learnable")
+    student = Student(tiny_clip(), base_dimension=16, train_text=True, temperature="learnable")
     captions = [[f"{word} {i}" for word in ("cat", "dog")] for i in range(13)]
     pairs = Pairs(random_pixels(13), captions, unit_rows(26, 16), unit_rows(13, 16))
     how = StudentTraining(
