@@ -25,12 +25,13 @@ FROZEN = ("regions", "spans", "features")
 
 @pytest.fixture
 def frozen(world, tmp_path, monkeypatch):
-    """The tiny world up to what is frozen, its parameters, and a counter of forwards; the feature store is empty."""
+    """The tiny world without teachers up to what is frozen, its parameters, and a counter of forwards; the feature store is empty."""
     data, params = world
-    params = copy.deepcopy(params)
+    params = copy.deepcopy(params) | {"teachers": {}}
     for stage in ("sample", "curate", "models"):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / stage).symlink_to(data / stage)
+    execute(["teachers"], params, tmp_path / "data")
     monkeypatch.setenv("DCLIP_HOME", str(tmp_path / "home"))
     return tmp_path / "data", params, Forwards(monkeypatch)
 
