@@ -25,7 +25,7 @@ FROZEN = ("regions", "spans", "features")
 
 @pytest.fixture
 def frozen(world, tmp_path, monkeypatch):
-    """The tiny world without teachers up to what is frozen, its parameters, and forwards counted from an empty store."""
+    """The tiny world without teachers up to what is frozen, parameters, forwards counted, an empty store."""
     data, params = world
     params = copy.deepcopy(params) | {"teachers": {}}
     for stage in ("sample", "curate", "models"):
