@@ -6,7 +6,8 @@ trains a CLIP with random weights (ViT-B/32) on random images whose frozen embed
 
 - step: pixels from the memory map, captions and targets from cached tables, the recipe, clipping, AdamW, over the bare
   step: forward of the image tower, its backward and AdamW on float tensors that lie in memory; the same for a recipe
-  that looks at a region of every image, too, over the bare step of twice as many images;
+  that looks at a region of every image, too, over the bare step of twice as many images; and that with two teachers'
+  targets of images, captions, regions and phrases over the same without;
 - online: the same step with what the published code computes again in each: CLIP on every crop and caption, and the
   teacher; CLIP forwards alone (6 regions an image, the whole image being one), and with JPEG decoding, detection
   (YOLO) and cropping on one thread, too; what is computed once for the cache is not in it;
@@ -37,7 +38,7 @@ from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.detector.detect import crop, detect
 from pipeline.distillation.loader import Loader
-from pipeline.distillation.pairs import Pairs, Regions
+from pipeline.distillation.pairs import Pairs, Phrases, Regions, Teacher
 from pipeline.distillation.step import Step
 from pipeline.distillation.student import Student
 from pipeline.images import decoding
@@ -47,8 +48,10 @@ from pipeline.training.distributed import Group
 
 STEP, ONLINE = 1.05, 2.5
 """Targets: most time of a step over the bare step, least of the online step over it."""
-REGIONS, SPANS, CAPTIONS = 6, 8, 5
-RECIPE, WITH_REGIONS = "dclip_clean", "preserving_regions"
+REGIONS, SPANS, CAPTIONS, PHRASES = 6, 8, 5, 3
+RECIPE, WITH_REGIONS, WITH_TEACHERS = "dclip_clean", "preserving_regions", "affinity_regions"
+TEACHER_WIDTH, TEACHER_COUNT = 768, 2
+"""Of ViT-L/14."""
 STEPS = 6
 """Steps in a row by which samples a second are counted."""
 
@@ -95,9 +98,20 @@ class Trainer:
                 shape = (count, 3, clip.image_size, clip.image_size)
                 np.save(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
             pixels = np.load(path, mmap_mode="r")
+        phrases, teachers = None, []
+        if RECIPES[recipe].teachers:
+            rows, ids = count * CAPTIONS, np.arange(count * CAPTIONS * PHRASES) % (count * CAPTIONS)
+            start = PHRASES * np.arange(rows + 1)
+            phrases = Phrases([f"thing {i}" for i in range(rows)], ids, start, _unit(rows, d, seed=5))
+            counts = (count, rows, count, rows)
+            for k in range(TEACHER_COUNT):
+                known = [_unit(n, TEACHER_WIDTH, seed=6 + 4 * k + i) for i, n in enumerate(counts)]
+                teachers.append(Teacher(50.0, known[0], known[1], None, known[2], known[3]))
         self.pairs = Pairs(
-            pixels, [[f"{i} {j}" for j in range(CAPTIONS)] for i in range(count)], _unit(count * CAPTIONS, d, seed=1),
-            _unit(count, d, seed=2), _unit(count, d, seed=3),
+            phrases=phrases, teachers=teachers, pixels=pixels,
+            captions=[[f"{i} {j}" for j in range(CAPTIONS)] for i in range(count)],
+            caption_embeddings=_unit(count * CAPTIONS, d, seed=1), image_embeddings=_unit(count, d, seed=2),
+            targets=_unit(count, d, seed=3),
             regions=Regions(pixels, _unit(2 * count, d, seed=4), 2 * np.arange(count + 1))
             if RECIPES[recipe].regions
             else None,
@@ -268,9 +282,13 @@ def main():
         twice = {
             "bare step of twice the images": Bare(options.model, 2 * options.batch, device),
             "step with regions": Trainer(options.model, options.batch, device, folder, recipe=WITH_REGIONS),
+            "step with regions and two teachers": Trainer(
+                options.model, options.batch, device, folder, recipe=WITH_TEACHERS
+            ),
         }
         found |= _turns(twice, max(3, options.rounds // 2), device)
         with_regions = _ratio(found, "step with regions", "bare step of twice the images")
+        with_teachers = _ratio(found, "step with regions and two teachers", "step with regions")
         del twice
         parts = {
             "step": pair["step"],
@@ -284,6 +302,7 @@ def main():
         forwards = 1 + _ratio(found, "online CLIP and teacher", "step")
         everything = forwards + _ratio(found, "online decoding, detection, cropping", "step")
         targets.append((step <= STEP, f"step / bare step at most {STEP}: {step:.3f}"))
+        targets.append((with_teachers <= STEP, f"with two teachers / without, at most {STEP}: {with_teachers:.3f}"))
         targets.append((with_regions <= STEP, f"with regions / bare step of twice the images: {with_regions:.3f}"))
         targets.append(
             (forwards >= ONLINE, f"with CLIP and the teacher online, at least {ONLINE} times: {forwards:.2f}")

@@ -72,7 +72,7 @@ def test_parameters_have_their_range_value_and_meaning():
     assert "| `student.patience` | whole number, at least 0 | `0` | epochs without" in text
     assert "| `student.text` | `frozen`, `trainable` | `frozen` |" in text
     assert "| `student.layers` | whole number, at least 1 or `all` | `all` |" in text
-    assert "| `student.ema_decay` | number, at least 0, below 1 | `0.0` |" in text
+    assert "| `student.ema_decay` | number, at least 0, below 1 | `0.98` |" in text
     assert "| `models.clip.kind` | `open_clip` |" in text
     assert "| `models.detector.sha256` | text |" in text
 

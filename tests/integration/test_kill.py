@@ -95,7 +95,7 @@ def fresh(root: Path, given: Path, inputs: Sequence[str]) -> tuple[Path, Path]:
 @pytest.mark.parametrize("stage", KILLS)
 def test_a_stage_killed_at_any_moment_goes_on_where_it_stopped(request, runner, tmp_path, stage):
     given, params = request.getfixturevalue("knowing" if stage == "concepts" else "world")
-    inputs = ("sample", "models", "curate", *(("regions", "spans") if stage == "features" else ()))
+    inputs = ("sample", "models", "curate", *(("teachers", "regions", "spans") if stage == "features" else ()))
     random.seed(stage)
 
     durations = []
@@ -132,7 +132,7 @@ def test_a_student_killed_at_any_moment_ends_with_the_same_weights(world, runner
     given, params = world
     changed = copy.deepcopy(params)
     changed["student"] |= {"epochs": 4, "batch": 16, "checkpoint_seconds": 1e-6}  # after every step
-    inputs = ("sample", "models", "curate", "regions", "features", "targets")
+    inputs = ("sample", "models", "curate", "regions", "spans", "features", "targets")
     random.seed("student")
 
     durations = []

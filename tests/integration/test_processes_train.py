@@ -17,7 +17,7 @@ def test_two_processes_train_the_same_student_as_one(world, tmp_path):
     for processes in (1, 2):
         root = tmp_path / str(processes)
         (root / "data").mkdir(parents=True)
-        for stage in ("sample", "curate", "models", "regions", "features", "targets"):
+        for stage in ("sample", "curate", "models", "regions", "spans", "features", "targets"):
             (root / "data" / stage).symlink_to(given / stage)
         changed = copy.deepcopy(params)
         changed["compute"]["processes"] = processes

@@ -25,10 +25,7 @@ FROZEN = ("regions", "spans", "features")
 
 @pytest.fixture
 def frozen(world, tmp_path, monkeypatch):
-    """The tiny world without teachers up to what is frozen, its parameters, and a counter of forwards.
-
-    The feature store is empty.
-    """
+    """The tiny world without teachers up to what is frozen, parameters, forwards counted, an empty store."""
     data, params = world
     params = copy.deepcopy(params) | {"teachers": {}}
     params["student"] |= {"recipe": "preserving_regions"}

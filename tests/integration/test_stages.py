@@ -254,8 +254,9 @@ def test_same_parameters_give_the_same_models_and_results(world, tmp_path, monke
     monkeypatch.setenv("DCLIP_HOME", str(tmp_path / "home"))  # whose feature store is empty
     for stage in ("sample", "curate"):
         (tmp_path / stage).symlink_to(data / stage)
-    execute(["models", "regions", "spans", "features", "teacher", "targets"], params, tmp_path)
-    for stage in ("models", "regions", "spans", "features", "teacher", "targets"):
+    frozen = ("models", "teachers", "regions", "spans", "features", "teacher", "targets")
+    execute(frozen, params, tmp_path)
+    for stage in frozen:
         assert digests(tmp_path / stage) == digests(data / stage), stage
 
 

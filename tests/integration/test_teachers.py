@@ -18,7 +18,10 @@ from pipeline.artifacts.schema import SpanKind, Split
 from pipeline.artifacts.tables import ContractError
 from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import towers
+from pipeline.clip.encode import Compute
+from pipeline.distillation.inputs import Inputs
 from pipeline.errors import InputError
+from pipeline.recipes import RECIPES
 
 GIVEN = ("sample", "models", "curate", "regions", "spans")
 STAGES = ("teachers", "features", "teacher", "targets")
@@ -134,6 +137,16 @@ def test_a_changed_teacher_computes_its_own_rows_and_nothing_else(own, folders, 
     assert forwards.taken()[0] == {}, "the same weights under another name"
     assert {path.name for path in (data / "features/teachers").iterdir()} == {"sister", "other"}
     assert {path.name for path in (data / "targets/teachers").iterdir()} == {"sister", "other"}
+
+
+def test_a_students_checkpoint_is_bound_to_the_views_and_targets_that_it_trains_on(own):
+    data, params = own
+    ws, base = Workspace(data), towers.load(data / "models/clip")
+    how = {"base": base, "student": base, "compute": Compute("cpu", "float32", 32), "train_text": False}
+    inputs = Inputs(ws, data.parent / "home", **how, teachers=list(params["teachers"]))
+    inputs.corpus_pairs(RECIPES["affinity"], decoded=True, parser=None)
+    assert inputs.made_from["views"] == ws.table(catalog.VIEWS).metadata["fingerprint"]
+    assert set(inputs.made_from["teachers"]) == {"sister", "worded"}
 
 
 def test_tokens_are_embedded_for_the_teacher_that_the_meta_teacher_reads(own):

@@ -54,6 +54,7 @@ def test_a_teacher_that_is_named_no_longer_goes_and_nothing_trained_leaves_an_em
     assert [path.name for path in ws.path(catalog.TEACHER_CLIPS).iterdir()] == ["other"]
     assert ws.path(catalog.TEACHERS_HISTORY).read_text().split() == ["teacher,epoch,loss"]
     assert ws.rows(catalog.TEACHERS_HISTORY, "teacher") == []
+    params["student"]["recipe"] = "preserving_regions"  # the default one has to have a teacher
     execute(["teachers"], params | {"teachers": {}}, data)
     assert list(ws.path(catalog.TEACHER_CLIPS).iterdir()) == []
     assert ws.summary("teachers") == {}

@@ -95,7 +95,8 @@ def test_a_member_without_corpora_trains_another_student_without_a_frozen_forwar
     fourth.change("student", epochs=1)
     assert fourth.repro("--pull", "--allow-missing") == ["student", "embed", "index", "probe", "evaluate"]
     assert not (fourth.root / "data/sample/corpora").exists()
-    assert not (fourth.root / "data/spans/spans.arrow").exists()
+    assert not (fourth.root / "data/teachers/clips").exists(), "no teacher is here that could be run"
+    assert not (fourth.root / "data/models/detector.pt").exists()
     assert not (fourth.root / ".dclip/store").exists(), "not a single frozen forward"
     assert "text to image recall@1" in fourth.dclip("show")
 

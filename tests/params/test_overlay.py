@@ -114,9 +114,9 @@ def test_what_is_no_section_is_replaced_as_a_whole(tmp_path):
 
 
 def test_comments_stay(tmp_path):
-    commented = (ROOT / "params.yaml").read_text().replace("  epochs: 6\n", "  epochs: 6  # as ever\n")
-    text = laid(tmp_path, "student: {epochs: 9}", commented).read_text()
-    assert text == commented.replace("  epochs: 6  # as ever", "  epochs: 9  # as ever")
+    commented = (ROOT / "params.yaml").read_text().replace("  patience: 0\n", "  patience: 0  # as ever\n")
+    text = laid(tmp_path, "student: {patience: 9}", commented).read_text()
+    assert text == commented.replace("  patience: 0  # as ever", "  patience: 9  # as ever")
 
 
 @pytest.mark.parametrize("profile", ["seed: [1", "[1]", "seed: -1", "student: 3", "student: null", "a: {b: 1}", "!x y"])
