@@ -54,6 +54,8 @@ def real(world, tmp_path_factory):
         "clip": {"kind": "directory", "path": str(tiny_data / "models/clip")},
         "detector": {"kind": "weights", "path": str(source / "weights/yolo11n.pt"), "sha256": YOLO11N},
     }
+    teacher = tiny_data / "teachers/clips/large"
+    params["teachers"] = {"large": {"kind": "directory", "path": str(teacher), "scale": "own"}}
     params["regions"] |= {"image_size": 320, "confidence": 0.25, "max_regions": 5}
     params["spans"]["parser"] = str(source / "en_core_web_sm")
     params["zeroshot"]["path"] = str(zeroshot)
