@@ -134,7 +134,7 @@ class Step:
             base_image=batch.base_image,
             target=batch.target,
             target_text=batch.base_text if batch.target_text is None else batch.target_text,
-            target_scale=batch.target_scale or self.base_scale,
+            target_scale=self.base_scale if batch.target_scale is None else batch.target_scale,
             negatives=negatives,
             regions=regions,
             phrase=phrase,

@@ -108,7 +108,11 @@ Teachers = dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Teacher
 
 
 class Views(Section):
-    """Augmented views of every training image, which every teacher embeds once; the student sees the same ones."""
+    """Augmented views of every training image, which every teacher embeds once.
+
+    A recipe that learns from teachers shows the student the image itself and these, each as often; others show the
+    image alone.
+    """
 
     count: Annotated[int, Field(ge=0, le=64), Number] = Field(description="views of an image; 0: the image alone")
     area: Annotated[float, Field(gt=0, le=1), Number] = Field(

@@ -27,6 +27,8 @@ def requirements(recipe: Recipe) -> list[Requirement]:
     if recipe.knowledge:
         found.append(Requirement("concepts.enabled", True))
         found.append(Requirement("student.text", "trainable", "it distils into the text tower"))
+    if not recipe.contrastive:
+        found.append(Requirement("student.contrastive", "softmax", "it has no contrastive loss to be another"))
     if recipe.linear:
         cached = "it maps the base's cached features"
         found += [Requirement("student.init", "base", cached), Requirement("student.text", "frozen", cached)]

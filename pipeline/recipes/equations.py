@@ -207,6 +207,7 @@ def feature_distillation(b: Embedded) -> Terms:
 @recipe(
     "clip_refine",
     "random feature alignment + hybrid distillation",
+    Needs(contrastive=False),
     reference="[CLIP-Refine](https://arxiv.org/abs/2504.12717)",
 )
 def clip_refine(b: Embedded) -> Terms:
@@ -264,6 +265,7 @@ register(
         about="the rotation of cached image embeddings that lies nearest to the captions', in closed form",
         terms=None,
         linear=True,
+        contrastive=False,
     )
 )
 variant(

@@ -34,6 +34,7 @@ class Needs:
         regions: whether the student looks at a region of every image, too.
         phrases: whether it compares them with the phrases of the batch's captions.
         knowledge: whether it reads the concepts stage's tables; it trains the text tower.
+        contrastive: whether it has the contrastive loss, InfoNCE or what `student.contrastive` says instead.
         linear: only a linear map of the image embeddings is found, on cached features.
     """
 
@@ -46,6 +47,7 @@ class Needs:
     regions: bool = False
     phrases: bool = False
     knowledge: bool = False
+    contrastive: bool = True
     linear: bool = False
 
     def __post_init__(self) -> None:

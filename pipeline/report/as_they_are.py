@@ -27,7 +27,6 @@ class Row:
     image_size: int | None
     text_to_image: float
     image_to_text: float
-    rsum: float
     zeroshot: float | None
     unseen: float | None
     lead: Interval | None
@@ -58,7 +57,6 @@ def _row(name: str, figures: Mapping[str, Any], leads: Mapping[str, Any] | None)
         image_size=figures.get("image_size"),
         text_to_image=figures["text_to_image"]["recall@1"],
         image_to_text=figures["image_to_text"]["recall@1"],
-        rsum=figures["rsum"],
         zeroshot=seen,
         unseen=unseen,
         lead=leads["text_to_image"]["recall@1"] if leads else None,

@@ -38,8 +38,8 @@ def run(code, folder):
 def written(tmp_path):
     """Writes the valid parameters with some of teacher and student changed, and gives the file."""
 
-    def write(student=None, teacher=None):
-        content = yaml.safe_load(VALID)
+    def write(student=None, teacher=None, **others):
+        content = yaml.safe_load(VALID) | others
         content["student"] |= student or {}
         content["teacher"] |= teacher or {}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
@@ -106,6 +106,42 @@ def test_a_recipe_with_targets_is_refused_with_a_teacher_that_has_read_anything_
 def test_a_teacher_that_reads_text_alone_needs_no_caption_dropout(written):
     params = load(written({"recipe": "text_only_teacher"}, {"inputs": "text", "caption_dropout": 0}))
     assert params.student.recipe == "text_only_teacher"
+
+
+TEACHERS = {"sister": {"kind": "directory", "path": "sister", "scale": "own"}}
+VIEWS = {"count": 2, "area": 0.5, "flip": 0.0, "colour": 0.2}
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.teachers == "given"])
+def test_a_recipe_of_teachers_is_refused_without_one(written, name):
+    with pytest.raises(ParamsError, match=rf"student\.recipe {name} needs a teacher in teachers, which names none"):
+        load(written({"recipe": name}, teachers={}))
+    assert load(written({"recipe": name}, teachers=TEACHERS, views=VIEWS)).student.recipe == name
+
+
+def test_the_base_as_its_own_teacher_has_embedded_no_views(written):
+    with pytest.raises(ParamsError, match=r"student\.recipe affinity_base needs views\.count to be 0"):
+        load(written({"recipe": "affinity_base"}, teachers={}, views=VIEWS))
+    assert load(written({"recipe": "affinity_base"}, teachers={}, views=VIEWS | {"count": 0}))
+
+
+def test_phrases_are_embedded_for_a_recipe_that_compares_them(written):
+    tokens = {"features": {"spans": ["tokens"]}}
+    with pytest.raises(ParamsError, match=r"student\.recipe affinity_regions needs phrases in features\.spans"):
+        load(written({"recipe": "affinity_regions"}, {"spans": "tokens"}, teachers=TEACHERS, **tokens))
+    assert load(written({"recipe": "affinity"}, {"spans": "tokens"}, teachers=TEACHERS, **tokens))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_another_contrastive_loss_is_refused_where_a_recipe_has_none(written, name):
+    text = "trainable" if RECIPES[name].knowledge else "frozen"
+    teacher = {"inputs": RECIPES[name].teacher or "regions"}
+    path = written({"recipe": name, "text": text, "contrastive": "sigmoid"}, teacher)
+    if RECIPES[name].contrastive:
+        assert load(path).student.contrastive == "sigmoid"
+    else:
+        with pytest.raises(ParamsError, match=rf"student\.recipe {name} needs student\.contrastive to be softmax"):
+            load(path)
 
 
 @pytest.mark.parametrize("needs", [{"target": "image"}, {"teacher": "text"}])

@@ -270,6 +270,12 @@ def test_what_else_recipes_need():
     assert {name for name, r in RECIPES.items() if r.knowledge} == {"knowledge_clip", "dclip+knowledge"}
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_which_recipes_have_the_contrastive_loss_is_declared(name):
+    terms = RECIPES[name].terms(batch(name)) if name in TRAINED else {}
+    assert ("contrastive" in terms) == RECIPES[name].contrastive
+
+
 def test_every_teacher_is_a_value_of_its_parameter():
     accepted = typing.get_args(Teacher.model_fields["inputs"].annotation)
     assert set(TEACHERS.values()) == set(accepted)
