@@ -49,7 +49,7 @@ def clip(
         return _suited(given(source)), []
     torch.manual_seed(seed)
     made = towers.create(SAMPLE_CLIP)
-    how = Pretraining(source.epochs, source.batch, source.lr, source.weight_decay, seed)
+    how = Pretraining(source.epochs, source.batch, source.lr, source.weight_decay, seed, from_scratch=True)
     return made, pretrain(made, *base_pairs(path, made), how, what="models.clip", runs=runs)
 
 

@@ -46,5 +46,5 @@ def clip(
         made = towers.resized(towers.load(base), source.image_size)
         pixels, captions = base_pairs(path, made)
         made.model.to(device)
-        how = Pretraining(source.epochs, source.batch, source.lr, source.weight_decay, seed)
+        how = Pretraining(source.epochs, source.batch, source.lr, source.weight_decay, seed, from_scratch=False)
         return made, pretrain(made, pixels, captions, how, what=f"teachers.{name}", runs=runs)

@@ -20,9 +20,9 @@ def world(count=32):
     return np.clip(plain + noise, 0, 255).astype(np.uint8), names
 
 
-def trained(seed=0, epochs=2, batch=8, runs=None):
-    clip = tiny_clip(seed)
-    how = Pretraining(epochs, batch, lr=5e-3, weight_decay=0.01, seed=seed)
+def trained(seed=0, epochs=2, batch=8, runs=None, clip=None, from_scratch=True):
+    clip = clip or tiny_clip(seed)
+    how = Pretraining(epochs, batch, lr=5e-3, weight_decay=0.01, seed=seed, from_scratch=from_scratch)
     return clip, pretrain(clip, *world(), how, what="models.clip", runs=runs)
 
 
@@ -59,6 +59,22 @@ def test_equal_captions_of_a_batch_are_positives_of_each_other(monkeypatch):
     for text, positives in given:
         assert positives.sum() > 8
         assert torch.equal(positives, (text[:, None] == text[None, :]).all(dim=-1))
+
+
+def running_statistics(clip):
+    state = clip.model.state_dict()
+    return torch.cat([state[name].flatten() for name in state if name.endswith(("running_mean", "running_var"))])
+
+
+def test_a_clip_that_goes_on_keeps_the_statistics_that_it_learnt_from_scratch():
+    new = running_statistics(tiny_clip())
+    base, _ = trained()
+    learnt = running_statistics(base)
+    assert (learnt != new).all()
+    weights = base.weights
+    went_on, _ = trained(seed=1, clip=base, from_scratch=False)
+    assert went_on.weights != weights
+    assert torch.equal(running_statistics(went_on), learnt)
 
 
 def test_an_unfull_batch_is_left_to_the_next_epoch(monkeypatch):
