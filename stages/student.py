@@ -70,7 +70,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
         decoded, parser = p.pixels == "decoded", partial(load_parser, params.spans.parser)
         pairs = group.in_turn(lambda: inputs.corpus_pairs(recipe, decoded=decoded, parser=parser))
     trained_as = Compute(device, p.precision, params.compute.batch)
-    validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else _left_to_the_first
+    validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else None
     torch.manual_seed(seed)
     how: dict[str, Any] = {"train_text": train_text, "temperature": p.temperature, "linear": recipe.linear}
     how |= {"contrastive": p.contrastive, **pairs.heads}
@@ -85,8 +85,8 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
     run_as: dict[str, Any] = {"device": device, "base_scale": base.scale, "steps": steps, "group": group, **resumed}
     if group.first:
         run_as["log"] = logger(ws.path(catalog.LIVE_METRICS).parent)
-    result = train(trained, pairs, validate, training, **run_as)
-    if not group.first:
+    result = train(trained, pairs, validate.thinned() if validate else _left_to_the_first, training, **run_as)
+    if validate is None:
         return {}
     towards = base if p.init == BASE else None
     chosen = finish(trained.finished(), result, validate, ws, base=towards, keep=p.keep)

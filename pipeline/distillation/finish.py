@@ -17,7 +17,7 @@ def finish(
 
     Args:
         end: holds the weights of the best epoch; afterwards the chosen point's.
-        trained: the history, whose first row is of the starting point.
+        trained: the history, and the best epoch.
         ws: whose student becomes an open_clip local directory.
         base: where the way begins; None for a student with its own towers, which is taken as it is.
         keep: share of the base's zero-shot accuracy that the chosen point keeps.
@@ -30,7 +30,7 @@ def finish(
     points: list[Figures] = []
     if base is not None:
         weights = base.model.state_dict()
-        chosen, points = interpolation.choose(end.model, weights, lambda: validate(end), trained.history[0], keep)
+        chosen, points = interpolation.choose(end.model, weights, lambda: validate(end), validate(base), keep)
     end.save(ws.student)
     write_history(ws.path(catalog.INTERPOLATION), points)
     write_history(ws.path(catalog.STUDENT_HISTORY), trained.history)

@@ -1,6 +1,6 @@
 """What epochs and interpolation points are chosen by: retrieval and zero-shot on validation data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from pipeline.retrieval.metrics import evaluate
 from pipeline.training.loop import Figures
 from pipeline.zeroshot import accuracy, classifier
 from pipeline.zeroshot.sets import ZeroshotSet
+
+AN_EPOCH = 24
+"""Images of each class that an epoch is looked at with. It is chosen by retrieval; a point of interpolation, which is
+chosen by zero-shot, too, is looked at with all."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,15 @@ class Validator:
                 found[f"val_{name}_top1"] = float(right[part].mean())
                 found[f"val_{name}_top1_error"] = float(change[part].std() / np.sqrt(part.sum()))
         return found
+
+    def thinned(self, most: int = AN_EPOCH) -> "Validator":
+        """The same with at most `most` images of each class, evenly spaced."""
+        labels = self.classes.labels
+        by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        kept = np.sort(np.concatenate([of_one[:: -(-len(of_one) // most)] for of_one in by_class]))
+        classes = replace(self.classes, paths=[self.classes.paths[i] for i in kept], labels=labels[kept])
+        images = {"class_pixels": self.class_pixels[kept], "class_embeddings": self.class_embeddings[kept]}
+        return replace(self, classes=classes, **images)
 
     def _right(self, embeddings: Tensor, weights: Tensor) -> NDArray[np.float64]:
         """1 for every image whose class comes first, 0 for others."""

@@ -3,6 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_models import COMPUTE, random_pixels, tiny_clip, unit_rows
 
 from pipeline.clip import encode
@@ -126,3 +128,30 @@ def test_a_validation_changes_nothing_and_is_repeatable(clip):
     assert validate(clip) == validate(clip)
     assert clip.weights == weights
     assert not clip.model.training
+
+
+def test_an_epoch_is_looked_at_with_evenly_spaced_images_of_each_class(clip):
+    classes = dataclasses.replace(CLASSES, paths=["a1", "b1", "a2", "b2"], labels=np.array([0, 1, 0, 1]))
+    whole = validator(clip, classes=classes)
+    thin = whole.thinned(1)
+    assert thin.classes.paths == ["a1", "b1"]
+    assert thin.classes.labels.tolist() == [0, 1]
+    assert np.array_equal(thin.class_pixels, whole.class_pixels[:2])
+    assert torch.equal(thin.class_embeddings, whole.class_embeddings[:2])
+    assert thin.pairs is whole.pairs
+    assert whole.thinned(2).classes.paths == classes.paths
+
+
+@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=4), most=st.integers(1, 5))
+def test_no_class_is_left_out_of_an_epoch_nor_has_more_images_than_asked_for(clip, counts, most):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    classes = dataclasses.replace(CLASSES, paths=[str(i) for i in range(len(labels))], labels=labels)
+    images = dataclasses.replace(
+        validator(clip),
+        classes=classes,
+        class_pixels=np.zeros((len(labels), 1)),
+        class_embeddings=torch.zeros(len(labels), 1),
+    )
+    kept = np.bincount(images.thinned(most).classes.labels, minlength=len(counts))
+    assert (kept >= 1).all()
+    assert (kept <= np.minimum(most, counts)).all()
