@@ -11,9 +11,9 @@ from pipeline.distillation.best_epoch import retrieval
 from pipeline.machine.progress import track
 from pipeline.training.loop import Figures
 
-ERRORS = 1.96
-"""Standard errors that an accuracy is lowered by before it is said to be kept: the lower end of its 95 % interval. Of
-many points the best is likely to be one whose accuracy was overestimated."""
+ERRORS = 1.645
+"""Standard errors that an accuracy is lowered by before it is said to be kept: the lower end of its one-sided 95 %
+interval. Of many points the best is likely to be one whose accuracy was overestimated."""
 
 ALPHAS = tuple(i / 10 for i in range(1, 11))
 """Points between base and student, the student's end included."""
@@ -48,8 +48,8 @@ def choose(
 
     Args:
         model: holds the student's weights; afterwards the chosen point's.
-        keep: share of the base's zero-shot accuracy that the lower end of the 95 % interval has to keep. If it does so
-            at no point, the point where it is highest is taken.
+        keep: share of the base's zero-shot accuracy that the lower end of its one-sided 95 % interval has to keep. If it
+            does so at no point, the point where it is highest is taken.
 
     Returns:
         the chosen point's figures and those of all points, each with its `alpha`.
