@@ -48,8 +48,8 @@ def choose(
 
     Args:
         model: holds the student's weights; afterwards the chosen point's.
-        keep: share of the base's zero-shot accuracy that the lower end of its one-sided 95 % interval has to keep. If it
-            does so at no point, the point where it is highest is taken.
+        keep: share of the base's zero-shot accuracy that the lower end of its one-sided 95 % interval has to keep. If
+            it does so at no point, the point where it is highest is taken.
 
     Returns:
         the chosen point's figures and those of all points, each with its `alpha`.
