@@ -121,6 +121,21 @@ def forget(
 
 
 @app.command()
+def compact(only: Only = None) -> None:
+    """Put many small segments together into few large ones; stages may read and write meanwhile.
+
+    Every row stays where a stage finds it. The small segments are set aside; dclip cache gc --yes removes them.
+    """
+    from pipeline.store import compaction, inventory
+
+    made = {held.folder.name: compaction.compact(held) for held in inventory.collections(store(), only or [])}
+    for name, one in made.items():
+        print(f"{name}: {one.before} segments, now {one.after}")
+    size = sum(one.bytes for one in made.values())
+    print(f"{_size(size)} set aside" + ("; to remove them: dclip cache gc --yes" if size else ""))
+
+
+@app.command()
 def gc(
     older_than: Annotated[
         float | None, typer.Option(min=0, help="Collections no stage has used for so many days.")
@@ -134,7 +149,7 @@ def gc(
     data: Annotated[Path, typer.Option(help="Folder with a folder for every stage.")] = Path("data"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it they are only listed.")] = False,
 ) -> None:
-    """Make room: what killed writers left, what was set aside as damaged, and every collection that any option names.
+    """Make room: what killed writers left, what was set aside, and every collection that any option names.
 
     Where several checkouts share a store use --older-than: --unused knows the tables of --data only.
     """

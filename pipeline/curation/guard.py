@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import cv2
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.curation.appearance import FRAME, cosines
+from pipeline.curation.nearby import NearbyCodes
 
 Window = tuple[float, float, float, float]
 """Left, top, right, bottom of a part of an image, in 0..1."""
@@ -144,7 +144,7 @@ class Guard:
 
     def __init__(self) -> None:
         self._frames = Frames()
-        self._index = faiss.IndexBinaryFlat(64)
+        self._index = NearbyCodes(RADIUS)
         self._indexed = 0
 
     def add(self, number: int, frames: Sequence[bytes]) -> None:
@@ -177,9 +177,7 @@ class Guard:
     def _search(self, others: Frames, start: int, found: dict[tuple[int, int], list[tuple[float, Placement]]]) -> None:
         frames = others.pixels[start : start + _QUERIES]
         frequencies = _frequencies(frames, 0)
-        # FAISS finds what is strictly nearer than its radius.
-        limits, _, places = self._index.range_search(_codes(frequencies), RADIUS + 1)
-        queries = np.repeat(np.arange(len(frames)), np.asarray(limits[1:] - limits[:-1], np.int64))
+        queries, places, _ = self._index.within(_codes(frequencies))
         guarded, variants = np.divmod(places, _VARIANTS)
         directions, alike = _directions(frequencies), np.zeros(len(places))
         for variant in np.unique(variants):

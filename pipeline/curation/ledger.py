@@ -30,6 +30,8 @@ CREATE TABLE captions (
     number INTEGER PRIMARY KEY, image INTEGER NOT NULL, home INTEGER NOT NULL, fold BLOB NOT NULL,
     text TEXT NOT NULL, place TEXT NOT NULL
 );
+CREATE TABLE bytes (sha256 BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE frames (place INTEGER PRIMARY KEY, number INTEGER UNIQUE NOT NULL, frames BLOB NOT NULL);
 CREATE TABLE refused (
     number INTEGER PRIMARY KEY, kind TEXT, key TEXT, source TEXT, place TEXT, reason TEXT, detail TEXT
 );
@@ -39,6 +41,8 @@ BEGIN;
 # role is null for the pool that the quotas draw from; original is what a copy is a copy of; seen is 1 for an evaluation
 # image that copies can be compared with.
 # captions: `home` is the image they belong to now, which after merging is not the one they were read for.
+# bytes: the first image that was decided on with these bytes; frames: of every image kept for training. Both by the
+# number of `seen.SeenImages`.
 # refused: rows with a reason of their own. A caption shares the fate of its home.
 
 
@@ -205,6 +209,11 @@ class Ledger:
     def saw(self, numbers: Iterable[int]) -> None:
         """Note which evaluation images could be read."""
         self.db.executemany("UPDATE images SET seen = 1 WHERE number = ?", ((n,) for n in numbers))
+
+    def first_with_bytes(self, sha256: bytes, number: int) -> int:
+        """The number that was given first with these bytes: this one, if none was."""
+        query = "INSERT INTO bytes VALUES (?, ?) ON CONFLICT DO UPDATE SET number = number RETURNING number"
+        return int(self.db.execute(query, (sha256, number)).fetchone()[0])
 
     def reject(self, number: int, reason: Reason, detail: str, original: int | None = None) -> None:
         """Decide that an image, and with it every caption whose home it is, is not kept, even if it was until now."""

@@ -1,20 +1,23 @@
 """Inspections of images and the close look at suspects, several side by side, with results in order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 from pipeline.artifacts.schema import Reason
 from pipeline.curation.altered import altered_copy
-from pipeline.curation.guard import Frames, Guard
+from pipeline.curation.guard import Frames, Guard, Placement
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
+from pipeline.machine.batches import batches
 from pipeline.machine.processes import Processes
 from pipeline.sources import File
 
 T = TypeVar("T")
 CHUNK = 32
 """Images a process inspects at a time."""
+_SEARCHED = 16_384
+"""Images whose frames are in memory at a time."""
 
 
 def inspected(
@@ -40,21 +43,24 @@ def _inspect_all(files: list[File | None], limits: ImageLimits) -> list[Inspecti
 
 
 def altered(
-    processes: Processes, guard: Guard, images: Mapping[int, tuple[bytes, ...]], file: Callable[[int], File]
+    processes: Processes, guard: Guard, images: Iterable[tuple[int, tuple[bytes, ...]]], file: Callable[[int], File]
 ) -> Iterator[tuple[int, int]]:
     """Which images are altered copies of guarded ones.
 
     Args:
-        images: frames by number.
+        images: numbers and frames.
         file: of a number, of a guarded image too.
 
     Yields:
         number of an image, and of the first guarded image that it is found to be a copy of.
     """
-    frames = Frames()
-    for number, image_frames in images.items():
-        frames.add(number, image_frames)
-    queues = {number: list(suspects.items()) for number, suspects in guard.suspects(frames).items()}
+    queues: dict[int, list[tuple[int, list[Placement]]]] = {}
+    for part in batches(images, _SEARCHED):
+        frames = Frames()
+        for number, image_frames in part:
+            frames.add(number, image_frames)
+        queues |= {number: list(suspects.items()) for number, suspects in guard.suspects(frames).items()}
+    queues = dict(sorted(queues.items()))
     while queues := {number: queue for number, queue in queues.items() if queue}:
         asked = [(number, *queue.pop(0)) for number, queue in queues.items()]
         tasks = ((file(guarded), file(number), placements) for number, guarded, placements in asked)

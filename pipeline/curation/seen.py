@@ -1,14 +1,21 @@
 """Every image that was seen so far: what became of it, which one it is a copy of, and which others show the same."""
 
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import Inspection
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.lookalikes import Lookalikes
 from pipeline.sources import File
+
+MOST = 100
+"""Copies of an image that later ones are compared with: whatever shows the same is like one of these."""
 
 
 class Fate(IntEnum):
@@ -30,12 +37,13 @@ class SeenImages:
 
     def __init__(self, ledger: Ledger, held_out: Sequence[HeldOut], radius: int) -> None:
         self._ledger, self._held_out = ledger, held_out
-        self.lookalikes = Lookalikes(radius)
+        self.lookalikes = Lookalikes(radius, ledger.path.parent)
         self.fates = bytearray()
         self.originals = array("q")
         self.ledger_numbers = array("q")
         """The number of every image in the ledger; of one that is held out, -1 - its place among those."""
-        self._first_with_bytes: dict[bytes, int] = {}
+        self._copies: Counter[int] = Counter()
+        """Of every original, how many of its copies there are by now."""
         self._parents = array("q")
         """For every image an earlier one that shows the same, or itself: the groups as a forest."""
 
@@ -47,7 +55,7 @@ class SeenImages:
         self.lookalikes.add([image for _, image in images])
         first = []
         for number, (ledger_number, image) in enumerate(images, len(self)):
-            first.append(self._first_with_bytes.setdefault(image.sha256, number))
+            first.append(self._ledger.first_with_bytes(image.sha256, number))
             self.ledger_numbers.append(ledger_number)
             self.fates.append(fate)
             self.originals.append(number)
@@ -67,6 +75,34 @@ class SeenImages:
     def is_leak(self, number: int) -> bool:
         """Whether an image is a copy of an evaluation image."""
         return self.fates[number] == Fate.COPY and self.fates[self.originals[number]] == Fate.GUARD
+
+    def leaks(self) -> list[int]:
+        """All that `is_leak` is true of, in order."""
+        fates, originals = np.frombuffer(self.fates, np.uint8), np.frombuffer(self.originals, np.int64)
+        copies: NDArray[np.int64] = np.flatnonzero(fates == Fate.COPY)
+        return [int(number) for number in copies[fates[originals[copies]] == Fate.GUARD]]
+
+    def copies(self, originals: Iterable[int]) -> dict[int, list[int]]:
+        """For each of some originals the other images that are copies of it, in order."""
+        found: dict[int, list[int]] = {original: [] for original in originals}
+        all_originals = np.frombuffer(self.originals, np.int64)
+        for number in np.flatnonzero(np.isin(all_originals, list(found))):
+            if number != (original := int(all_originals[number])):
+                found[original].append(int(number))
+        return found
+
+    def forget(self, same_bytes: Iterable[int], others: Iterable[int]) -> list[int]:
+        """Leave copies among the images that were added last out of all comparisons to come; returns them.
+
+        That is every image with the bytes of an earlier one, and of `others` those of whose original there are enough.
+        """
+        gone = list(same_bytes)
+        for number in others:
+            self._copies[original := self.originals[number]] += 1
+            if self._copies[original] > MOST:
+                gone.append(number)
+        self.lookalikes.forget(gone)
+        return gone
 
     def group(self, number: int) -> int:
         """The first image of the group of an image: all that `link` ties together, directly or through others."""

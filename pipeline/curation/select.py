@@ -1,10 +1,12 @@
 """Which images are kept, and in which split: leak guard, duplicates, quotas, seeded splits."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.artifacts.schema import Reason, Split
+from pipeline.curation import lookalikes
 from pipeline.curation.copies import Candidates, first_copied
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection
@@ -15,6 +17,8 @@ from pipeline.curation.seen import Fate, SeenImages
 from pipeline.machine.processes import Processes
 from pipeline.machine.progress import track
 from pipeline.sources import CORPORA, SourceError
+
+log = logging.getLogger(__name__)
 
 PUBLISHED = "karpathy"
 BATCH = 8192
@@ -90,7 +94,7 @@ class _Selection:
         self.ledger, self.rules, self.inspecting, self.comparing = ledger, rules, inspecting, comparing
         self.held_out = held_out
         self.seen = SeenImages(ledger, held_out, rules.radius)
-        self.leaks = Leaks(self.seen, comparing)
+        self.leaks = Leaks(self.seen, ledger, comparing)
         self.room = dict(rules.quota)
         self.reached = dict.fromkeys(rules.quota, (-1.0, ""))
         """The draw and the key of the last image of every corpus that was inspected."""
@@ -100,6 +104,7 @@ class _Selection:
         for _ in track(self._guard(evaluation), "evaluation images", total=len(evaluation), unit="images"):
             pass
         unseen = self._guard_held_out()
+        self.seen.lookalikes.always = len(self.seen)
         while True:
             for source in self.rules.quota:
                 total = min(self.room[source], self.ledger.pool_size(source))
@@ -110,6 +115,12 @@ class _Selection:
         for source, quota in self.rules.quota.items():
             self.ledger.reject_rest(source, Reason.OVER_QUOTA, f"the quota of {quota} was full")
         self._gather_groups()
+        if crowded := self.seen.lookalikes.crowded:
+            log.warning(
+                "%d images look like more than %d others by hash and colours; each was compared with the evaluation "
+                "images among them and the %d nearest",
+                crowded, lookalikes.MOST, lookalikes.MOST,
+            )  # fmt: skip
         return unseen
 
     # Evaluation images
@@ -167,25 +178,29 @@ class _Selection:
         seen, start = self.seen, len(self.seen)
         usable = [(c, image) for c, found in block if (image := self._usable(c, found)) is not None]
         first = seen.add([(c.number, image) for c, image in usable], Fate.OPEN)
+        near = seen.lookalikes.before(start)
         candidates: list[Candidates] = [
-            {same_bytes: None} if same_bytes < number else dict(near)
-            for number, (same_bytes, near) in enumerate(zip(first, seen.lookalikes.before(start), strict=True), start)
+            {same_bytes: None} if same_bytes < number else dict(alike)
+            for number, (same_bytes, alike) in enumerate(zip(first, near, strict=True), start)
         ]
         frames = {n: image.frames for n, (_, image) in enumerate(usable, start) if first[n - start] == n}
-        for number, guarded in self.leaks.altered(frames):
+        for number, guarded in self.leaks.altered(frames.items()):
             self._reject_altered(number, guarded)
         kept = 0
         for number, other in first_copied(seen, start, candidates, self.comparing):
             candidate, image = usable[number - start]
             if other is None:
                 seen.fates[number] = Fate.KEPT
-                self.leaks.kept[number] = image.frames
+                self.leaks.kept.add(number, image.frames)
                 self._keep(candidate.number, candidate.key, image, self._drawn_split(candidate.key))
                 kept += 1
             else:
                 self._reject_copy(number, other, candidates[number - start][other])
+        same_bytes = [number for number, earlier in enumerate(first, start) if earlier < number]
+        gone = set(seen.forget(same_bytes, [number for number in frames if seen.fates[number] == Fate.COPY]))
         for number in filter(seen.is_leak, frames):
-            self.leaks.guard_copy(number, frames[number])
+            if number not in gone:
+                self.leaks.guard_copy(number, frames[number])
         return kept
 
     def _take_back(self) -> bool:
@@ -193,11 +208,12 @@ class _Selection:
         taken = False
         while found := self.leaks.kept_by_mistake():
             taken = True
+            copies = self.seen.copies(number for number, _ in found)
             for number, leak in found:
                 self.room[self.ledger.source(self.seen.ledger_numbers[number])] += 1
                 self._reject_altered(number, leak)
                 self.leaks.guard_copy(number, self.leaks.kept.pop(number))
-                for copy in [n for n, original in enumerate(self.seen.originals) if original == number]:
+                for copy in copies[number]:
                     self._reject(copy, number, "same image as", Reason.EVALUATION_COPY)
         return taken
 
@@ -210,7 +226,10 @@ class _Selection:
         """Move every kept image of the pool to the split of the first kept one of its group."""
         seen, firsts = self.seen, dict[int, int]()
         for number, fate in enumerate(seen.fates):
-            if fate == Fate.KEPT and (first := firsts.setdefault(seen.group(number), number)) != number:
+            if fate != Fate.KEPT or (group := seen.group(number)) == number:
+                continue  # the first image of its group is the first kept one, if it is kept
+            first = group if seen.fates[group] == Fate.KEPT else firsts.setdefault(group, number)
+            if first != number:
                 self.ledger.move(seen.ledger_numbers[number], self._drawn_split(seen.name(first)))
 
     # One image

@@ -118,6 +118,25 @@ def _remove_abandoned(path: Path, *, same_machine: bool) -> None:
             path.unlink()
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for others who take files out of a folder, as this block does; on a disk without locks nobody waits.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not _LOCKS:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def set_aside(path: Path) -> str:
     """Rename a damaged file, so that nothing reads it; say in a few words what has become of it.
 

@@ -18,6 +18,7 @@ from pipeline.clip.cached import CachedClip
 from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.distillation import pixels
+from pipeline.distillation.class_images import ClassImages
 from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
 from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Regions, Teacher, Views
@@ -29,7 +30,7 @@ from pipeline.recipes import Recipe
 from pipeline.spans.phrases import Parser
 from pipeline.store import keys
 from pipeline.views.table import ViewsOf
-from pipeline.zeroshot import classifier, embedded, sets
+from pipeline.zeroshot import embedded, sets
 
 
 class Inputs:
@@ -201,7 +202,7 @@ class Inputs:
         """Validation data: val of the corpora, val of the zero-shot set."""
         shown = sets.read(zeroshot_path, Split.VAL)
         pairs = self._pairs(self.ws.manifest(Split.VAL))
-        pixels = classifier.pixels(self.student, shown, self.compute.workers)
+        pixels = self._pixels(ClassImages(shown.paths, self.compute.workers), decoded=False)
         known = embedded.read(self.ws, catalog.ZEROSHOT_EMBEDDINGS, zeroshot_path, shown, weights=self.weights)
         return Validator(pairs, shown, pixels, *known, self.train_text, compute)
 

@@ -16,7 +16,7 @@ from PIL.Image import Image
 from pipeline.clip import towers
 from pipeline.clip.towers import Clip
 from pipeline.disk import files, sealed
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, InputError
 from pipeline.images import decoding
 from pipeline.machine.ahead import ahead
 
@@ -61,6 +61,9 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     `threads` decode, if it is not there. The file is named by source, splits and preprocessing, so another curation
     or another tower never reads it. All of it is read and compared with its seal; a damaged one is set aside, named
     on the screen and made again.
+
+    Raises:
+        InputError: a file is no image.
     """
     tower = {"side": clip.image_size, "preprocess": clip.config["preprocess_cfg"], "code": [decoding.CODE, towers.CODE]}
     name = files.fingerprint(manifest=source.fingerprint, splits=source.splits, **tower)
@@ -69,8 +72,8 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
         shape = (len(source), 3, clip.image_size, clip.image_size)
         with files.whole(path) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            encoded = (data for _, data in source.images("decode"))
-            decoded = ahead(_pixels_of(clip, source), enumerate(encoded), threads=threads, depth=4 * threads)
+            encoded = enumerate(source.images("decode"))
+            decoded = ahead(_pixels_of(clip, source), encoded, threads=threads, depth=4 * threads)
             for i, row in enumerate(chain.from_iterable(decoded)):
                 pixels[i] = row
             pixels.flush()
@@ -80,13 +83,16 @@ def cached(clip: Clip, source: Source, folder: Path, threads: int = 1) -> NDArra
     return mapped
 
 
-def _pixels_of(clip: Clip, source: Source) -> Callable[[tuple[int, bytes]], list[NDArray[np.uint8]]]:
-    """A function from a file's number and bytes to the pixels of its images."""
+def _pixels_of(clip: Clip, source: Source) -> Callable[[tuple[int, tuple[str, bytes]]], list[NDArray[np.uint8]]]:
+    """A function from a file's number, name and bytes to the pixels of its images."""
     to_pixels = clip.pixels()
 
-    def pixels(given: tuple[int, bytes]) -> list[NDArray[np.uint8]]:
-        number, data = given
-        image = decoding.decode(data)
+    def pixels(given: tuple[int, tuple[str, bytes]]) -> list[NDArray[np.uint8]]:
+        number, (name, data) = given
+        try:
+            image = decoding.decode(data)
+        except decoding.UnreadableImage as error:
+            raise InputError(f"{name} is no image ({error}); take it out or replace it") from error
         if not isinstance(source, Several):
             return [to_pixels(image)]
         first = number * source.count

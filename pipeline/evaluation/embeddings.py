@@ -3,7 +3,7 @@
 They are computed and rounded as the base's cached ones are, so that two models differ by their weights alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,15 @@ from pipeline.images import decoding
 from pipeline.machine.batches import batches
 
 
+def by_batches(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Iterator[Embeddings]:
+    """Unit float16 [batch, d] of images as the tower reads them, uint8 [3, side, side] each."""
+    for batch in batches(pixels, compute.batch):
+        yield encode.images(clip, batch, compute).numpy().astype(np.float16)
+
+
 def images(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Embeddings:
-    """Unit float16 [n, d] of images as the tower reads them, uint8 [3, side, side] each."""
-    found = [encode.images(clip, batch, compute).numpy().astype(np.float16) for batch in batches(pixels, compute.batch)]
-    return np.concatenate(found)
+    """All of `by_batches`, [n, d]."""
+    return np.concatenate(list(by_batches(clip, pixels, compute)))
 
 
 def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Embeddings:
@@ -98,13 +103,15 @@ class ModelTables:
         with EmbeddingWriter(
             self._ws.path(artifact), schema, provenance(what, manifest=manifest, **self._metadata)
         ) as writer:
-            if given is not None:
-                index = [given.index] if isinstance(given, Texts) and given.index is not None else []
-                writer.write(given.keys, *index, self._rows(what, given))
+            if isinstance(given, Images):
+                for rows in self._rows(what, given):
+                    writer.write(given.keys[writer.rows : writer.rows + len(rows)], rows)
+            elif given is not None:
+                index = [given.index] if given.index is not None else []
+                rows = given.base_embeddings if self._frozen_text else texts(self._clip, given.strings, self._compute)
+                writer.write(given.keys, *index, rows)
         return writer.rows
 
-    def _rows(self, what: str, given: Images | Texts) -> Embeddings:
-        if isinstance(given, Images):
-            decoded = image_files.pixels(self._clip, given.files, f"embed {what}, {self._model}", self._compute.workers)
-            return images(self._clip, decoded, self._compute)
-        return given.base_embeddings if self._frozen_text else texts(self._clip, given.strings, self._compute)
+    def _rows(self, what: str, given: Images) -> Iterator[Embeddings]:
+        decoded = image_files.pixels(self._clip, given.files, f"embed {what}, {self._model}", self._compute.workers)
+        return by_batches(self._clip, decoded, self._compute)

@@ -16,12 +16,13 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.clip import towers
 from pipeline.clip.encode import Compute
 from pipeline.distillation import pixels
+from pipeline.distillation.class_images import ClassImages
 from pipeline.errors import InputError
 from pipeline.evaluation import embeddings, frozen_teachers
 from pipeline.evaluation.comparison import DIRECTIONS, Embedded, query_images, zeroshot_summary
 from pipeline.retrieval.bootstrap import paired_interval
 from pipeline.retrieval.metrics import evaluate
-from pipeline.zeroshot import accuracy, classifier, embedded, sets
+from pipeline.zeroshot import accuracy, embedded, sets
 from pipeline.zeroshot.sets import ZeroshotSet
 
 Hits = dict[str, list[float]]
@@ -63,7 +64,8 @@ class TestData:
         self.captions = ws.captions(self.manifest, weights=base.weights)
         self.classes: ZeroshotSet = sets.read(zeroshot_path, Split.TEST)
         self.pixels = pixels.cached(base, self.manifest, home / "pixels")
-        self.class_pixels = classifier.pixels(base, self.classes, compute.workers)
+        shown = ClassImages(self.classes.paths, compute.workers)
+        self.class_pixels = pixels.cached(base, shown, home / "pixels", compute.workers)
         base_classes = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zeroshot_path, self.classes, weights=base.weights)
         self.class_weights = base_classes[1]
         base_pairs = Embedded.from_halves(ws.images(self.manifest, weights=base.weights), self.captions)

@@ -22,7 +22,8 @@ from pipeline.probes.linear import areas, predict
 
 COMMON, RARE = 0.5, 0.005
 """Share of captions above which, and below which, a word is not probed."""
-_BLOCK = 1024
+_CELLS = 4_000_000
+"""Similarities of captions in memory at a time, 32 MB; likewise numbers of embeddings."""
 _WORD = re.compile(r"\w+")
 
 
@@ -130,8 +131,9 @@ class NearMisses:
         number = {captions[row]: i for i, row in enumerate(distinct)}
         text_numbers = np.array([number[text] for text in captions])
         queries, wanted, others = [], [], []
-        for start in range(0, len(pairs), _BLOCK):
-            block = pairs[start : start + _BLOCK]
+        size = max(1, _CELLS // len(distinct))
+        for start in range(0, len(pairs), size):
+            block = pairs[start : start + size]
             alike = (tfidf[[w for _, w in block]] @ tfidf[distinct].T).toarray()
             for (query, target), row in zip(block, alike, strict=True):
                 row[text_numbers[owner == owner[target]]] = -1
@@ -150,8 +152,11 @@ class NearMisses:
             embeddings: unit float32 [c, d].
         """
         candidates = np.concatenate([self.wanted[:, None], self.others], axis=1)
-        similarity = np.einsum(
-            "qd,qnd->qn", embeddings[self.queries], embeddings[candidates]
-        )  # in one go, so that ties tie
-        hit: NDArray[np.float64] = (similarity[:, 0] > similarity[:, 1:].max(axis=1)).astype(np.float64)
+        hit = np.empty(len(candidates))
+        size = max(1, _CELLS // (candidates.shape[1] * embeddings.shape[1]))
+        for start in range(0, len(candidates), size):
+            part = slice(start, start + size)
+            # all candidates of a query in one go, so that ties tie
+            similarity = np.einsum("qd,qnd->qn", embeddings[self.queries[part]], embeddings[candidates[part]])
+            hit[part] = similarity[:, 0] > similarity[:, 1:].max(axis=1)
         return hit

@@ -68,16 +68,25 @@ class Collection:
             self._load()
 
     def _load(self) -> None:
-        """Map every segment whose bytes are right; the others are set aside and named."""
-        paths = sorted(self.folder.glob(f"*{segment.SUFFIX}"))
-        for path in track(paths, f"check {self.name}", unit="segments") if len(paths) > _MANY else paths:
-            try:
-                segment.check(path)
-                self.segments.append(Segment(path, self.schema, self.fingerprint))
-            except FileNotFoundError:
-                continue  # another process has just set it aside or collected it
-            except Damaged as error:
-                log.warning("%s; %s, and its rows are computed again", error, files.set_aside(path))
+        """Map every segment whose bytes are right; the others are set aside and named.
+
+        What has gone by the time it is opened may have been put into a larger one, so that it is looked again.
+        """
+        done: set[Path] = set()
+        gone = True
+        while gone:
+            gone = False
+            paths = [path for path in segment.listed(self.folder) if path not in done]
+            for path in track(paths, f"check {self.name}", unit="segments") if len(paths) > _MANY else paths:
+                try:
+                    segment.check(path)
+                    self.segments.append(Segment(path, self.schema, self.fingerprint))
+                except FileNotFoundError:
+                    gone = True
+                    continue
+                except Damaged as error:
+                    log.warning("%s; %s, and its rows are computed again", error, files.set_aside(path))
+                done.add(path)
         self._used()
 
     def _used(self) -> None:
@@ -166,7 +175,7 @@ class Collection:
         except OSError as error:
             raise StoreError(
                 f"{len(keys)} new rows of {self.name} could not be written to {self.folder}: "
-                f"{error.strerror or error}. {_advice(error)} Whatever was written before is whole and stays; "
+                f"{error.strerror or error}. {advice(error)} Whatever was written before is whole and stays; "
                 "after that, run it again and only the rest is computed"
             ) from error
         self._used()
@@ -181,7 +190,8 @@ def described_as(path: Path, described: Any) -> bool:
         return False
 
 
-def _advice(error: OSError) -> str:
+def advice(error: OSError) -> str:
+    """What to do where the store cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "Make room (dclip cache stats, dclip cache gc) or move the store with DCLIP_HOME."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -21,6 +21,8 @@ from pipeline.store.collection import DESCRIPTION
 from pipeline.store.keys import Keys
 
 FOLDER = re.compile(r"[a-z_]+-[0-9a-f]{32}")
+REPLACED = ".replaced"
+"""How segments end that were set aside, since a larger one holds their rows."""
 SHOWN = 9
 """Letters of a folder's name behind the collection's, hyphen included, that are shown and tell it from others."""
 DAY = 86_400.0
@@ -35,6 +37,7 @@ class Held:
         bytes: size of all files, damaged and half-written ones included.
         used: when a stage last opened it or added to it, seconds since the epoch.
         damaged: segments that were set aside.
+        replaced: segments that were set aside since a larger one holds their rows.
         abandoned: files that killed writers have left.
     """
 
@@ -46,6 +49,7 @@ class Held:
     bytes: int
     used: float
     damaged: list[Path]
+    replaced: list[Path]
     abandoned: list[Path]
 
 
@@ -76,15 +80,15 @@ def _names(name: str, folder: Path) -> bool:
 
 
 def _held(folder: Path) -> Held:
-    segments = sorted(folder.glob(f"*{segment.SUFFIX}"))
-    damaged = sorted(folder.glob(f"*{files.DAMAGED}"))
+    segments = segment.listed(folder)
+    damaged, replaced = (sorted(folder.glob(f"*{suffix}")) for suffix in (files.DAMAGED, REPLACED))
     parts = sorted(folder.glob(f".*{files.PART}"))
     old = time.time() - files.ABANDONED_SECONDS
     abandoned = [p for p in parts if 0 < _changed(p) < old]
     rows, size = sum(map(_rows, segments)), sum(_size(p) for p in folder.iterdir())
     name, made_with = folder.name.rpartition("-")[0], _made_with(folder / DESCRIPTION)
     used = _changed(folder / DESCRIPTION) or _changed(folder)
-    return Held(folder, name, made_with, segments, rows, size, used, damaged, abandoned)
+    return Held(folder, name, made_with, segments, rows, size, used, damaged, replaced, abandoned)
 
 
 def _made_with(description: Path) -> dict[str, Any]:
@@ -113,10 +117,8 @@ def _changed(path: Path) -> float:
 
 def _rows(path: Path) -> int:
     """Rows that a segment says it has; 0 for one that is no Arrow file, which `faults` tells about."""
-    try:
-        return int((pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata or {}).get(b"rows", 0))
-    except (pa.ArrowException, OSError, ValueError):
-        return 0
+    said = segment.metadata(path).get("rows", "")
+    return int(said) if said.isdecimal() else 0
 
 
 def described_fault(path: Path, folder: str) -> str:
@@ -167,7 +169,7 @@ def garbage(
     max_bytes: float | None = None,
     keep: set[str] | None = None,
 ) -> list[Garbage]:
-    """What may go: what killed writers left, damaged segments, and the collections that any of these rules names.
+    """What may go: what killed writers left, what was set aside, and the collections that any of these rules names.
 
     Args:
         held: all collections.
@@ -181,6 +183,7 @@ def garbage(
     for h in rest:
         found += [Garbage(p, p.stat().st_size, "a killed writer left it") for p in h.abandoned]
         found += [Garbage(p, p.stat().st_size, "it is damaged") for p in h.damaged]
+        found += [Garbage(p, p.stat().st_size, "a larger segment holds its rows") for p in h.replaced]
     gone: dict[Path, Garbage] = {}
     for h in rest:
         if older_than is not None and now - h.used > older_than:
@@ -210,24 +213,24 @@ def forget(held: Held, keys: Keys) -> int:
     A segment that has one is written again without it, and then removed: a kill in between takes nothing away.
     Returns how many rows there were; those of damaged segments, which nobody reads, do not count.
     """
-    count = 0
-    for path in held.segments:
-        try:
-            segment.check(path)
-            rows = segment.read(path, held.folder.name.rpartition("-")[2])
-        except (Damaged, FileNotFoundError):
-            continue
-        stored = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
-        gone = (stored[:, None] == keys[None]).all(axis=2).any(axis=1)
-        if not gone.any():
-            continue
-        metadata = {name.decode(): value.decode() for name, value in rows.schema.metadata.items()}
+    with files.alone(held.folder):
+        return sum(_forget(path, held.folder.name.rpartition("-")[2], keys) for path in segment.listed(held.folder))
+
+
+def _forget(path: Path, fingerprint: str, keys: Keys) -> int:
+    try:
+        segment.check(path)
+        rows = segment.read(path, fingerprint)
+    except (Damaged, FileNotFoundError):
+        return 0
+    stored = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1)
+    gone = (stored[:, None] == keys[None]).all(axis=2).any(axis=1)
+    if gone.any():
         if not gone.all():
             rest = pa.Table.from_batches([rows.filter(pa.array(~gone))]).drop_columns(["high", "low"])
-            segment.write(held.folder, stored[~gone], rest.replace_schema_metadata(), metadata)
+            segment.write(path.parent, stored[~gone], rest.replace_schema_metadata(), segment.metadata(path))
         path.unlink(missing_ok=True)
-        count += int(gone.sum())
-    return count
+    return int(gone.sum())
 
 
 def remove(items: Iterable[Garbage]) -> None:
@@ -236,7 +239,8 @@ def remove(items: Iterable[Garbage]) -> None:
         if not item.path.is_dir():
             item.path.unlink(missing_ok=True)
             continue
-        for path in sorted(item.path.iterdir(), key=lambda p: p.name == DESCRIPTION):  # the description last
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # a stage is just adding to it
-            item.path.rmdir()
+        with files.alone(item.path):
+            for path in sorted(item.path.iterdir(), key=lambda p: p.name == DESCRIPTION):  # the description last
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # a stage is just adding to it
+                item.path.rmdir()

@@ -2,13 +2,16 @@
 
 A segment's name is the hash of its bytes, so what has the same name need not be sent. Nothing has its name before it is
 whole: a download is checked and flushed under a temporary name; an upload gets its name when all of it has arrived.
+
+Segments that a larger one here replaces (`compaction`) are neither sent nor fetched: it holds their rows. Nothing is
+taken away on a remote, so that members who are fetching from it get all that they have seen listed.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -119,13 +122,36 @@ def push(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
     """
     fs, base = _open(url)
     moved = Moved()
-    local = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
-    wanted = _wanted(filter(_FILE.fullmatch, local), only, str(root))
+    only = list(only)
+    wanted = _here(root, only)
     if not wanted:
         raise RemoteError(f"{root} holds nothing to send; run: dvc repro features, or set DCLIP_HOME")
     with _explained(url, "listing"):
         there = _listed(fs, base)
-    for path in track(wanted, f"push to {url}", unit="files"):
+    seen: set[str] = set()
+    while new := [path for path in wanted if path not in seen]:  # what has gone meanwhile may be in a larger segment
+        seen.update(new)
+        _send(root, fs, base, url, track(new, f"push to {url}", unit="files"), there, moved)
+        wanted = _here(root, only)
+    return moved
+
+
+def _here(root: Path, only: Iterable[str]) -> list[str]:
+    """What is sent of a store, in the order of `_wanted`."""
+    local = {p.relative_to(root).as_posix() for p in root.glob("*/*")} - _replaced(root.glob(f"*/*{segment.SUFFIX}"))
+    return _wanted(filter(_FILE.fullmatch, local), only, str(root))
+
+
+def _replaced(segments: Iterable[Path]) -> set[str]:
+    """Paths in a store of the segments whose rows these hold as well."""
+    names = ((path.parent.name, segment.replaced(segment.metadata(path))) for path in segments)
+    return {f"{folder}/{name}{segment.SUFFIX}" for folder, replaced in names for name in replaced}
+
+
+def _send(
+    root: Path, fs: Any, base: str, url: str, paths: Iterable[str], there: Mapping[str, int], moved: Moved
+) -> None:
+    for path in paths:
         try:
             size = (root / path).stat().st_size
             if there.get(path) == size:
@@ -134,14 +160,15 @@ def push(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
             _check(root / path, root / path)
             with _explained(url, f"sending {path} to"):
                 _upload(fs, root / path, f"{base}/{path}", size)
-        except FileNotFoundError:
+        except (FileNotFoundError, RemoteError):
+            if (root / path).exists():
+                raise
             continue  # gc or another process has just removed it
         except Damaged as error:
             log.warning("not sent to %s: %s", url, error)
             moved.damaged += (path,)
             continue
         moved.files, moved.bytes = moved.files + 1, moved.bytes + size
-    return moved
 
 
 def _upload(fs: Any, source: Path, target: str, size: int) -> None:
@@ -174,9 +201,11 @@ def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
         there = _listed(fs, base)
     if not there:
         raise RemoteError(f"{url} holds no feature store; one member runs: dclip cache push {url}")
-    for path in track(_wanted(there, only, url), f"pull from {url}", unit="files"):
+    held = _replaced(root.glob(f"*/*{segment.SUFFIX}"))
+    wanted = sorted(_wanted(there, only, url), key=lambda p: (not p.endswith(DESCRIPTION), -there[p], p))
+    for path in track(wanted, f"pull from {url}", unit="files"):  # what replaces others is larger than each of them
         target = root / path
-        if target.is_file() and target.stat().st_size == there[path]:
+        if path in held or (target.is_file() and target.stat().st_size == there[path]):
             moved.present += 1
             continue
         try:
@@ -188,6 +217,8 @@ def pull(root: Path, url: str, only: Iterable[str] = ()) -> Moved:
             moved.damaged += (path,)
             continue
         moved.files, moved.bytes = moved.files + 1, moved.bytes + there[path]
+        if target.name != DESCRIPTION:
+            held |= _replaced([target])
     return moved
 
 

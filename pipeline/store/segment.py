@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ from pipeline.store import ipc
 from pipeline.store.keys import Keys
 
 SUFFIX = ".arrow"
+REPLACES = "replaces"
+"""What a segment's metadata calls the names of those whose rows it holds as well (`compaction`)."""
 KEY = (("high", pa.uint64()), ("low", pa.uint64()))
 
 _EXPONENT = np.uint16(0x7C00)
@@ -77,6 +80,36 @@ def write(folder: Path, keys: Keys, values: pa.Table, metadata: Mapping[str, Any
         while view:
             view = view[stream.write(view) :]
     return path
+
+
+def listed(folder: Path) -> list[Path]:
+    """The segments of a folder by name, none missed whose rows another one takes over meanwhile (`compaction`).
+
+    One look may miss both: the old one gone before the look came to it, the new one written where it had been. So it
+    is looked again until nothing of the look before has gone.
+    """
+    seen = _look(folder)
+    while seen - (newer := _look(folder)):
+        seen = newer
+    return sorted(newer)
+
+
+def _look(folder: Path) -> set[Path]:
+    return {path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a segment says of itself; nothing if it is no Arrow file, or is gone."""
+    try:
+        found = pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata or {}
+        return {name.decode(): value.decode() for name, value in found.items()}
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+
+
+def replaced(said: Mapping[str, str]) -> set[str]:
+    """Names, without suffix, of the segments that one replaces, by its metadata."""
+    return set(re.findall(r"[0-9a-f]{64}", said.get(REPLACES, "")))
 
 
 def _text(value: Any) -> str:

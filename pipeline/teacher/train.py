@@ -41,6 +41,25 @@ class TeacherTraining:
     seed: int
 
 
+def embed_by_batches(
+    teacher: MetaTeacher,
+    features: FeatureSet,
+    rows: NDArray[np.int64],
+    captions: NDArray[np.int64],
+    *,
+    with_text: bool,
+    batch: int = 512,
+) -> Iterator[Tensor]:
+    """z of manifest rows, each with one of its captions or, without text, alone: unit float32 [batch, d]."""
+    device = next(teacher.parameters()).device
+    for start in range(0, len(rows), batch):
+        part = slice(start, start + batch)
+        b = features.batch(rows[part], captions[part], np.full(len(rows[part]), with_text)).to(device)
+        with torch.inference_mode():
+            z = teacher(b.regions, b.region_mask, b.spans, b.span_mask).cpu()
+        yield z
+
+
 def embed(
     teacher: MetaTeacher,
     features: FeatureSet,
@@ -50,15 +69,8 @@ def embed(
     with_text: bool,
     batch: int = 512,
 ) -> Tensor:
-    """z of manifest rows, each with one of its captions or, without text, alone: unit float32 [n, d]."""
-    device = next(teacher.parameters()).device
-    found = []
-    for start in range(0, len(rows), batch):
-        part = slice(start, start + batch)
-        b = features.batch(rows[part], captions[part], np.full(len(rows[part]), with_text)).to(device)
-        with torch.inference_mode():
-            found.append(teacher(b.regions, b.region_mask, b.spans, b.span_mask).cpu())
-    return torch.cat(found)
+    """All of `embed_by_batches`, unit float32 [n, d]."""
+    return torch.cat(list(embed_by_batches(teacher, features, rows, captions, with_text=with_text, batch=batch)))
 
 
 def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
@@ -66,19 +78,33 @@ def embed_images(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -
 
     Of a teacher that reads no images it is the mean of what it makes of the image's captions, made unit again.
     """
+    if features.reads_images:
+        return torch.cat(list(images_by_batches(teacher, features, batch)))
+    return means_of_pairs(embed_pairs(teacher, features, batch), np.diff(features.caption_start))
+
+
+def means_of_pairs(pairs: Tensor, counts: NDArray[np.int64]) -> Tensor:
+    """Of some images with so many captions each the means of their z, made unit again: float32 [images, d]."""
+    owner = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    return F.normalize(torch.zeros(len(counts), pairs.shape[1]).index_add_(0, owner, pairs), dim=-1)
+
+
+def images_by_batches(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Iterator[Tensor]:
+    """z of every image alone, a batch after the other, of a teacher that reads images."""
     rows = np.arange(len(features))
-    if not features.reads_images:
-        pairs = embed_pairs(teacher, features, batch)
-        owner = torch.from_numpy(np.repeat(rows, np.diff(features.caption_start)))
-        return F.normalize(torch.zeros(len(rows), pairs.shape[1]).index_add_(0, owner, pairs), dim=-1)
-    return embed(teacher, features, rows, np.zeros_like(rows), with_text=False, batch=batch)
+    return embed_by_batches(teacher, features, rows, np.zeros_like(rows), with_text=False, batch=batch)
 
 
 def embed_pairs(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Tensor:
     """z of every image with each of its captions, unit float32 [captions, d], in the order of the captions table."""
+    return torch.cat(list(pairs_by_batches(teacher, features, batch)))
+
+
+def pairs_by_batches(teacher: MetaTeacher, features: FeatureSet, batch: int = 512) -> Iterator[Tensor]:
+    """The same, a batch after the other."""
     rows = np.repeat(np.arange(len(features)), np.diff(features.caption_start))
     captions = np.arange(len(rows)) - features.caption_start[rows]
-    return embed(teacher, features, rows, captions, with_text=True, batch=batch)
+    return embed_by_batches(teacher, features, rows, captions, with_text=True, batch=batch)
 
 
 def retrieval_of(z: Tensor, features: FeatureSet) -> dict[str, float]:

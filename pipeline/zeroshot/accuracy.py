@@ -18,6 +18,8 @@ LAST = 5
 """The last place that is told apart."""
 _ALIKE = 1e-5
 """Embeddings of classes no further apart are those of one text, but for rounding."""
+_CELLS = 8_000_000
+"""Similarities in memory at a time, 32 MB."""
 _SHOWN = 5
 """Classes of a group, and groups, that are named."""
 
@@ -87,7 +89,13 @@ def ranks(embeddings: Tensor, weights: Tensor, data: ZeroshotSet) -> Tensor:
             raise InputError(
                 f"the embedding of {what} {int((~finite).int().argmax())} is not finite: the model has diverged"
             )
-    similarity, labels = embeddings @ weights.T, torch.from_numpy(data.labels)
+    labels, size = torch.from_numpy(data.labels), max(1, _CELLS // len(weights))
+    parts = zip(embeddings.split(size), labels.split(size), strict=True)
+    return torch.cat([_ranks(some @ weights.T, own) for some, own in parts])
+
+
+def _ranks(similarity: Tensor, labels: Tensor) -> Tensor:
+    """The same of some images, given float32 [n, classes]."""
     right = similarity.gather(1, labels[:, None])
     before = _count(similarity > right + SAME)  # all these have places before any class that is equal
     equal = _count(similarity >= right - SAME) - before

@@ -1,8 +1,5 @@
 """Zero-shot images and classes under a CLIP model."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.clip import encode, image_files
@@ -10,11 +7,6 @@ from pipeline.clip.encode import Compute
 from pipeline.clip.towers import Clip
 from pipeline.zeroshot.accuracy import average, prompts
 from pipeline.zeroshot.sets import ZeroshotSet
-
-
-def pixels(clip: Clip, data: ZeroshotSet, workers: int = 1) -> NDArray[np.uint8]:
-    """Decode every image for the tower by some threads, uint8 [n, 3, side, side]."""
-    return np.stack(list(image_files.pixels(clip, data.paths, "zero-shot", workers)))
 
 
 def embed(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
@@ -25,9 +17,3 @@ def embed(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
 def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
     """Class weights under a model, unit float32 [classes, d]."""
     return average(encode.texts(clip, prompts(data), compute), data)
-
-
-def image_embeddings(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
-    """Unit float32 [n, d]."""
-    starts = range(0, len(rows), compute.batch)
-    return torch.cat([encode.images(clip, rows[i : i + compute.batch], compute) for i in starts])

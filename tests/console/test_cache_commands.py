@@ -255,6 +255,33 @@ def test_what_is_damaged_is_removed_and_pulled_again_as_verify_says(cache, home,
     assert contents(home / "store") == expected
 
 
+# compact
+
+
+def test_compact_puts_segments_together_and_gc_removes_what_they_were(cache, home, two):
+    code, out, _ = cache("compact")
+    assert code == 0
+    assert re.fullmatch(
+        rf"{two[0].name}: 2 segments, now 1\n{two[1].name}: 1 segments, now 1\n"
+        r"[\d.]+kB set aside; to remove them: dclip cache gc --yes\n",
+        out,
+    )
+    assert cache("compact", "--only", "texts")[1] == f"{two[1].name}: 1 segments, now 1\n0.00B set aside\n"
+    assert cache("verify")[0] == 0
+    before = {path for path in contents(home) if path.endswith(".replaced")}
+    assert len(before) == 2
+    assert cache("gc", "--yes")[1].count("a larger segment holds its rows") == 2
+    assert not {path for path in contents(home) if path.endswith(".replaced")}
+
+
+def test_compact_where_nothing_may_be_written_says_what_to_do(cache, two, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refused)
+    assert_one_error(cache("compact"), str(two[0]), "Permission denied", "DCLIP_HOME", "Every row is still there")
+
+
 # gc
 
 

@@ -64,3 +64,23 @@ def test_more_pictures_than_are_first_made_room_for():
         lookalikes.add([seen(i) for i in range(part, part + 500)])
     lookalikes.add([seen(2999), seen(17)])
     assert lookalikes.before(3000) == [{2999: 0}, {17: 0}]
+
+
+def test_what_is_forgotten_is_not_found_later_and_keeps_its_number():
+    lookalikes = Lookalikes(2)
+    lookalikes.add([seen(0), seen(1), seen(3)])
+    lookalikes.forget([1])
+    lookalikes.add([seen(0)])
+    assert lookalikes.before(3) == [{0: 0, 2: 2}]
+
+
+def test_of_very_many_alike_the_nearest_are_compared_and_those_always_wanted(monkeypatch):
+    monkeypatch.setattr("pipeline.curation.lookalikes.MOST", 3)
+    lookalikes = Lookalikes(8)
+    lookalikes.add([seen(0b1111), seen(0b1), seen(0b11), seen(0), seen(0b11), seen(0b111), seen(0)])
+    assert lookalikes.before(6) == [{1: 1, 2: 2, 3: 0}]
+    lookalikes.always = 1
+    assert lookalikes.before(6) == [{0: 4, 1: 1, 3: 0}]
+    lookalikes.always = 5
+    assert lookalikes.before(6) == [{0: 4, 1: 1, 2: 2, 3: 0, 4: 2}]
+    assert lookalikes.crowded == 3

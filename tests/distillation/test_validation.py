@@ -10,7 +10,6 @@ from tiny_models import COMPUTE, random_pixels, tiny_clip, unit_rows
 from pipeline.clip import encode
 from pipeline.distillation.pairs import Pairs
 from pipeline.distillation.validation import Validator
-from pipeline.zeroshot import classifier
 from pipeline.zeroshot.sets import ZeroshotSet
 
 RECALLS = {"val_text_to_image_recall@1", "val_image_to_text_recall@1"}
@@ -98,7 +97,11 @@ def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip
     def error(student, base):
         validate = validator(clip, classes=classes, base=base, weights=weights)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(classifier, "image_embeddings", lambda *_: student)
+            embedded = Validator._embedded
+            patch.setattr(
+                Validator, "_embedded",
+                lambda self, clip, rows: student if rows is self.class_pixels else embedded(self, clip, rows),
+            )  # fmt: skip
             return validate(clip)["val_zeroshot_top1_error"]
 
     assert error(right, right) == error(wrong, wrong) == 0
@@ -123,6 +126,33 @@ def test_trained_text_is_embedded_anew_by_the_model_that_is_given(clip, monkeypa
     assert all(np.isfinite(value) for value in found.values())
 
 
+class Counted:
+    """Images of which the most that were asked for at once is counted."""
+
+    def __init__(self, rows):
+        self.rows, self.most = rows, 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, wanted):
+        self.most = max(self.most, len(wanted))
+        return self.rows[wanted]
+
+
+@pytest.mark.parametrize("copies", [1, 5])
+def test_a_batch_of_images_is_in_memory_however_many_there_are(clip, copies):
+    captions, labels = CAPTIONS * copies, np.tile(CLASSES.labels, copies)
+    validate = validator(clip, captions=captions, classes=dataclasses.replace(CLASSES, labels=labels))
+    shown, pairs = (Counted(np.tile(random_pixels(n, n), (copies, 1, 1, 1))) for n in (4, 3))
+    base = torch.from_numpy(np.tile(unit_rows(4, 16, seed=3), (copies, 1)))
+    validate = dataclasses.replace(
+        validate, class_pixels=shown, class_embeddings=base, pairs=dataclasses.replace(validate.pairs, pixels=pairs)
+    )
+    validate(clip)
+    assert max(shown.most, pairs.most) <= COMPUTE.batch
+
+
 def test_a_validation_changes_nothing_and_is_repeatable(clip):
     validate, weights = validator(clip, train_text=True), clip.weights
     assert validate(clip) == validate(clip)
@@ -136,7 +166,7 @@ def test_an_epoch_is_looked_at_with_evenly_spaced_images_of_each_class(clip):
     thin = whole.thinned(1)
     assert thin.classes.paths == ["a1", "b1"]
     assert thin.classes.labels.tolist() == [0, 1]
-    assert np.array_equal(thin.class_pixels, whole.class_pixels[:2])
+    assert thin.class_rows.tolist() == [0, 1]
     assert torch.equal(thin.class_embeddings, whole.class_embeddings[:2])
     assert thin.pairs is whole.pairs
     assert whole.thinned(2).classes.paths == classes.paths

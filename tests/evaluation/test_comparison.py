@@ -92,7 +92,7 @@ def embedded(classes):
     """Images and class weights under two models."""
     return {
         name: (
-            classifier.image_embeddings(clip, classifier.pixels(clip, classes), COMPUTE),
+            classifier.embed(clip, classes, COMPUTE),
             classifier.class_weights(clip, classes, COMPUTE),
         )
         for name, clip in (("base", tiny_clip(0)), ("student", tiny_clip(1)))

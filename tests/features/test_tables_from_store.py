@@ -307,7 +307,7 @@ def test_the_zero_shot_vectors_are_those_of_the_model(cold, clip, zero_shot):
     for split in classes.SPLITS:
         found = sets.read(zero_shot, split)
         rows, weights = embedded.read(ws, ZEROSHOT_EMBEDDINGS, zero_shot, found, kind="zero-shot")
-        wanted = classifier.image_embeddings(clip, classifier.pixels(clip, found), COMPUTE).half().float()
+        wanted = classifier.embed(clip, found, COMPUTE).half().float()
         assert np.array_equal(rows, wanted)
         prompts = embeddings_of(accuracy.prompts(found), clip).astype(np.float32)
         assert accuracy.prompts(found) == ["a dog", "one dog", "a cat", "one cat"]

@@ -232,8 +232,11 @@ def test_a_caption_with_fewer_near_misses_is_not_asked_for(near, asked):
 
 def test_how_many_captions_are_looked_at_at_a_time_changes_nothing(monkeypatch):
     whole, _ = of(PICTURES, 2)
-    monkeypatch.setattr(probe, "_BLOCK", 2)
+    embedded = unit_rows(sum(map(len, PICTURES)), 8)
+    found = whole.found(embedded)
+    monkeypatch.setattr(probe, "_CELLS", 12)
     parts, _ = of(PICTURES, 2)
+    assert np.array_equal(parts.found(embedded), found)
     for name in ("queries", "wanted", "others"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name)), name
 

@@ -37,6 +37,31 @@ with rows.writing() as writer:
         print(n, flush=True)
 """
 
+ASKED = f"""{SCRIPT}
+with rows.writing() as writer:
+    for n, _ in enumerate(sys.stdin):
+        add(writer, n)
+        print(n, flush=True)
+"""
+
+COMPACT = """
+import os, sys
+from pathlib import Path
+from pipeline.store import compaction, inventory
+
+def told(call):
+    def step(*arguments, **others):
+        print("step", flush=True)
+        sys.stdin.readline()
+        return call(*arguments, **others)
+    return step
+
+os.replace = told(os.replace)
+for held in inventory.collections(Path(sys.argv[1])):
+    compaction.compact(held)
+print("done", flush=True)
+"""
+
 FULL = f"""{SCRIPT}
 whole = resource.getrlimit(resource.RLIMIT_FSIZE)
 with rows.writing() as writer:
@@ -107,3 +132,39 @@ def test_a_writer_killed_between_many_segments_leaves_only_right_rows(tmp_path):
     with found.writing() as writer:
         writer.add(keys.from_texts(["1999"]), np.array([[1999, 1999 % 7]]))
     check_numbers(tmp_path, count)
+
+
+def steps(process):
+    """Let a compaction go on, one change of the disk after the other, until it is done."""
+    while process.stdout.readline() == "step\n":
+        yield
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def test_a_compaction_beside_a_writer_and_killed_at_every_change_hides_no_row(tmp_path):
+    writer = start(ASKED, tmp_path)
+
+    def one_more():
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        return int(writer.stdout.readline()) + 1
+
+    for _ in range(5):
+        one_more()
+    for survived in range(4):
+        process = start(COMPACT, tmp_path)
+        for step, _ in enumerate(steps(process)):
+            count = one_more()
+            check_numbers(tmp_path, count)
+            if step == survived:
+                break
+        process.kill()
+        process.communicate(timeout=60)
+        check_numbers(tmp_path, count)
+    writer.communicate(timeout=60)
+    process = start(COMPACT, tmp_path)
+    for _ in steps(process):
+        pass
+    process.communicate(timeout=60)
+    assert len(segments(check_numbers(tmp_path, count))) == 1

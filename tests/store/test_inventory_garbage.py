@@ -49,7 +49,7 @@ def test_the_least_recently_used_go_until_the_others_fit(three, tmp_path, count)
 )  # fmt: skip
 def test_what_stays_fits_and_no_more_goes_than_it_takes(sizes, ages, limit, old, keep):
     held = [
-        Held(Path(f"{i}"), f"{i}", {}, [], 0, size, float(-age), [], [])
+        Held(Path(f"{i}"), f"{i}", {}, [], 0, size, float(-age), [], [], [])
         for i, (size, age) in enumerate(zip(sizes, ages, strict=False))
     ]
     rules = {"older_than": old, "keep": None if keep is None else set(map(str, keep))}

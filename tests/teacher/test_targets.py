@@ -168,3 +168,16 @@ def test_no_targets_say_what_to_run(tmp_path, manifest):
 def test_another_table_in_its_place_is_refused(tmp_path, manifest, features):
     with pytest.raises(ContractError, match="found columns"):
         read(tmp_path / "features/captions.arrow", manifest)
+
+
+@pytest.mark.parametrize("inputs", ["regions", "text"])
+def test_the_table_is_the_same_bytes_however_many_are_in_memory(
+    tmp_path, manifest, features, teacher, monkeypatch, inputs
+):
+    made = FeatureSet(manifest, Workspace(tmp_path), SpanKind.PHRASES, inputs)
+    found = []
+    for images in (512, 2, 1):
+        monkeypatch.setattr("pipeline.teacher.targets._IMAGES", images)
+        path = tmp_path / f"{images}.arrow"
+        found.append((write(teacher, made, path, {}), path.read_bytes()))
+    assert found[0] == found[1] == found[2]

@@ -4,15 +4,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import COMPUTE, picture, random_pixels, tiny_clip
-from tiny_zeroshot import put
+from tiny_models import COMPUTE, tiny_clip
 
-from pipeline.artifacts.schema import Split
-from pipeline.clip import encode
 from pipeline.errors import InputError
 from pipeline.zeroshot.accuracy import LAST, accuracy, alike, hits, ranks
-from pipeline.zeroshot.classifier import class_weights, image_embeddings, pixels
-from pipeline.zeroshot.sets import ZeroshotSet, read
+from pipeline.zeroshot.classifier import class_weights
+from pipeline.zeroshot.sets import ZeroshotSet
 
 
 def classes(names, seen, labels):
@@ -20,21 +17,6 @@ def classes(names, seen, labels):
 
 
 # Encoding
-
-
-def test_pictures_are_decoded_for_the_tower(tmp_path):
-    clip = tiny_clip()
-    found = read(put(tmp_path, {"a": 2, "bb": 1}), Split.TEST)
-    rows = pixels(clip, found)
-    assert (rows.shape, rows.dtype) == ((3, 3, 32, 32), np.uint8)
-    assert np.array_equal(rows[1], clip.pixels()(picture(2)))
-
-
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
-    folder = put(tmp_path, {"a": 1})
-    (folder / "test/a/notes.png").write_text("not an image")
-    with pytest.raises(InputError, match=r"notes\.png"):
-        pixels(tiny_clip(), read(folder, Split.TEST))
 
 
 @pytest.mark.parametrize("which", ["image", "class"])
@@ -81,13 +63,6 @@ def test_long_templates_do_not_outweigh_short_embeddings(monkeypatch):
     torch.testing.assert_close(class_weights(clip, data, COMPUTE), torch.tensor([[0.5**0.5, 0.5**0.5]]))
 
 
-def test_any_number_of_pictures_is_embedded_in_order():
-    clip, rows = tiny_clip(), random_pixels(6)
-    found = image_embeddings(clip, rows, COMPUTE)
-    for i in range(6):
-        assert torch.equal(found[i], encode.images(clip, rows[i : i + 1], COMPUTE)[0])
-
-
 # Accuracy: class weights are the unit axes, so an image's vector is its similarity to each class.
 
 
@@ -107,6 +82,16 @@ def test_accuracy_by_hand():
     assert found["top5"] == pytest.approx(4 / 5)
     assert found["mean_per_class"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert (found["classes"], found["candidates"]) == (3, 6)
+
+
+def test_figures_do_not_depend_on_how_many_images_are_in_memory(monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    vectors, weights = (F.normalize(torch.randn(n, 8, generator=rng), dim=-1) for n in (50, 7))
+    data = classes(list("abcdefg"), [True] * 7, [i % 7 for i in range(50)])
+    whole = ranks(vectors, weights, data)
+    for cells in (1, 7 * 8, 7 * 49):
+        monkeypatch.setattr("pipeline.zeroshot.accuracy._CELLS", cells)
+        assert torch.equal(ranks(vectors, weights, data), whole)
 
 
 def test_of_equal_classes_the_first_is_taken_as_argmax_does():

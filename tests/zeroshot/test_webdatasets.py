@@ -14,6 +14,7 @@ from tiny_models import COMPUTE, picture, tiny_clip
 from tiny_zeroshot import put_webdataset
 
 from pipeline.artifacts.schema import Split
+from pipeline.clip import image_files
 from pipeline.errors import InputError
 from pipeline.zeroshot import accuracy, classifier
 from pipeline.zeroshot.sets import NoZeroshotData, find
@@ -66,7 +67,7 @@ def test_a_webdataset_is_read_as_clip_benchmark_reads_it(tmp_path):
     clip = tiny_clip()
     to_pixels = clip.pixels()
     assert len(samples) == 3
-    for row, (array, _) in zip(classifier.pixels(clip, found), samples, strict=True):
+    for row, (array, _) in zip(image_files.pixels(clip, found.paths, "decode"), samples, strict=True):
         assert np.array_equal(row, to_pixels(Image.fromarray(array)))
     assert found.names == theirs.classes
     assert accuracy.prompts(found) == [t.format(c=name) for name in theirs.classes for t in theirs.templates]
