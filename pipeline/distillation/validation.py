@@ -42,7 +42,7 @@ class Validator:
         """
         rows = np.arange(len(self.pairs.captions))
         parts = (self.pairs.pixels[rows[start : start + self.compute.batch]] for start in rows[:: self.compute.batch])
-        images = torch.cat([encode.images(clip, part, self.compute) for part in parts]).numpy()
+        images = torch.cat(list(encode.images_of(clip, parts, self.compute))).numpy()
         if self.train_text:
             weights = classifier.class_weights(clip, self.classes, self.compute)
             texts = encode.texts(clip, [t for ts in self.pairs.captions for t in ts], self.compute).numpy()

@@ -25,8 +25,8 @@ from pipeline.machine.batches import batches
 
 def images(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Embeddings:
     """Unit float16 [n, d] of images as the tower reads them, uint8 [3, side, side] each."""
-    found = [encode.images(clip, batch, compute).numpy().astype(np.float16) for batch in batches(pixels, compute.batch)]
-    return np.concatenate(found)
+    found = encode.images_of(clip, batches(pixels, compute.batch), compute)
+    return np.concatenate([part.numpy().astype(np.float16) for part in found])
 
 
 def texts(clip: Clip, strings: Sequence[str], compute: Compute) -> Embeddings:
@@ -80,7 +80,8 @@ class ModelTables:
         self._ws, self._model, self._clip, self._compute = ws, model, clip, compute
         self._frozen_text, self._manifest = frozen_text, manifest
         origin = {"weights": clip.weights, "base": base}
-        computed_with = {"dtype": compute.dtype, "device": compute.device}
+        computed_with: dict[str, Any] = {"dtype": compute.dtype, "device": compute.device}
+        computed_with |= {"compiled": True} if compute.compiled else {}
         self._metadata: dict[str, Any] = {
             "code": f"{encode.CODE}, {towers.CODE}, {decoding.CODE}",
             "model": model,

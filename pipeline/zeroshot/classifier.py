@@ -29,5 +29,5 @@ def class_weights(clip: Clip, data: ZeroshotSet, compute: Compute) -> Tensor:
 
 def image_embeddings(clip: Clip, rows: NDArray[np.uint8], compute: Compute) -> Tensor:
     """Unit float32 [n, d]."""
-    starts = range(0, len(rows), compute.batch)
-    return torch.cat([encode.images(clip, rows[i : i + compute.batch], compute) for i in starts])
+    parts = (rows[i : i + compute.batch] for i in range(0, len(rows), compute.batch))
+    return torch.cat(list(encode.images_of(clip, parts, compute)))
