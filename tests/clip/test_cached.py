@@ -1,5 +1,6 @@
 import copy
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,12 @@ def test_a_gpus_way_to_the_rows_gives_the_same_bits(clip, root, monkeypatch):
     assert piped.images.vectors(KEYS).tobytes() == plain.images.vectors(KEYS).tobytes()
     assert piped.texts.vectors(texts).tobytes() == plain.texts.vectors(texts).tobytes()
     assert piped.tokens.take(texts).equals(plain.tokens.take(texts))
+
+
+def test_rows_of_a_compiled_image_tower_are_kept_apart_and_texts_are_not(clip, root):
+    plain, compiled = (CachedClip(clip, replace(COMPUTE, compiled=value), root) for value in (False, True))
+    for name, apart in (("images", True), ("views", True), ("texts", False), ("tokens", False)):
+        assert (getattr(plain, name).folder != getattr(compiled, name).folder) == apart, name
 
 
 # Computed once
