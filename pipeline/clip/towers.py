@@ -126,7 +126,8 @@ class Clip:
     def _statistics_on(self, device: torch.device) -> tuple[Tensor, ...]:
         """`statistics` on a device, copied there once: a GPU would have to be waited for."""
         if device not in self._normal:
-            self._normal[device] = tuple(values.to(device) for values in self.statistics())
+            with torch.inference_mode(False):  # training may use them, too
+                self._normal[device] = tuple(values.to(device) for values in self.statistics())
         return self._normal[device]
 
     def embed_pixels(self, pixels: Tensor, *, compiled: bool) -> Tensor:
