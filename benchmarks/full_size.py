@@ -10,8 +10,8 @@ process of its own, as `dvc repro` does with nothing done before. The corpora an
 them. `--set student.epochs=2` changes any parameter. Prints, stage by stage,
 
 - seconds;
-- memory at its peak: of all its processes together, mapped files left out (sampled every 0.2 s; what forked processes
-  share counts for each), and of the largest process with them, as the system counts it;
+- memory at its peak, as it is sampled every 0.2 s: of all its processes together, mapped files left out (what forked
+  processes share counts for each), and of the largest process, mapped files and libraries included;
 - bytes: of its folder below FOLDER/data, and by how much FOLDER/home has grown (feature store, pixels, checkpoints);
 - beside a run of fewer images, the exponents x of seconds and memory ~ images^x.
 
@@ -110,8 +110,9 @@ class Run:
             found["process"] = [process.pid, watched.create_time()]
             noted = -math.inf
             try:
-                while (status := _ended(process, found)) is None:
-                    found["own"] = max(found["own"], _own_memory(watched))
+                while (status := process.poll()) is None:
+                    own, largest = _memory(watched)
+                    found["own"], found["largest"] = max(found["own"], own), max(found["largest"], largest)
                     found["seconds"] = before + time.monotonic() - start
                     if time.monotonic() - noted >= KEPT:
                         noted = time.monotonic()
@@ -135,30 +136,23 @@ class Run:
         files.write_json(self.path, self.known)
 
 
-def _ended(process, found):
-    """The exit status of a stage, or None; notes the most memory that one of its processes held."""
-    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-    if pid == 0:
-        return None
-    found["largest"] = max(found["largest"], usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode
-
-
 def _tree(watched):
     with suppress(psutil.Error):
         return [watched, *watched.children(recursive=True)]
     return []
 
 
-def _own_memory(watched):
-    """Bytes in memory of a process and those below it, but for those of mapped files."""
-    total = 0
+def _memory(watched):
+    """Bytes in memory of a process and those below it but for mapped files, and of the largest of them with these.
+
+    What the system says of an ended process (ru_maxrss) is no less than what this program itself has held.
+    """
+    own, largest = 0, 0
     for process in _tree(watched):
         with suppress(psutil.Error):
             held = process.memory_info()
-            total += held.rss - getattr(held, "shared", 0)
-    return total
+            own, largest = own + held.rss - getattr(held, "shared", 0), max(largest, held.rss)
+    return own, largest
 
 
 def _end(watched):

@@ -140,7 +140,8 @@ def pretrain(
     def load(given: tuple[Tensor, tuple[int, int]]) -> PairBatch:
         rows, by = given
         ids = caption_ids[rows]
-        return PairBatch(shifted(images[rows], *by), *ids.unique(return_inverse=True), ids[:, None] == ids[None, :])
+        distinct, places = ids.unique(return_inverse=True)
+        return PairBatch(shifted(images[rows], *by), distinct, places, ids[:, None] == ids[None, :])
 
     def losses(batch: PairBatch) -> dict[str, Tensor]:
         image = F.normalize(model.encode_image(clip.normalise(batch.pixels)), dim=-1)
