@@ -84,8 +84,9 @@ class Trainer:
     """The project's own step, fed by its own loader, on random data."""
 
     def __init__(
-        self, name, batch, device, folder, *, recipe=RECIPE, decoded=False, threads=1, micro_batch=0, pictures=None
-    ):
+        self, name, batch, device, folder, *, recipe=RECIPE, decoded=False, threads=1, micro_batch=0, pictures=None,
+        precision="float32", compiled=False,
+    ):  # fmt: skip
         torch.manual_seed(0)
         clip = towers.create(towers.architecture(name))
         clip.model.to(device)
@@ -93,7 +94,7 @@ class Trainer:
         if decoded:
             pixels = Pictures(clip, count)
         else:
-            path = folder / f"{name}-{count}.npy"
+            path = folder / f"{Path(name).stem}-{count}.npy"
             if not path.is_file():
                 shape = (count, 3, clip.image_size, clip.image_size)
                 np.save(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
@@ -121,7 +122,7 @@ class Trainer:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.step = Step(
             self.student, RECIPES[recipe], {}, base_scale=100.0, group=Group(), micro_batch=micro_batch,
-            compute=Compute(device, "float32", batch), compiled=False,
+            compute=Compute(device, precision, batch), compiled=compiled,
         )  # fmt: skip
         self.load = Loader(
             self.pairs, None, batch=batch, captions=1, seed=0, per_image=True, group=Group(), device=device,
@@ -137,8 +138,12 @@ class Trainer:
             yield from self.load(epoch, len(self.pairs.captions) // self.load.batch)
 
     def __call__(self):
+        self.take(next(self.batches))
+
+    def take(self, batch):
+        """A step with a batch that is on the device already."""
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self.step(next(self.batches), self.scaler)
+        terms = self.step(batch, self.scaler)
         torch.stack(list(terms.values())).tolist()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()

@@ -59,7 +59,8 @@ def compare(
         raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
     plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
     ws, out = Workspace(data), data / "compare"
-    compute = Compute(p.compute.device, p.compute.dtype, p.compute.batch, p.compute.workers)
+    c = p.compute
+    compute = Compute(c.device, c.dtype, c.batch, c.workers, c.compile)
     test = comparison.TestData(ws, home(), Path(p.zeroshot.path), compute)
     runs: dict[str, list[comparison.Measured]] = {}
     curves: dict[str, list[tuple[float, float]]] = {}

@@ -12,7 +12,7 @@ from stages.program import run, threads
 
 _BASE = (catalog.BASE_CLIP, catalog.CAPTION_EMBEDDINGS, catalog.ZEROSHOT_PROMPTS)
 _STUDENT = (catalog.STUDENT_CONFIG, catalog.STUDENT_WEIGHTS, catalog.END_POINT)
-_COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "threads", "batch")]
+_COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "batch", "compile", "threads")]
 _PROBED = ("probe.enabled", "probe.attributes", "probe.captions")
 
 
@@ -42,8 +42,8 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.zeroshot import accuracy, sets
 
     threads(params)
-    p, device, zeroshot_path = params.probe, params.compute.device, Path(params.zeroshot.path)
-    models = {name: towers.load(ws.model(name), device) for name in catalog.MEASURED}
+    p, c, zeroshot_path = params.probe, params.compute, Path(params.zeroshot.path)
+    models = {name: towers.load(ws.model(name), c.device) for name in catalog.MEASURED}
     base, test = models["base"].weights, ws.manifest(Split.TEST)
     classes = sets.read(zeroshot_path, Split.TEST)
     prompts = list(dict.fromkeys(accuracy.prompts(classes)))
@@ -60,7 +60,7 @@ def embed(params: Params, ws: Workspace) -> dict[str, Any]:
         probed["training_captions"] = captions(train, ws.captions(train, weights=base), rows)
         probed["attribute_images"] = Images(names_below(Path(p.attributes), shown.paths), shown.paths)
     given = {"base": probed, "student": measured | probed, "end_point": measured | probed if p.enabled else {}}
-    compute = Compute(device, params.compute.dtype, params.compute.batch, params.compute.workers)
+    compute = Compute(c.device, c.dtype, c.batch, c.workers, c.compile)
     counts: dict[str, dict[str, int]] = {name: {} for name in models}
     frozen = params.student.text == "frozen"
     for name, clip in models.items():

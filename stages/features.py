@@ -13,7 +13,7 @@ from stages.program import run, store, threads
 
 _TABLES = (catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS, catalog.CAPTION_EMBEDDINGS)
 _CLIPS = (catalog.BASE_CLIP, catalog.TEACHER_CLIPS, catalog.summary("teachers"))
-_COMPUTE = ("compute.device", "compute.dtype", "compute.batch", "compute.threads")
+_COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "batch", "compile", "threads")]
 
 
 @stage(
@@ -42,7 +42,7 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
 
     threads(params)
     p = params.compute
-    compute = Compute(p.device, p.dtype, p.batch, p.workers)
+    compute = Compute(p.device, p.dtype, p.batch, p.workers, p.compile)
     manifest, train = ws.manifest(), ws.manifest(Split.TRAIN)
     how = Augmentation(params.views.area, params.views.flip, params.views.colour)
     table.write(train, ws.path(catalog.VIEWS), how, count=params.views.count, seed=params.seed)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import chain, groupby, tee
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL.Image import Image
+from torch import Tensor
 
 from pipeline.clip import encode, towers
 from pipeline.clip.encode import Compute
@@ -29,6 +30,9 @@ from pipeline.store.collection import Collection
 from pipeline.store.keys import Keys
 from pipeline.views import view
 from pipeline.views.table import ViewsOf
+
+_OF_IMAGES = ("pictures", "views")
+"""Collections of what goes through the image tower, which may be compiled."""
 
 
 class CachedClip:
@@ -54,6 +58,8 @@ class CachedClip:
     def _collection(self, name: str, value: pa.DataType, **made_with: Any) -> Collection:
         made_with |= {"code": f"{encode.CODE}, {towers.CODE}", "dtype": self.compute.dtype, "batch": self.compute.batch}
         made_with |= {"weights": self.weights, "architecture": self.clip.config["model_cfg"]}
+        if self.compute.compiled and name in _OF_IMAGES:
+            made_with["compiled"] = True  # collections from before there was a choice keep their names
         return Collection(self.root, name, made_with, pa.schema([("vector", value)]))
 
     @cached_property
@@ -148,10 +154,11 @@ class CachedClip:
 
         workers = self.compute.workers
         groups = ahead(decoded, files, threads=workers, depth=self.compute.batch + workers)
+        numbered, shown = tee(batches(chain.from_iterable(groups), self.compute.batch))
+        found = encode.images_of(self.clip, ([pixels for _, pixels in batch] for batch in shown), self.compute)
         with collection.writing() as writer:
-            for batch in batches(chain.from_iterable(groups), self.compute.batch):
-                rows, pixels = zip(*batch, strict=True)
-                writer.add(wanted[list(rows)], encode.images(self.clip, pixels, self.compute).numpy())
+            for embeddings, batch in zip(found, numbered, strict=True):
+                writer.add(wanted[[row for row, _ in batch]], embeddings.numpy())
 
     def embed_texts(self, strings: Sequence[str], what: str, *, tokens: bool = False) -> int:
         """Embed those of some strings that no row holds, and their tokens in the same forward if they are wanted.
@@ -166,17 +173,15 @@ class CachedClip:
         report_new(what, len(lacking), len(wanted))
         if len(lacking) == 0:
             return 0
+        parts = list(batches(lacking, self.compute.batch))
+        given = self.clip, ([strings[i] for i in numbers] for numbers in parts), self.compute
+        found: Iterable[tuple[Tensor, ...]]
+        found = encode.texts_with_tokens_of(*given) if tokens else ((pooled,) for pooled in encode.texts_of(*given))
         with self.texts.writing() as pooled_rows, self.tokens.writing() if tokens else nullcontext() as token_rows:
-            parts = batches(lacking, self.compute.batch)
-            for numbers in track(parts, what, -(-len(lacking) // self.compute.batch), "batches"):
-                batch = [strings[i] for i in numbers]
+            for numbers, (pooled, *by_token) in zip(track(parts, what, unit="batches"), found, strict=True):
                 if token_rows:
-                    pooled, token_embeddings = encode.texts_with_tokens(self.clip, batch, self.compute)
-                    ends = self.clip.tokenize(batch).argmax(dim=1).tolist()  # the end token has the highest id
-                    rows = [row[1:end].numpy() for row, end in zip(token_embeddings, ends, strict=True)]
+                    rows = [row[1:end].numpy() for row, end in zip(by_token[0], by_token[1].tolist(), strict=True)]
                     token_rows.add(wanted[numbers], _ragged(rows, self._vector))
-                else:
-                    pooled = encode.texts(self.clip, batch, self.compute)
                 new = no_text[numbers]
                 pooled_rows.add(wanted[numbers][new], pooled.numpy()[new])
         return len(lacking)

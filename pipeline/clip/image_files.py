@@ -63,4 +63,4 @@ def pixels(clip: Clip, image_files: Sequence[ImageFile], what: str, workers: int
 def embed(clip: Clip, image_files: Sequence[ImageFile], compute: Compute, what: str) -> Tensor:
     """Unit float32 [n, d] of every image; a batch is in memory, and what `compute.workers` decode ahead."""
     rows = pixels(clip, image_files, what, compute.workers)
-    return torch.cat([encode.images(clip, batch, compute) for batch in batches(rows, compute.batch)])
+    return torch.cat(list(encode.images_of(clip, batches(rows, compute.batch), compute)))

@@ -6,6 +6,8 @@ import copy
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +29,7 @@ from pipeline.clip import configuration
 from pipeline.clip.configuration import CONFIG
 from pipeline.disk import files
 from pipeline.errors import refusing
-from pipeline.machine import devices
+from pipeline.machine import compiling, devices
 
 CODE = "towers 2"
 """Raised whenever the same image or text becomes another input of a tower (size, crop, normalisation, tokens): the
@@ -51,6 +53,7 @@ class Clip:
     model: nn.Module
     config: dict[str, Any]
     tokenize: Tokenizer = field(repr=False)
+    _normal: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.model.eval()
@@ -103,12 +106,7 @@ class Clip:
         These are open_clip's own evaluation transforms (resize, crop) without their last two steps, which
         `normalise` does for a whole batch.
         """
-        steps = []
-        for step in self.transforms():
-            if isinstance(step, ToTensor):
-                break
-            steps.append(step)
-        geometry = Compose(steps)
+        geometry = Compose(list(takewhile(lambda step: not isinstance(step, ToTensor), self.transforms())))
 
         def to_pixels(image: Image.Image) -> NDArray[np.uint8]:
             return np.ascontiguousarray(np.asarray(geometry(image), dtype=np.uint8).transpose(2, 0, 1))
@@ -123,8 +121,27 @@ class Clip:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, 3, side, side] to the tower's float32 input, channels last."""
-        mean, std = self.statistics()
-        return normalised(pixels, mean.to(pixels.device), std.to(pixels.device))
+        return normalised(pixels, *self._statistics_on(pixels.device))
+
+    def _statistics_on(self, device: torch.device) -> tuple[Tensor, ...]:
+        """`statistics` on a device, copied there once: a GPU would have to be waited for."""
+        if device not in self._normal:
+            with torch.inference_mode(False):  # training may use them, too
+                self._normal[device] = tuple(values.to(device) for values in self.statistics())
+        return self._normal[device]
+
+    def embed_pixels(self, pixels: Tensor, *, compiled: bool) -> Tensor:
+        """The image tower's output for uint8 [n, 3, side, side], float [n, d], not normalised."""
+        found: Tensor = (self._compiled if compiled else self._tower)(pixels, *self._statistics_on(pixels.device))
+        return found
+
+    def _tower(self, *given: Tensor) -> Any:
+        model: Any = self.model
+        return model.encode_image(normalised(*given))
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return compiling.compiled(self._tower)
 
     def save(self, folder: Path) -> None:
         """Write an open_clip local directory; weights and configuration are whole or not there at all."""

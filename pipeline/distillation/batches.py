@@ -1,37 +1,11 @@
 """A batch of a student's training: tensors in groups, each of which is there whole or not at all."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-T = TypeVar("T", bound="TensorGroup")
-
-
-@dataclass
-class TensorGroup:
-    """Tensors, and groups of them, that move together."""
-
-    def to(self: T, device: str) -> T:
-        """The same on a device."""
-        return self._each(lambda value: value.to(device, non_blocking=True))
-
-    def pinned(self: T) -> T:
-        """The same in memory that a GPU can read while it computes."""
-        return self._each(lambda value: value.pin_memory())
-
-    def _each(self: T, change: Callable[[Tensor], Tensor]) -> T:
-        changed: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, TensorGroup):
-                changed[name] = value._each(change)
-            elif isinstance(value, tuple):
-                changed[name] = tuple(part._each(change) for part in value)
-            elif isinstance(value, Tensor):
-                changed[name] = change(value)
-        return replace(self, **changed)
+from pipeline.machine.in_flight import TensorGroup
 
 
 @dataclass

@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.distillation.batches import Batch, KnowledgeBatch, NegativeBatch, RegionBatch, TextBatch
 from pipeline.distillation.pairs import Floats, Knowledge, Negatives, Numbers, Pairs, Regions, spread
 from pipeline.distillation.shown import Shown
-from pipeline.machine.ahead import ahead
+from pipeline.machine.in_flight import feed
 from pipeline.training.distributed import Group
 
 
@@ -67,11 +67,9 @@ class Loader:
         _ = self.tokens  # once, before threads ask for them
 
         def load(number: int) -> Batch:
-            found = self.gather(*order[number], np.random.default_rng([self.seed, epoch, number]))
-            return found.pinned() if self.device.startswith("cuda") else found
+            return self.gather(*order[number], np.random.default_rng([self.seed, epoch, number]))
 
-        for found in ahead(load, range(skip, len(order)), threads=self.threads, depth=self.threads + 1):
-            yield found.to(self.device)
+        yield from feed(self.device, load, range(skip, len(order)), threads=self.threads)
 
     def gather(self, rows: Numbers, captions: Numbers, rng: np.random.Generator) -> Batch:
         """One batch: image rows, flat places of their captions, and a generator for its noise, regions and views."""

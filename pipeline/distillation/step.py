@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.clip.encode import Compute
 from pipeline.distillation.batches import Batch, KnowledgeBatch
 from pipeline.distillation.student import Student
+from pipeline.machine.compiling import compiled
 from pipeline.recipes import Recipe
 from pipeline.recipes.embedded import Embedded, EmbeddedKnowledge, EmbeddedNegatives, EmbeddedRegions, EmbeddedTeacher
 from pipeline.recipes.registry import Terms
@@ -54,14 +55,10 @@ class Step:
         """Wrap the towers for several processes and compile them; again after other parameters are trained."""
         self.towers: Any = self.student.towers
         if self.group.size > 1 and any(p.requires_grad for p in self.towers.parameters()):
-            self.towers = DistributedDataParallel(self.towers, broadcast_buffers=False)
+            self.towers = DistributedDataParallel(self.towers, forward_sync_buffers=False)
         if self.compiled:
-            torch.use_deterministic_algorithms(  # as it is already; this call tells the compiler, too
-                torch.are_deterministic_algorithms_enabled(),
-                warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-            )
             torch.compiler.reset()  # what was compiled does not notice that other parameters are trained
-            self.towers = torch.compile(self.towers)
+            self.towers = compiled(self.towers)
 
     def __call__(self, batch: Batch, scaler: torch.amp.GradScaler) -> Terms:
         """Terms of the batch, weighted; their gradients are added to `.grad` (averaged over processes, scaled)."""

@@ -81,7 +81,7 @@ class Validator:
     def _embedded(self, clip: Clip, pixels: ImageRows, rows: NDArray[np.int64]) -> Tensor:
         """Unit float32 [n, d] of the images in `rows`."""
         parts = (pixels[rows[start : start + self.compute.batch]] for start in range(0, len(rows), self.compute.batch))
-        return torch.cat([encode.images(clip, part, self.compute) for part in parts])
+        return torch.cat(list(encode.images_of(clip, parts, self.compute)))
 
     def _right(self, embeddings: Tensor, weights: Tensor) -> NDArray[np.float64]:
         """1 for every image whose class comes first, 0 for others."""

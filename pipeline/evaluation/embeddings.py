@@ -25,8 +25,8 @@ from pipeline.machine.batches import batches
 
 def by_batches(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Iterator[Embeddings]:
     """Unit float16 [batch, d] of images as the tower reads them, uint8 [3, side, side] each."""
-    for batch in batches(pixels, compute.batch):
-        yield encode.images(clip, batch, compute).numpy().astype(np.float16)
+    for part in encode.images_of(clip, batches(pixels, compute.batch), compute):
+        yield part.numpy().astype(np.float16)
 
 
 def images(clip: Clip, pixels: Iterable[NDArray[np.uint8]], compute: Compute) -> Embeddings:
@@ -85,7 +85,8 @@ class ModelTables:
         self._ws, self._model, self._clip, self._compute = ws, model, clip, compute
         self._frozen_text, self._manifest = frozen_text, manifest
         origin = {"weights": clip.weights, "base": base}
-        computed_with = {"dtype": compute.dtype, "device": compute.device}
+        computed_with: dict[str, Any] = {"dtype": compute.dtype, "device": compute.device}
+        computed_with |= {"compiled": True} if compute.compiled else {}
         self._metadata: dict[str, Any] = {
             "code": f"{encode.CODE}, {towers.CODE}, {decoding.CODE}",
             "model": model,

@@ -99,6 +99,7 @@ class Embedding:
             "parameters": {
                 "batch": self.compute.batch,
                 "dtype": self.compute.dtype,
+                **({"compiled": True} if self.compute.compiled else {}),
                 "spans": list(kinds),
                 **model.config,
             },

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def early(items: Iterable[T], count: int) -> Iterator[T]:
+    """Items in order, of which up to `count` are taken and not yet given on.
+
+    Raises:
+        whatever `items` raises, after all items before it.
+    """
+    waiting: deque[T] = deque()
+    iterator, stopped = iter(items), None
+    while stopped is None:
+        try:
+            waiting.append(next(iterator))
+        except (Exception, KeyboardInterrupt) as error:
+            stopped = error  # what was taken before it is still consumed
+        while len(waiting) >= (count if stopped is None else 1):
+            yield waiting.popleft()
+    if not isinstance(stopped, StopIteration):
+        raise stopped
 
 
 def ahead(function: Callable[[T], R], tasks: Iterable[T], *, threads: int, depth: int) -> Iterator[R]:
@@ -24,19 +43,9 @@ def ahead(function: Callable[[T], R], tasks: Iterable[T], *, threads: int, depth
         whatever `function` raises, where its result would have come, and whatever `tasks` raises, after the results of
         all tasks before it.
     """
-    waiting: deque[Future[R]] = deque()
-    iterator, stopped = iter(tasks), None
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         try:
-            while stopped is None:
-                try:
-                    waiting.append(pool.submit(function, next(iterator)))
-                except (Exception, KeyboardInterrupt) as error:
-                    stopped = error  # what was taken before it is still consumed
-                while len(waiting) >= (depth if stopped is None else 1):
-                    yield waiting.popleft().result()
-            if not isinstance(stopped, StopIteration):
-                raise stopped
+            for future in early((pool.submit(function, task) for task in tasks), depth):
+                yield future.result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)

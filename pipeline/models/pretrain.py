@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline.clip.towers import Clip
 from pipeline.disk import files
 from pipeline.errors import InputError
+from pipeline.machine.in_flight import TensorGroup, feed
 from pipeline.training import objectives
 from pipeline.training.loop import Loop, differentiate
 from pipeline.training.schedule import warmup_cosine
@@ -62,6 +63,23 @@ class Runs:
 
     folder: Path
     code: str
+
+
+@dataclass
+class PairBatch(TensorGroup):
+    """B images with a caption each.
+
+    Attributes:
+        pixels: uint8 [B, 3, side, side], moved a little.
+        captions: int64 [T], the distinct captions by their numbers.
+        places: int64 [B], each image's among them.
+        positives: bool [B, B], equal captions.
+    """
+
+    pixels: Tensor
+    captions: Tensor
+    places: Tensor
+    positives: Tensor
 
 
 def shift(side: int, generator: torch.Generator) -> tuple[int, int]:
@@ -113,30 +131,34 @@ def pretrain(
     steps = len(images) // how.batch
     most = max(100.0, clip.scale)
 
-    def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def drawn(epoch: int, done: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         generator = torch.Generator().manual_seed(how.seed)
         for passed in range(1, epoch + 1):
             order = torch.randperm(len(images), generator=generator)
             for step, rows in enumerate(order.split(how.batch)[:steps]):  # what is left is seen in another epoch
                 by = shift(images.shape[-1], generator)
                 if passed == epoch and step >= done:
-                    yield shifted(images[rows], *by), caption_ids[rows]
+                    yield rows, by
 
-    def losses(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        shown, ids = batch
-        distinct, inverse = ids.unique(return_inverse=True)
-        image = F.normalize(model.encode_image(clip.normalise(shown.to(device))), dim=-1)
-        text = F.normalize(model.encode_text(tokens[distinct]), dim=-1)[inverse]
+    def load(given: tuple[Tensor, tuple[int, int]]) -> PairBatch:
+        rows, by = given
+        ids = caption_ids[rows]
+        distinct, places = ids.unique(return_inverse=True)
+        return PairBatch(shifted(images[rows], *by), distinct, places, ids[:, None] == ids[None, :])
+
+    def losses(batch: PairBatch) -> dict[str, Tensor]:
+        image = F.normalize(model.encode_image(clip.normalise(batch.pixels)), dim=-1)
+        text = F.normalize(model.encode_text(tokens[batch.captions]), dim=-1)[batch.places]
         scale = model.logit_scale.exp().clamp(max=most)
-        positives = (ids[:, None] == ids[None, :]).to(device)
-        return {"contrastive": objectives.contrastive(image, text, scale, positives=positives)}
+        return {"contrastive": objectives.contrastive(image, text, scale, positives=batch.positives)}
 
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=how.lr, weight_decay=how.weight_decay, betas=(0.9, 0.98), fused=True
     )
     total = how.epochs * steps
     schedule = warmup_cosine(optimizer, warmup=min(100, total // 10), steps=total)
-    calls: dict[str, Any] = {"batches": batches, "backward": differentiate(losses), "validate": lambda module: {}}
+    calls: dict[str, Any] = {"backward": differentiate(losses), "validate": lambda module: {}}
+    calls["batches"] = lambda epoch, done: feed(str(device), load, drawn(epoch, done))
     calls["better"] = lambda new, old: True
     resumed: dict[str, Any] = {} if runs is None else _resumed(runs, clip, pixels, captions, how)
     model.train(how.from_scratch)

@@ -16,6 +16,7 @@ class Compute(Section):
     device: Annotated[str, AfterValidator(devices.named)] = Field(description="cpu, cuda, cuda:0, mps")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(description="of frozen forwards; autocast unless float32")
     batch: Batch = Field(description="rows of every frozen forward; the last one is padded")
+    compile: bool = Field(description="torch.compile frozen image towers, for a GPU; results differ in the last bits")
     threads: Threads = Field(description="CPU threads of torch, NumPy and FAISS; equal results need equal numbers")
     workers: Threads = Field(description="processes or threads that decode and draw")
     processes: Threads = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import SpanKind
 from pipeline.artifacts.tables import ContractError, Table, offsets
 from pipeline.artifacts.workspace import Workspace
+from pipeline.machine.in_flight import TensorGroup
 
 
 def ragged(values: NDArray[np.float16], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -33,7 +34,7 @@ READS = {"regions": 1 << 30, "image": 1, "text": 0}
 
 
 @dataclass
-class TeacherBatch:
+class TeacherBatch(TensorGroup):
     """B images with one caption each; see `pipeline.teacher.model` for the shapes."""
 
     regions: Tensor
@@ -44,10 +45,6 @@ class TeacherBatch:
     """The frozen CLIP's embedding of the caption, [B, D]."""
     same: Tensor
     """bool [B, B]: equal captions."""
-
-    def to(self, device: torch.device) -> TeacherBatch:
-        """The same batch on a device."""
-        return TeacherBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 class FeatureSet:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.machine.in_flight import collect, feed
 from pipeline.retrieval.metrics import evaluate
 from pipeline.teacher.data import FeatureSet, TeacherBatch
 from pipeline.teacher.model import MetaTeacher
@@ -51,13 +52,18 @@ def embed_by_batches(
     batch: int = 512,
 ) -> Iterator[Tensor]:
     """z of manifest rows, each with one of its captions or, without text, alone: unit float32 [batch, d]."""
-    device = next(teacher.parameters()).device
-    for start in range(0, len(rows), batch):
+    device = str(next(teacher.parameters()).device)
+
+    def load(start: int) -> TeacherBatch:
         part = slice(start, start + batch)
-        b = features.batch(rows[part], captions[part], np.full(len(rows[part]), with_text)).to(device)
+        return features.batch(rows[part], captions[part], np.full(len(rows[part]), with_text))
+
+    def forward(b: TeacherBatch) -> Tensor:
         with torch.inference_mode():
-            z = teacher(b.regions, b.region_mask, b.spans, b.span_mask).cpu()
-        yield z
+            z: Tensor = teacher(b.regions, b.region_mask, b.spans, b.span_mask)
+        return z
+
+    yield from collect(device, map(forward, feed(device, load, range(0, len(rows), batch))))
 
 
 def embed(
@@ -132,18 +138,19 @@ def train(
     do without, and the best epoch is chosen by what image-only targets retrieve on validation data; with none, as
     published, those are not trained, and the last epoch is taken.
     """
-
-    device = next(teacher.parameters()).device
-
+    device = str(next(teacher.parameters()).device)
     steps = len(features) // training.batch
 
     def batches(epoch: int, done: int) -> Iterator[TeacherBatch]:
         order = np.random.default_rng([training.seed, epoch]).permutation(len(features))
-        for step in range(done, steps):
+
+        def load(step: int) -> TeacherBatch:
             rng = np.random.default_rng([training.seed, epoch, step])
             rows = order[step * training.batch : (step + 1) * training.batch]
             with_text = (rng.random(len(rows)) >= training.caption_dropout) | (not features.reads_images)
-            yield features.batch(rows, features.random_captions(rows, rng), with_text).to(device)
+            return features.batch(rows, features.random_captions(rows, rng), with_text)
+
+        return feed(device, load, range(done, steps))
 
     def losses(b: TeacherBatch) -> dict[str, Tensor]:
         z = teacher(b.regions, b.region_mask, b.spans, b.span_mask)

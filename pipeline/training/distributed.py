@@ -1,7 +1,7 @@
-"""Several processes that train one model: torchrun starts them, each embeds its part of a batch.
+"""Several processes, of one machine or of several, that train one model: torchrun starts them.
 
-All processes draw the same batch from the same seed, so only embeddings and gradients travel. With one process every
-method does nothing.
+All draw the same batch from the same seed, and each reads and embeds its part of the images and texts, so only
+embeddings and gradients travel. With one process every method does nothing.
 """
 
 import os
@@ -26,10 +26,12 @@ class Group:
     Attributes:
         rank: which of them this is; the first writes files and validates.
         size: how many there are.
+        local: which of those on its machine this is.
     """
 
     rank: int = 0
     size: int = 1
+    local: int = 0
 
     @property
     def first(self) -> bool:
@@ -78,13 +80,21 @@ class Group:
         return set(found)
 
     def in_turn(self, make: Callable[[], T]) -> T:
-        """What every process makes for itself: the first one before all others, so that they find its caches filled."""
-        if not self.first:
-            dist.barrier()
+        """What every process makes for itself, so that it finds caches filled.
+
+        The first one makes it before all others, then the first of every other machine, which may have no cache in
+        common with it, then the rest.
+        """
+        turn = 0 if self.first else 1 if self.local == 0 else 2
+        self._wait(turn)
         made = make()
-        if self.first and self.size > 1:
-            dist.barrier()
+        self._wait(2 - turn)
         return made
+
+    def _wait(self, turns: int) -> None:
+        """Wait so many times for all processes."""
+        for _ in range(turns if self.size > 1 else 0):
+            dist.barrier()
 
 
 def join(device: str) -> tuple[Group, str]:
@@ -108,4 +118,4 @@ def join(device: str) -> tuple[Group, str]:
     if not dist.is_initialized():
         backend = "nccl" if device.startswith("cuda") else "gloo"
         dist.init_process_group(backend, timeout=timedelta(days=1))  # the first decodes and validates while others wait
-    return Group(dist.get_rank(), dist.get_world_size()), device
+    return Group(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0"))), device

@@ -77,13 +77,14 @@ class ClipRows:
 
     def _compute(self, table: Table) -> Compute:
         made_with = table.json("parameters")
-        return Compute(self.artefacts.device, made_with["dtype"], int(made_with["batch"]))
+        compiled = bool(made_with.get("compiled", False))
+        return Compute(self.artefacts.device, made_with["dtype"], int(made_with["batch"]), compiled=compiled)
 
     def _embedded(self, table: Table, images: list[Any]) -> NDArray[np.float32]:
         clip, compute = self.artefacts.clip(self.of), self._compute(table)
         to_pixels = clip.pixels()
-        parts = [encode.images(clip, [to_pixels(p) for p in b], compute) for b in batches(images, compute.batch)]
-        return np.concatenate([part.numpy() for part in parts])
+        parts = ([to_pixels(image) for image in part] for part in batches(images, compute.batch))
+        return np.concatenate([part.numpy() for part in encode.images_of(clip, parts, compute)])
 
     def whole_images(self) -> Compared:
         """Of whole images."""

@@ -1,9 +1,11 @@
 import copy
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tiny_gpu import PretendedGpu
 from tiny_manifest import png
 from tiny_models import COMPUTE, config, picture, tiny_clip
 
@@ -121,6 +123,26 @@ def test_other_batches_and_another_order_give_the_same_bits(clip, root, order):
     assert parts.images.vectors(KEYS).tobytes() == whole.images.vectors(KEYS).tobytes()
     assert parts.texts.vectors(texts).tobytes() == whole.texts.vectors(texts).tobytes()
     assert parts.tokens.take(texts).equals(whole.tokens.take(texts))
+
+
+def test_a_gpus_way_to_the_rows_gives_the_same_bits(clip, root, monkeypatch):
+    plain, piped = CachedClip(clip, COMPUTE, root / "plain"), CachedClip(clip, COMPUTE, root / "piped")
+    embed(plain)
+    plain.embed_texts(CAPTIONS, "texts", tokens=True)
+    gpu = PretendedGpu(monkeypatch)
+    assert embed(piped) == [0, 1, 2, 3, 4, 5, 6]
+    piped.embed_texts(CAPTIONS, "texts", tokens=True)
+    assert gpu.asked == 2 * -(-7 // COMPUTE.batch)
+    texts = keys.from_texts(CAPTIONS)
+    assert piped.images.vectors(KEYS).tobytes() == plain.images.vectors(KEYS).tobytes()
+    assert piped.texts.vectors(texts).tobytes() == plain.texts.vectors(texts).tobytes()
+    assert piped.tokens.take(texts).equals(plain.tokens.take(texts))
+
+
+def test_rows_of_a_compiled_image_tower_are_kept_apart_and_texts_are_not(clip, root):
+    plain, compiled = (CachedClip(clip, replace(COMPUTE, compiled=value), root) for value in (False, True))
+    for name, apart in (("images", True), ("views", True), ("texts", False), ("tokens", False)):
+        assert (getattr(plain, name).folder != getattr(compiled, name).folder) == apart, name
 
 
 # Computed once

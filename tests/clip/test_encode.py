@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,7 @@ from tiny_models import COMPUTE, random_pixels, tiny_clip
 from pipeline.clip import encode
 from pipeline.clip.encode import Compute
 from pipeline.errors import InputError
+from pipeline.machine import compiling
 from pipeline.machine.batches import batches
 
 CAPTIONS = ["a cat", "a dog", "a red star on a blue sky", "two moons", "a cat on a mat", "nothing at all", "a cow"]
@@ -123,6 +126,22 @@ def test_tokens_need_open_clips_own_text_tower(clip):
     del other.model.ln_final
     with pytest.raises(InputError, match=r"take tokens out of features\.spans"):
         encode.texts_with_tokens(other, ["a"], COMPUTE)
+
+
+def test_an_image_tower_is_compiled_once_where_it_is_asked_for(monkeypatch):
+    own, taken = tiny_clip(), []
+
+    def compiled(forward):
+        taken.append("compiled")
+        return lambda *given: taken.append("called") or forward(*given)
+
+    monkeypatch.setattr(compiling, "compiled", compiled)
+    pixels = random_pixels(8)
+    wanted = list(encode.images_of(own, [pixels[:4], pixels[4:]], COMPUTE))
+    assert taken == []
+    found = list(encode.images_of(own, [pixels[:4], pixels[4:]], replace(COMPUTE, compiled=True)))
+    assert taken == ["compiled", "called", "called"]
+    assert all(map(torch.equal, found, wanted))
 
 
 def test_half_precision_is_another_result_in_float32(clip):

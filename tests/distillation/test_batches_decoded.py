@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tiny_batches import assert_same, loader, pairs
+from tiny_gpu import PretendedGpu
 from tiny_manifest import write_manifest
 from tiny_models import tiny_clip
 
@@ -47,3 +48,16 @@ def test_pictures_that_cannot_be_read_are_an_error_of_their_batch(tmp_path):
         for _ in batches:
             shown += 1
     assert shown == before
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_gpus_way_to_the_batches_gives_the_same(tmp_path, monkeypatch, threads):
+    clip, manifest = tiny_clip(), write_manifest(tmp_path / "curate", SAMPLES)
+    load = loader(pairs(manifest.captions, pixels=Decoded(clip, manifest)), batch=2, threads=threads)
+    wanted = list(load(1, 3))
+    gpu = PretendedGpu(monkeypatch)
+    found = list(load(1, 3))
+    assert ("receive", 2) in gpu.journal
+    for one, other in zip(found, wanted, strict=True):
+        assert_same(one, other)
+    assert_same(next(load(1, 3, skip=2)), wanted[2])

@@ -156,6 +156,22 @@ def work(folder):
     dist.destroy_process_group()
 
 
+ON_HOSTS = ("contrastive", "hard negatives, chunk", "layers")
+
+
+def work_on_host(folder):
+    """What the only process of each of two hosts does; each has a folder of its own."""
+    torch.set_num_threads(1)
+    group, _ = join("cpu")
+    own = Path(folder) / f"host {group.rank}"
+    own.mkdir()
+    found = {"group": (group.rank, group.size, group.local)}
+    found["in turn"] = group.in_turn(lambda: (own / "cache").touch() or sorted(p.name for p in own.parent.glob("*/*")))
+    found |= {case: trained(case, group, own / f"{case}.pt") for case in ON_HOSTS}
+    torch.save(found, Path(folder) / f"{group.rank}.pt")
+    dist.destroy_process_group()
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -166,25 +182,39 @@ def free_port():
 def ranks(tmp_path_factory):
     """What two processes have found, begun anew as torchrun begins them."""
     folder = tmp_path_factory.mktemp("ranks")
-    here = Path(__file__).parent
-    shared = os.environ | {
-        "PYTHONPATH": os.pathsep.join(str(path) for path in (here, here.parent, here.parents[1])),
-        "WORLD_SIZE": str(SIZE), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    shared = {"WORLD_SIZE": str(SIZE), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     code = "import sys, test_distributed; test_distributed.work(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(folder)]
+    return found_by(folder, [(command, shared | {"RANK": str(r), "LOCAL_RANK": str(r)}) for r in range(SIZE)])
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    """What two machines with a process each have found: two of torchrun's agents, which meet at an address."""
+    folder = tmp_path_factory.mktemp("hosts")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(SIZE), "--nproc-per-node", "1"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-id", "hosts", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    torchrun += ["--local-addr", "127.0.0.1"]
+    work = ["-m", "test_distributed", str(folder)]
+    return found_by(folder, [([*torchrun, "--rdzv-conf", f"is_host={1 - host}", *work], {}) for host in range(SIZE)])
+
+
+def found_by(folder, commands):
+    """What processes that were started together with these variables have left in a folder."""
+    here = Path(__file__).parent
+    paths = os.pathsep.join(str(path) for path in (here, here.parent, here.parents[1]))
+    shared = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     logs = [folder / f"{rank}.log" for rank in range(SIZE)]
     processes = []
     try:
-        for rank in range(SIZE):
-            with logs[rank].open("wb") as log:
-                processes.append(subprocess.Popen(
-                    [sys.executable, "-c", code, str(folder)], stdout=log, stderr=log, cwd=here.parents[1],
-                    env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                ))  # fmt: skip
+        for path, (command, variables) in zip(logs, commands, strict=True):
+            with path.open("wb") as log:
+                given = {"stdout": log, "stderr": log, "cwd": here.parents[1], "env": shared | variables}
+                processes.append(subprocess.Popen(command, **given))
         ended = [process.wait(timeout=300) for process in processes]
     finally:
         for process in processes:
-            process.kill()
+            process.terminate()  # torchrun's agents end what they have started
             process.wait()
     assert ended == [0] * SIZE, "\n".join(log.read_text()[-3000:] for log in logs)
     return [torch.load(folder / f"{rank}.pt") for rank in range(SIZE)]
@@ -263,6 +293,19 @@ def test_the_first_process_makes_its_own_before_the_others(ranks):
     assert [rank["in turn"] for rank in ranks] == [(False, 0), (True, 1)]
 
 
+@pytest.mark.parametrize("case", ON_HOSTS)
+def test_two_hosts_train_the_student_that_two_processes_of_one_train(ranks, hosts, case):
+    for host, rank in zip(hosts, ranks, strict=True):
+        assert host[case]["history"] == rank[case]["history"]
+        for name, value in rank[case]["state"].items():
+            assert torch.equal(host[case]["state"][name], value), name
+
+
+def test_hosts_join_with_a_first_process_each_which_makes_its_own_after_the_firsts(hosts):
+    assert [host["group"] for host in hosts] == [(0, 2, 0), (1, 2, 0)]
+    assert [host["in turn"] for host in hosts] == [["cache"], ["cache", "cache"]]
+
+
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_a_batch_that_cannot_be_shared_is_an_error(batch):
     made = Student(tiny_clip(), **STUDENT)
@@ -299,3 +342,7 @@ def test_one_process_does_nothing(monkeypatch):
     group.average([parameter])
     assert parameter.grad.item() == 3
     assert group.from_first(lambda: 5) == group.in_turn(lambda: 5) == 5
+
+
+if __name__ == "__main__":
+    work_on_host(sys.argv[1])

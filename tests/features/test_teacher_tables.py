@@ -46,9 +46,8 @@ class Rows:
     def __init__(self, monkeypatch):
         self.counted = Counter()
         for name in ("images", "texts"):
-            monkeypatch.setattr(encode, name, self._counting(getattr(encode, name), name))
-        tokens = self._counting(encode.texts_with_tokens, "texts")
-        monkeypatch.setattr(encode, "texts_with_tokens", tokens)
+            forward = f"forward_{name}"
+            monkeypatch.setattr(encode, forward, self._counting(getattr(encode, forward), name))
 
     def _counting(self, forward, name):
         def counted(clip, rows, compute):

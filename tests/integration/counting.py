@@ -9,9 +9,8 @@ from pipeline.concepts.language import LanguageModel
 
 FORWARDS = (
     (pipeline.detector.cached, "detect", "detect", 1),
-    (encode, "images", "pictures", 1),
-    (encode, "texts", "texts", 1),
-    (encode, "texts_with_tokens", "texts", 1),
+    (encode, "forward_images", "pictures", 1),
+    (encode, "forward_texts", "texts", 1),
     (LanguageModel, "embed", "language", 1),
 )
 """Module or class, function, kind, and which argument holds the rows."""
@@ -37,8 +36,7 @@ def count_forwards(patch: Callable, say: Callable[[str, int, int], None]) -> Non
 
 def _counted(forward: Callable, kind: str, at: int, say: Callable[[str, int, int], None]) -> Callable:
     def counted(*args, **kwargs):
-        rows = len(set(args[at])) if kind == "texts" else len(args[at])
-        if rows:
+        if rows := len(args[at]):
             say(kind, rows, -(-rows // _BATCH[kind](args, kwargs)))
         return forward(*args, **kwargs)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_gpu import PretendedGpu
 from tiny_models import COMPUTE, random_pixels, tiny_clip
 
 from pipeline.clip import encode
@@ -35,6 +36,13 @@ def test_pretraining_learns_and_says_how(capsys):
     similarity = encode.images(clip, pixels, COMPUTE) @ encode.texts(clip, names, COMPUTE).T
     assert similarity.argmax(dim=1).tolist() == [0, 1, 2, 3]
     assert "models.clip, epoch 40 of 40" in capsys.readouterr().err
+
+
+def test_a_gpus_way_to_the_batches_trains_the_same_model(monkeypatch):
+    wanted, history = trained()
+    PretendedGpu(monkeypatch)
+    found, same_history = trained()
+    assert (found.weights, same_history) == (wanted.weights, history)
 
 
 def test_equal_seeds_give_equal_weights():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_gpu import PretendedGpu
 from tiny_manifest import write_manifest
 from tiny_models import unit_rows
 
@@ -125,3 +126,12 @@ def test_caption_dropout_masks_its_share_of_rows(sets, monkeypatch, dropout, low
 def test_retrieval_of_perfect_targets_is_perfect(sets):
     captions = torch.from_numpy(sets[1].caption_embeddings.astype(np.float32))
     assert retrieval_of(captions, sets[1]) == {"text_to_image": 1.0, "image_to_text": 1.0}
+
+
+def test_a_gpus_way_to_the_batches_trains_the_same_teacher(sets, monkeypatch):
+    plain, piped = teacher(), teacher()
+    wanted = train(plain, *sets, how(epochs=2))
+    gpu = PretendedGpu(monkeypatch)
+    assert train(piped, *sets, how(epochs=2)) == wanted
+    assert weights_hash(piped.state_dict()) == weights_hash(plain.state_dict())
+    assert gpu.journal.count(("receive", 0)) == 2 + 3, "two epochs, and a validation before and after each"
