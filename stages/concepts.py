@@ -7,6 +7,7 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
 from stages.declaration import stage
+from stages.engine import PARAMETERS, cluster
 from stages.program import run, store, threads
 
 
@@ -14,6 +15,7 @@ from stages.program import run, store, threads
     reads=[catalog.MANIFEST],
     writes=catalog.CONCEPT_TABLES,
     takes=["seed", "compute.device", "compute.threads", "concepts"],
+    unwatched=PARAMETERS,
     less_memory="concepts.batch or concepts.count",
 )
 def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
@@ -38,6 +40,11 @@ def concepts(params: Params, ws: Workspace) -> dict[str, Any]:
     threads(params)
     source = Source(**p.model.model_dump())
     language = CachedLanguage(LanguageModel(source, params.compute.device), source, p.batch, store())
+    with cluster(params) as actors:
+        if actors:
+            from pipeline.cluster import language as by_actors
+
+            by_actors.fill(actors, language, source, list(dict.fromkeys(manifest.texts)))
     parameters = p.model_dump(exclude={"enabled"}) | {"seed": params.seed}
     made_by: dict[str, Any] = {"code": f"{CODE}, {labelling.CODE}", "model": source.name, "parameters": parameters}
     made_from: dict[str, Any] = {

@@ -7,13 +7,14 @@ from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
 from stages.declaration import stage
+from stages.engine import PARAMETERS, cluster
 from stages.program import run
 
 
 @stage(
     writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, catalog.DATA_CARD],
     takes=["seed", "sources", "curate", "zeroshot", "probe.enabled", "probe.attributes"],
-    unwatched=["compute.workers"],
+    unwatched=PARAMETERS,
     folders=["sources.path", "zeroshot.path", "probe.attributes"],
     less_memory="compute.workers or curate.images.max_pixels",
 )
@@ -44,17 +45,24 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
         seed=params.seed,
     )
     try:
-        return library.curate(
-            Path(params.sources.path),
-            ws.folder("curate"),
-            rules,
-            CaptionLimits(**wanted.captions.model_dump()),
-            samples_per_shard=wanted.samples_per_shard,
-            workers=params.compute.workers,
-            held_out=held_out.collections(
-                Path(params.zeroshot.path), Path(params.probe.attributes) if params.probe.enabled else None
-            ),
-        )
+        with cluster(params, models=False) as actors:
+            foresight = None
+            if actors:
+                from pipeline.cluster.inspections import Foreseen
+
+                foresight = Foreseen(actors)
+            return library.curate(
+                Path(params.sources.path),
+                ws.folder("curate"),
+                rules,
+                CaptionLimits(**wanted.captions.model_dump()),
+                samples_per_shard=wanted.samples_per_shard,
+                workers=params.compute.workers,
+                held_out=held_out.collections(
+                    Path(params.zeroshot.path), Path(params.probe.attributes) if params.probe.enabled else None
+                ),
+                foresight=foresight,
+            )
     finally:  # a curation that came to nothing has a card, too
         if ws.has(catalog.DATA_CARD):
             data_card.write(ws)

@@ -9,6 +9,7 @@ from pipeline.artifacts.schema import SpanKind, Split
 from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
 from stages.declaration import stage
+from stages.engine import PARAMETERS, cluster
 from stages.program import run, store, threads
 
 _TABLES = (catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS, catalog.CAPTION_EMBEDDINGS)
@@ -23,7 +24,7 @@ _COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "batch", "compile"
         *(catalog.VIEWS, catalog.TEACHER_TABLES),
     ],
     takes=["seed", *_COMPUTE, "features", "views", "teacher.of", "teacher.spans", "zeroshot"],
-    unwatched=["compute.workers"],
+    unwatched=PARAMETERS,
     folders=["zeroshot.path"],
     less_memory="compute.batch or compute.workers",
 )
@@ -49,16 +50,21 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     views = table.ViewsOf(train, ws.table(catalog.VIEWS, train))
     regions, spans = (ws.table(artifact, manifest) for artifact in (catalog.REGIONS, catalog.SPANS))
     material = Material(manifest, regions, spans, Contents(Path(params.zeroshot.path)), views)
-    embedding = Embedding(material, ws, compute, store())
-
     shutil.rmtree(ws.path(catalog.TEACHER_TABLES), ignore_errors=True)  # of teachers that are no longer there, too
     ws.path(catalog.TEACHER_TABLES).mkdir(parents=True)
-    counts = embedding.base(params.features.spans)
     tokens = {params.teacher.of} if params.teacher.spans == SpanKind.TOKENS else set()
-    teachers = {
-        name: embedding.teacher(name, [SpanKind.PHRASES, *([SpanKind.TOKENS] if name in tokens else [])])
-        for name in ws.summary("teachers")
-    }
+    with cluster(params) as actors:
+        before = None
+        if actors:
+            from pipeline.cluster.clips import Embedder
+
+            before = Embedder(actors, lambda name: ws.path(catalog.clip_of(name)))
+        embedding = Embedding(material, ws, compute, store(), before)
+        counts = embedding.base(params.features.spans)
+        teachers = {
+            name: embedding.teacher(name, [SpanKind.PHRASES, *([SpanKind.TOKENS] if name in tokens else [])])
+            for name in ws.summary("teachers")
+        }
     return {"images": len(manifest), "regions": len(regions), "views": len(views), **counts, "teachers": teachers}
 
 

@@ -155,13 +155,17 @@ def run(stage: Stage) -> None:
 
 def threads(params: Params) -> None:
     """Check the device, and give every library that computes the number of threads that params.yaml asks for."""
+    computing(params.compute.device, params.compute.threads)
+
+
+def computing(device: str, count: int) -> None:
+    """`threads`, of a device and a number of them."""
     from threadpoolctl import threadpool_limits
 
-    devices.check(params.compute.device)
-    arithmetic(params.compute.device)
+    devices.check(device)
+    arithmetic(device)
     import torch
 
-    count = params.compute.threads
     for name in THREADS:
         os.environ[name] = str(count)  # of libraries that are imported later, such as FAISS, and of processes
     threadpool_limits(count)

@@ -7,6 +7,7 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
 from stages.declaration import stage
+from stages.engine import PARAMETERS, cluster
 from stages.program import run, store, threads
 
 
@@ -14,7 +15,7 @@ from stages.program import run, store, threads
     reads=[catalog.MANIFEST, *catalog.SHARDS.values(), catalog.DETECTOR, catalog.summary("models")],
     writes=[catalog.REGIONS, catalog.TEST_BOXES],
     takes=["compute.device", "compute.threads", "regions"],
-    unwatched=["compute.workers"],
+    unwatched=PARAMETERS,
     less_memory="regions.batch, regions.image_size or compute.workers",
 )
 def regions(params: Params, ws: Workspace) -> dict[str, Any]:
@@ -42,6 +43,11 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     made_from: dict[str, Any] = {"manifest": manifest.fingerprint, "inputs": {"weights": sha256}}
     made_from |= {"collections": detector.folders, "weights": sha256, "device": device}
     metadata = provenance("regions", **made_by, **made_from)
+    with cluster(params) as actors:
+        if actors:
+            from pipeline.cluster import regions as by_actors
+
+            by_actors.fill(actors, detector, ws.path(catalog.DETECTOR), sha256, manifest)
     return library.write(detector, manifest, ws.folder("regions"), metadata)
 
 

@@ -18,6 +18,7 @@ LIBRARY = Path(pipeline.__file__).parent
 ROOT = LIBRARY.parent
 
 INFRASTRUCTURE = (
+    "pipeline.cluster",
     "pipeline.errors",
     "pipeline.machine",
     "pipeline.disk.files",

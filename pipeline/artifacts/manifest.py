@@ -64,9 +64,33 @@ class Manifest:
         self.rows: list[dict[str, Any]] = [row for row in table.to_pylist() if row["split"] in splits]
         self.keys: list[str] = [row["key"] for row in self.rows]
         self.captions: list[list[str]] = [row["captions"] for row in self.rows]
+        self._members: dict[tuple[str, int], list[str]] = {}
+        """By split and number of a shard, the keys of all samples in it, those that are not among `rows`, too."""
+        for row in self.rows:
+            self._members.setdefault((row["split"], row["shard"]), []).append(row["key"])
+
+    def only(self, rows: Sequence[int] | NDArray[np.int64]) -> Manifest:
+        """Some of these samples, by their rows, ascending; it can be sent to another process."""
+        part = object.__new__(Manifest)
+        part.folder, part.splits, part.fingerprint = self.folder, self.splits, self.fingerprint
+        part.rows = [self.rows[row] for row in rows]
+        part.keys, part.captions = ([row[name] for row in part.rows] for name in ("key", "captions"))
+        part._members = {place: self._members[place] for place in part.in_shards}
+        return part
+
+    @property
+    def in_shards(self) -> list[tuple[str, int]]:
+        """Split and number of every shard that holds one of these samples, in order."""
+        return list(dict.fromkeys((row["split"], row["shard"]) for row in self.rows))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def within(self, folder: Path) -> Manifest:
+        """The same samples where their shards lie in another folder."""
+        moved = self.only(range(len(self)))
+        moved.folder = folder
+        return moved
 
     @cached_property
     def texts(self) -> list[str]:
@@ -100,23 +124,18 @@ class Manifest:
         yield from track(self._read(wanted), what, total=len(wanted), unit="images")
 
     def _read(self, wanted: set[int]) -> Iterator[tuple[str, bytes]]:
-        for (split, shard), group in groupby(
-            range(len(self)), lambda i: (self.rows[i]["split"], self.rows[i]["shard"])
-        ):
-            members = list(group)
-            if wanted.isdisjoint(members):
-                continue
+        for (split, shard), group in groupby(sorted(wanted), lambda i: (self.rows[i]["split"], self.rows[i]["shard"])):
+            places = {self.keys[i]: i for i in group}
             path = self._shard(split, shard)
-            for i, found in zip_longest(members, shards.read_one(path)):
-                if i is None or found is None or found[0] != self.keys[i]:
+            for expected, found in zip_longest(self._members[split, shard], shards.read_one(path)):
+                if expected is None or found is None or found[0] != expected:
                     raise tables.ContractError(
-                        f"{path} holds {found and found[0]!r} where the manifest has "
-                        f"{None if i is None else self.keys[i]!r}; run: dvc repro -sf curate"
+                        f"{path} holds {found and found[0]!r} where the manifest has {expected!r}; "
+                        "run: dvc repro -sf curate"
                     )
-                if i in wanted:
-                    key, data, _ = found
-                    self._check(i, data, path)
-                    yield key, data
+                if (i := places.get(expected)) is not None:
+                    self._check(i, found[1], path)
+                    yield expected, found[1]
 
     @cached_property
     def _places(self) -> list[tuple[Path, int, int]]:

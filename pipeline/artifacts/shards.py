@@ -9,6 +9,9 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
 from pipeline.disk import files, tars
 from pipeline.errors import InputError
 from pipeline.images.formats import EXTENSIONS
@@ -97,6 +100,30 @@ def read_one(path: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
             found = f"{len(images)} images" if images else "no image"
             raise InputError(f"{path}: {key} has {found}; {_AGAIN}")
         yield key, images[0], files.parse_json(record, f"{path}: {key}.json")
+
+
+def here(url: str, names: Iterable[str], folder: Path) -> Path:
+    """A folder of this machine in which some shards lie: the one that a URL names, or `folder` with copies of them.
+
+    Args:
+        url: of a folder of shards by split, as fsspec takes it.
+        names: of the shards below it, such as `train/000000.tar`.
+
+    Raises:
+        InputError: the URL cannot be read.
+    """
+    try:
+        fs, base = fsspec.core.url_to_fs(url)
+        if isinstance(fs, LocalFileSystem):
+            return Path(base)
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(f"{base}/{name}", str(folder / name))
+    except Exception as error:  # fsspec's backends have no error in common
+        raise InputError(
+            f"shards at {url} cannot be read ({type(error).__name__}: {error}); expected data/curate as it is here"
+        ) from error
+    return folder
 
 
 def places(path: Path) -> Iterator[tuple[str, int, int]]:

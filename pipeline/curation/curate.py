@@ -20,6 +20,7 @@ from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageChanged
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Kept, Ledger
+from pipeline.curation.looking import Foresight
 from pipeline.curation.select import Rules, select
 from pipeline.disk import files
 from pipeline.errors import InputError
@@ -53,6 +54,7 @@ def curate(
     samples_per_shard: int,
     workers: int,
     held_out: Mapping[Path, Sequence[HeldOut]] | None = None,
+    foresight: Foresight | None = None,
 ) -> dict[str, Any]:
     """Curate the corpora below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
     and what there is to say of them into card/.
@@ -65,6 +67,7 @@ def curate(
         path: holds a folder for every corpus of `rules.quota`.
         workers: processes that decode, compare and write.
         held_out: by folder, images of evaluations that are no part of a corpus; copies of them are not kept.
+        foresight: other machines that inspect images before they are decided on.
 
     Returns:
         counts by split, and by kind and source.
@@ -88,7 +91,7 @@ def curate(
             for source in rules.quota:
                 rows = sources.read(source, path / source)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
-            unseen = select(ledger, rules, workers, [image for images in others.values() for image in images])
+            unseen = select(ledger, rules, workers, [one for images in others.values() for one in images], foresight)
         finally:
             ledger.flush()
             tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)

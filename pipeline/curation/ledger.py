@@ -174,8 +174,12 @@ class Ledger:
 
     def pool(self, source: str, after: tuple[float, str], most: int) -> list[Candidate]:
         """The next images of a corpus in the order of their draws, after the given (draw, key)."""
+        return list(self.drawn(source, after, most))
+
+    def drawn(self, source: str, after: tuple[float, str], most: int) -> Iterator[Candidate]:
+        """`pool`, one by one; nothing may be decided before the last."""
         where = "source = ? AND role IS NULL AND (draw, key) > (?, ?) ORDER BY draw, key LIMIT ?"
-        return list(self._candidates(where, source, *after, most))
+        yield from self._candidates(where, source, *after, most)
 
     def pool_size(self, source: str) -> int:
         """How many images quotas may draw from."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pipeline.artifacts.schema import Reason
 from pipeline.curation.altered import altered_copy
@@ -20,21 +20,50 @@ _SEARCHED = 16_384
 """Images whose frames are in memory at a time."""
 
 
+class Foresight(Protocol):
+    """Inspections that are made elsewhere, before they are asked for."""
+
+    def expect(self, files: Iterable[File | None], limits: ImageLimits) -> None:
+        """What will be inspected with these limits."""
+
+    def find(self, files: list[File | None], limits: ImageLimits) -> list[Inspection | ImageFault | None]:
+        """What was found of each file; None where it has to be looked at."""
+
+
+class NoForesight:
+    """Nothing is inspected before it is asked for."""
+
+    def expect(self, files: Iterable[File | None], limits: ImageLimits) -> None:
+        """Do nothing."""
+
+    def find(self, files: list[File | None], limits: ImageLimits) -> list[Inspection | ImageFault | None]:
+        """Nothing of any file."""
+        return [None] * len(files)
+
+
 def inspected(
-    processes: Processes, things: Iterable[T], file: Callable[[T], File | None], limits: ImageLimits
+    processes: Processes,
+    things: Iterable[T],
+    file: Callable[[T], File | None],
+    limits: ImageLimits,
+    foresight: Foresight,
 ) -> Iterator[tuple[T, Inspection | ImageFault]]:
     """Everything with what an inspection of its file found."""
 
-    def chunks() -> Iterator[list[T]]:
+    def chunks() -> Iterator[list[File | None]]:
         iterator = iter(things)
         while chunk := list(islice(iterator, CHUNK)):
-            waiting.append(chunk)
-            yield chunk
+            files = [file(one) for one in chunk]
+            known = foresight.find(files, limits)
+            waiting.append((chunk, known))
+            yield [one for one, found in zip(files, known, strict=True) if found is None]
 
-    waiting: list[list[T]] = []
+    waiting: list[tuple[list[T], list[Inspection | ImageFault | None]]] = []
     work = partial(_inspect_all, limits=limits)
-    for found in processes.map(work, ([file(one) for one in chunk] for chunk in chunks())):
-        yield from zip(waiting.pop(0), found, strict=True)
+    for found in processes.map(work, chunks()):
+        chunk, known = waiting.pop(0)
+        new = iter(found)
+        yield from ((one, before or next(new)) for one, before in zip(chunk, known, strict=True))
 
 
 def _inspect_all(files: list[File | None], limits: ImageLimits) -> list[Inspection | ImageFault]:

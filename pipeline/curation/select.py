@@ -12,7 +12,7 @@ from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection
 from pipeline.curation.leaks import Leaks
 from pipeline.curation.ledger import Candidate, Ledger, draw
-from pipeline.curation.looking import inspected
+from pipeline.curation.looking import Foresight, NoForesight, inspected
 from pipeline.curation.seen import Fate, SeenImages
 from pipeline.machine.processes import Processes
 from pipeline.machine.progress import track
@@ -50,7 +50,13 @@ class Rules:
     seed: int
 
 
-def select(ledger: Ledger, rules: Rules, workers: int, held_out: Sequence[HeldOut] = ()) -> list[HeldOut]:
+def select(
+    ledger: Ledger,
+    rules: Rules,
+    workers: int,
+    held_out: Sequence[HeldOut] = (),
+    foresight: Foresight | None = None,
+) -> list[HeldOut]:
     """Decide on every image of the ledger, with so many processes; returns what could not be seen of `held_out`.
 
     Evaluation images come first. What a published split (or the seeded fraction of a corpus without one) names is
@@ -82,17 +88,23 @@ def select(ledger: Ledger, rules: Rules, workers: int, held_out: Sequence[HeldOu
     )
     # Comparisons have processes of their own: among the others they would wait for all inspections under way.
     with Processes(workers) as inspecting, Processes(workers) as comparing:
-        return _Selection(ledger, rules, inspecting, comparing, held_out).run()
+        return _Selection(ledger, rules, inspecting, comparing, held_out, foresight or NoForesight()).run()
 
 
 class _Selection:
     """One run of `select`: evaluation images, then quotas corpus by corpus, then splits."""
 
     def __init__(
-        self, ledger: Ledger, rules: Rules, inspecting: Processes, comparing: Processes, held_out: Sequence[HeldOut]
+        self,
+        ledger: Ledger,
+        rules: Rules,
+        inspecting: Processes,
+        comparing: Processes,
+        held_out: Sequence[HeldOut],
+        foresight: Foresight,
     ) -> None:
         self.ledger, self.rules, self.inspecting, self.comparing = ledger, rules, inspecting, comparing
-        self.held_out = held_out
+        self.held_out, self.foresight = held_out, foresight
         self.seen = SeenImages(ledger, held_out, rules.radius)
         self.leaks = Leaks(self.seen, ledger, comparing)
         self.room = dict(rules.quota)
@@ -127,7 +139,9 @@ class _Selection:
 
     def _guard(self, evaluation: list[Candidate]) -> Iterator[None]:
         """Keep test images, and guard every evaluation image."""
-        inspections = self._inspect(evaluation, self.rules.images.widest())  # copies may be within the limits
+        widest = self.rules.images.widest()  # copies may be within the limits
+        self.foresight.expect((candidate.file for candidate in evaluation), widest)
+        inspections = self._inspect(evaluation, widest)
         while block := list(islice(inspections, BLOCK)):
             readable = [(c.number, found) for c, found in block if isinstance(found, Inspection)]
             self._add_guarded(readable)
@@ -142,10 +156,9 @@ class _Selection:
 
     def _guard_held_out(self) -> list[HeldOut]:
         """Guard the images that are no part of a corpus; returns those that cannot be read."""
-        unseen = []
-        found = inspected(
-            self.inspecting, enumerate(self.held_out), lambda one: one[1].file, self.rules.images.widest()
-        )
+        unseen, widest = [], self.rules.images.widest()
+        self.foresight.expect((one.file for one in self.held_out), widest)
+        found = inspected(self.inspecting, enumerate(self.held_out), lambda one: one[1].file, widest, self.foresight)
         total = len(self.held_out)
         for (place, held_out), image in track(found, "other evaluation images", total=total, unit="images"):
             if isinstance(image, Inspection):
@@ -163,9 +176,15 @@ class _Selection:
 
     def _fill(self, source: str) -> Iterator[None]:
         """Inspect no more than there is room for, decide, and again until the quota or the pool is used up."""
+        expected = 0
         while (room := self.room[source]) and (
             batch := self.ledger.pool(source, self.reached[source], min(room, BATCH))
         ):
+            if expected == 0:  # so many will be looked at, however many of them are kept
+                expected = room
+                drawn = self.ledger.drawn(source, self.reached[source], room)
+                self.foresight.expect((candidate.file for candidate in drawn), self.rules.images)
+            expected = max(0, expected - len(batch))
             last = batch[-1].key
             self.reached[source] = (draw(self.rules.seed, "quota", last), last)
             inspections = self._inspect(batch, self.rules.images)
@@ -236,7 +255,7 @@ class _Selection:
 
     def _inspect(self, candidates: Iterable[Candidate], limits: ImageLimits) -> Iterator[Inspected]:
         """Inspect in order, several processes side by side."""
-        for candidate, result in inspected(self.inspecting, candidates, lambda c: c.file, limits):
+        for candidate, result in inspected(self.inspecting, candidates, lambda c: c.file, limits, self.foresight):
             if isinstance(result, ImageFault) and candidate.file is None and candidate.note:
                 result = ImageFault(result.reason, candidate.note)
             yield candidate, result

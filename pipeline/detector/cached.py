@@ -87,9 +87,31 @@ class CachedDetector:
         self._crops = Collection(root, "crops", {"code": code, "padding": list(PADDING), **how}, _CROPS)
 
     @property
+    def collections(self) -> list[Collection]:
+        """Those that are used: of boxes, and of crops."""
+        return [self._boxes, self._crops]
+
+    @property
     def folders(self) -> list[str]:
-        """Names of the collections that are used."""
-        return [self._boxes.folder.name, self._crops.folder.name]
+        """Their names."""
+        return [collection.folder.name for collection in self.collections]
+
+    def lacking(self, manifest: Manifest) -> NDArray[np.int64]:
+        """The rows of a manifest for which `fill` has work, int64 ascending; of equal images the first."""
+        no_boxes = self._boxes.missing(manifest.image_keys)
+        known = np.flatnonzero(~no_boxes)
+        wanted, some = self._crops_wanted(manifest.only(known))
+        no_boxes[known] = some & self._crops.missing(wanted)
+        return keys.first_of(manifest.image_keys, no_boxes)
+
+    def known(self, manifest: Manifest) -> tuple[Keys, pa.Table]:
+        """The rows of boxes that the store holds of a manifest's images, for `lend` elsewhere."""
+        wanted = manifest.image_keys[~self._boxes.missing(manifest.image_keys)]
+        return wanted, self._boxes.take(wanted)
+
+    def lend(self, image_keys: Keys, boxes: pa.Table, folder: Path) -> None:
+        """Have it know boxes that another has found; see `Collection.lend`."""
+        self._boxes.lend(image_keys, boxes, folder)
 
     def fill(self, manifest: Manifest) -> None:
         """Detect on images, and cut boxes out, wherever the store has no row of it."""

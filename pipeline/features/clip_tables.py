@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class Material:
     views: ViewsOf
 
 
+Before = Callable[[CachedClip, str, Material, Sequence[SpanKind]], None]
+"""Takes a CLIP, its name, and what it is to embed."""
+
+
 @dataclass(frozen=True)
 class Embedding:
     """Writes the tables of one CLIP after the other.
@@ -48,12 +52,14 @@ class Embedding:
     Attributes:
         compute: where and how they run.
         store: the feature store's folder.
+        before: what is done before the tables of a CLIP are written, such as to fill the store by other machines.
     """
 
     material: Material
     ws: Workspace
     compute: Compute
     store: Path
+    before: Before | None = None
 
     def base(self, kinds: Sequence[SpanKind]) -> dict[str, int]:
         """Embed whatever is new with the base, spans of some kinds, and write its tables.
@@ -90,6 +96,8 @@ class Embedding:
         model, tables, given = clip.clip, catalog.tables_of(name), self.material
         if SpanKind.TOKENS in kinds:
             encode.check_tokens(model)
+        if self.before:
+            self.before(clip, name, given, kinds)
         folder = self.ws.folder(tables.images.stage)
         used = [clip.images, clip.texts, *([clip.tokens] if SpanKind.TOKENS in kinds else [])]
         weights = {"weights": clip.weights}

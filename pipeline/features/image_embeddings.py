@@ -32,7 +32,7 @@ def write(
         how many images and crops were embedded.
     """
     start = offsets(regions.strings("key"), manifest.keys, str(regions.path))
-    places, wanted = _crops(regions)
+    places, wanted = crops_of(regions)
 
     def crops(numbers: NDArray[np.int64]) -> Iterable[bytes]:
         column = regions.columns["crop"]
@@ -76,7 +76,7 @@ def write_views(clip: CachedClip, views: ViewsOf, path: Path, metadata: dict[str
     return computed
 
 
-def _crops(regions: Table) -> tuple[NDArray[np.int64], Keys]:
+def crops_of(regions: Table) -> tuple[NDArray[np.int64], Keys]:
     """The rows of the regions table that hold a crop, and the crops' keys."""
     places, found = [], []
     for row, crop in enumerate(regions.columns["crop"]):

@@ -22,6 +22,15 @@ class Compute(Section):
     processes: Threads = Field(
         description="that train the student together, on a GPU each, or on CPU threads of their own"
     )
+    engine: Literal["local", "ray"] = Field(
+        description="what computes frozen results: the stage itself, or actors of a Ray cluster before it begins"
+    )
+    actors: Threads = Field(description="of Ray, at most; each takes compute.threads CPUs, and a GPU if the device is")
+    address: Word = Field(description="of the Ray cluster: host:port, auto, or local for one on this machine")
+    store: Word = Field(
+        description="the feature store that actors fill: own (.dclip/store), another folder of all machines, s3://..."
+    )
+    shards: Word = Field(description="where actors find data/curate: own (its path here), or a URL such as s3://...")
 
 
 class ClipFromSample(Section):

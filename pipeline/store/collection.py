@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ SEGMENT_BYTES = 32 << 20
 SEGMENT_SECONDS = 60.0
 """... or the first row has waited this long: the most that a kill can lose."""
 
+_BY_TIME = ContextVar("by time", default=True)
+
 _MANY = 30
 """Segments, a gigabyte, whose checking takes long enough to be shown."""
 
@@ -42,6 +45,16 @@ Places = NDArray[np.int64]
 
 class StoreError(InputError):
     """The store cannot be written, or rows are gone that were there."""
+
+
+@contextmanager
+def by_size_alone() -> Iterator[None]:
+    """Within it no segment is closed by the clock: rows that are computed again in their order give equal segments."""
+    before = _BY_TIME.set(False)
+    try:
+        yield
+    finally:
+        _BY_TIME.reset(before)
 
 
 class Collection:
@@ -64,15 +77,16 @@ class Collection:
         self.fingerprint = files.fingerprint(**described)
         self.folder = root / f"{name}-{self.fingerprint}"
         self.segments: list[Segment] = []
-        if self.folder.is_dir():
-            self._load()
+        self.refresh()
 
-    def _load(self) -> None:
-        """Map every segment whose bytes are right; the others are set aside and named.
+    def refresh(self) -> None:
+        """Map every segment that is not mapped yet and whose bytes are right; the others are set aside and named.
 
         What has gone by the time it is opened may have been put into a larger one, so that it is looked again.
         """
-        done: set[Path] = set()
+        if not self.folder.is_dir():
+            return
+        done = {part.path for part in self.segments}
         gone = True
         while gone:
             gone = False
@@ -161,6 +175,12 @@ class Collection:
             raise StoreError(f"{self.folder} lacks {lacking} of {len(keys)} rows that were there before; run it again")
         return places
 
+    def lend(self, keys: Keys, values: pa.Table, folder: Path) -> None:
+        """Have it know rows that are another's: they lie in `folder`, and are not written or sent with its own."""
+        if len(keys):
+            path = segment.write(folder, keys, values, {"fingerprint": self.fingerprint})
+            self.segments.append(Segment(path, self.schema, self.fingerprint))
+
     def writing(self) -> Writer:
         """A context in which rows are added; they can be looked up when it ends."""
         return Writer(self)
@@ -233,7 +253,8 @@ class Writer:
         self._values.append(values)
         self._bytes += values.nbytes + keys.nbytes
         self.rows += len(keys)
-        if self._bytes >= SEGMENT_BYTES or time.monotonic() - self._since >= SEGMENT_SECONDS:
+        late = _BY_TIME.get() and time.monotonic() - self._since >= SEGMENT_SECONDS
+        if late or self._bytes >= SEGMENT_BYTES:
             self._flush()
 
     def _flush(self) -> None:

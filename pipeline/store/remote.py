@@ -171,6 +171,48 @@ def _send(
         moved.files, moved.bytes = moved.files + 1, moved.bytes + size
 
 
+def collections(url: str) -> set[str]:
+    """The folders of the collections that a remote holds.
+
+    Raises:
+        RemoteError: the remote cannot be reached.
+    """
+    fs, base = _open(url)
+    fs.invalidate_cache()
+    with _explained(url, "listing"):
+        found = fs.ls(base, detail=False) if fs.exists(base) else []
+    return {name for name in (PurePosixPath(path).name for path in found) if FOLDER.fullmatch(name)}
+
+
+def send(root: Path, url: str) -> list[str]:
+    """Send all of a small store; the remote is asked for each of its files and not listed, which may hold millions.
+
+    Returns:
+        the segments, as `<collection>-<fingerprint>/<sha256>.arrow`.
+
+    Raises:
+        RemoteError: the remote cannot be reached or written.
+    """
+    fs, base = _open(url)
+    paths = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
+    wanted = _wanted(filter(_FILE.fullmatch, paths), (), str(root))
+    for path in wanted:
+        size = (root / path).stat().st_size
+        with _explained(url, f"sending {path} to"):
+            if _size(fs, f"{base}/{path}") != size:
+                _upload(fs, root / path, f"{base}/{path}", size)
+    return [path for path in wanted if path.endswith(segment.SUFFIX)]
+
+
+def _size(fs: Any, path: str) -> int | None:
+    """Bytes of a file on a remote; None if there is none."""
+    fs.invalidate_cache()
+    try:
+        return int(fs.size(path))
+    except FileNotFoundError:
+        return None
+
+
 def _upload(fs: Any, source: Path, target: str, size: int) -> None:
     folder, _, name = target.rpartition("/")
     fs.makedirs(folder, exist_ok=True)

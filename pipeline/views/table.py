@@ -61,6 +61,23 @@ class ViewsOf:
         self._flips: list[bool] = table.columns["flip"].to_pylist()
         self._colours = np.stack([table.columns[name].to_numpy() for name in _COLOURS], axis=1)
 
+    def only(self, images: Sequence[int] | NDArray[np.int64]) -> ViewsOf:
+        """Those of some of the images, by their rows in the manifest, ascending; it can be sent to another process."""
+        part = object.__new__(ViewsOf)
+        part.manifest, part.fingerprint, part.splits = self.manifest.only(images), self.fingerprint, self.splits
+        part.count = self.count
+        rows = (np.asarray(images, dtype=np.int64)[:, None] * self.count + np.arange(self.count)).reshape(-1)
+        part.keys = [self.keys[row] for row in rows]
+        part._flips = [self._flips[row] for row in rows]
+        part.numbers, part._boxes, part._colours = self.numbers[rows], self._boxes[rows], self._colours[rows]
+        return part
+
+    def within(self, folder: Path) -> ViewsOf:
+        """The same views where their images' shards lie in another folder."""
+        moved = self.only(range(len(self.manifest)))
+        moved.manifest = self.manifest.within(folder)
+        return moved
+
     def __len__(self) -> int:
         return len(self.keys)
 

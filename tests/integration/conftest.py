@@ -7,7 +7,7 @@ import socket
 import pytest
 from tiny_world import BEFORE_CONCEPTS, STAGES, execute, linked, tiny
 
-LOOPBACK = ("127.0.0.1", b"127.0.0.1")
+LOOPBACK = ("127.0.0.1", b"127.0.0.1", "localhost", "::1")
 
 
 @pytest.fixture(scope="session")

@@ -99,3 +99,11 @@ arithmetic("cpu")
 assert torch.are_deterministic_algorithms_enabled() and "torch._dynamo" not in sys.modules
 """
     assert loaded(program) >= {"torch"}
+
+
+def test_ray_is_imported_where_a_cluster_is_asked_for_and_nowhere_else():
+    sources = [path for folder in ("pipeline", "stages", "console") for path in (ROOT / folder).rglob("*.py")]
+    parsed = {path: ast.parse(path.read_text()) for path in sources}
+    anywhere = [path.name for path, tree in parsed.items() if "ray" in {*imported(ast.walk(tree))}]
+    assert anywhere == ["connection.py"]
+    assert not any("ray" in {*imported(tree.body)} for tree in parsed.values()), "only within a function"
