@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 VALID = """
 seed: 1
 compute:
-  {device: cpu, dtype: float32, batch: 8, compile: false, threads: 1, workers: 1, processes: 1, engine: local, actors: 1,
-    address: local, store: own, shards: own}
+  {device: cpu, dtype: float32, batch: 8, compile: false, threads: 1, workers: 1, processes: 1, engine: local,
+    actors: 1, address: local, store: own, shards: own}
 sources: {sample: [world], path: corpora, quota: {mscoco: 10, flickr30k: 10}}
 sample:
   {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1,
