@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.cluster.connection import Cluster
 from pipeline.cluster.shards import by_shard, reachable
@@ -16,7 +17,7 @@ from pipeline.detector import weights
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.store.keys import Keys
 
-_WEIGHTS = "detector.pt"
+_WEIGHTS = catalog.DETECTOR.name
 
 
 @dataclass(frozen=True)
