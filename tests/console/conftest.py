@@ -5,7 +5,7 @@ import shutil
 from functools import partial
 
 import pytest
-from tiny_store import fill, used
+from tiny_cache import fill, used
 
 from console import main as dclip
 
@@ -18,7 +18,9 @@ def program(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["dclip", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             dclip.main()
-        return ended.value.code or 0, *capsys.readouterr()
+        code = ended.value.code or 0
+        del ended  # progress lines of what was broken off end with it, and are its output
+        return code, *capsys.readouterr()
 
     return execute
 

@@ -3,7 +3,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from tiny_store import assert_one_error, contents, fill, flip
+from tiny_cache import assert_one_error, contents, fill, flip
 
 # stats
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny_store import DAY, assert_one_error, bytes_of, contents, fill
+from tiny_cache import DAY, assert_one_error, bytes_of, contents, fill
 
 from pipeline.artifacts.schema import embeddings
 from pipeline.artifacts.tables import EmbeddingWriter
