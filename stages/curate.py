@@ -21,7 +21,7 @@ from stages.program import run
 def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     """Curate the corpora into WebDataset shards, a manifest, a table of everything rejected, and a data card.
 
-    Reads every corpus named in sources.quota below sources.path. Published val and test images never train, and
+    Reads every source of sources.of, in its folder below sources.path. Published val and test images never train, and
     neither do copies of them, altered ones included, nor copies of the images in zeroshot.path or of the test
     images in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
     manifest.parquet, rejected.parquet and card/; kept + rejected = read, always.
@@ -43,6 +43,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
         radius=wanted.duplicates.radius,
         merge=wanted.duplicates.captions == "merge",
         seed=params.seed,
+        kinds={name: source.kind for name, source in params.sources.of.items()},
     )
     try:
         with cluster(params, models=False) as actors:
@@ -58,6 +59,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
                 CaptionLimits(**wanted.captions.model_dump()),
                 samples_per_shard=wanted.samples_per_shard,
                 workers=params.compute.workers,
+                given=params.sources.given(),
                 held_out=held_out.collections(
                     Path(params.zeroshot.path), Path(params.probe.attributes) if params.probe.enabled else None
                 ),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from pipeline.artifacts.schema import Reason, Split
@@ -39,6 +39,7 @@ class Rules:
         validation: share of the chosen that goes to val.
         radius: Hamming distance up to which perceptual hashes make two images candidates for the same image.
         merge: whether the captions of a copy that is not kept go to the image that is.
+        kinds: by source, of which kind it is, if not of that of its name.
     """
 
     quota: Mapping[str, int]
@@ -48,6 +49,7 @@ class Rules:
     radius: int
     merge: bool
     seed: int
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 def select(
@@ -75,7 +77,7 @@ def select(
     """
     for source, mode in rules.test.items():
         if mode == PUBLISHED and source in rules.quota and not ledger.has(source, "test"):
-            split_file = CORPORA[source].split_file
+            split_file = CORPORA[rules.kinds.get(source, source)].split_file
             why = f"{split_file} is missing or names none of them. Add it, or" if split_file else "none are published:"
             raise SourceError(
                 f"curate.test asks for the published test images of {source}, but {why} give a fraction such as 0.1 "

@@ -10,7 +10,7 @@ from pipeline.sources.rows import accounted
 
 @pytest.mark.parametrize("source", CORPORA)
 def test_an_absent_corpus_is_an_error_that_names_its_folder_and_the_parameter(tmp_path, source):
-    with pytest.raises(SourceError, match=r"sources\.quota") as caught:
+    with pytest.raises(SourceError, match=r"sources\.of") as caught:
         read(source, tmp_path / "nowhere")
     assert source in str(caught.value)
     assert str(tmp_path / "nowhere") in str(caught.value)
