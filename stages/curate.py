@@ -1,7 +1,9 @@
 """Stage `curate`: from corpora as they are downloaded to clean shards."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
@@ -9,6 +11,9 @@ from pipeline.params import Params
 from stages.declaration import stage
 from stages.engine import PARAMETERS, cluster
 from stages.program import run
+
+if TYPE_CHECKING:
+    from pipeline.curation.select import Rules
 
 
 @stage(
@@ -29,22 +34,9 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.curation import curate as library
     from pipeline.curation import held_out
     from pipeline.curation.captions import CaptionLimits
-    from pipeline.curation.inspection import ImageLimits
-    from pipeline.curation.select import Rules
     from pipeline.report import data_card
 
     wanted = params.curate
-    quota = params.sources.quota
-    rules = Rules(
-        quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
-        test=wanted.test,
-        validation=wanted.validation,
-        images=ImageLimits(**wanted.images.model_dump()),
-        radius=wanted.duplicates.radius,
-        merge=wanted.duplicates.captions == "merge",
-        seed=params.seed,
-        kinds={name: source.kind for name, source in params.sources.of.items()},
-    )
     try:
         with cluster(params, models=False) as actors:
             foresight = None
@@ -55,7 +47,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
             return library.curate(
                 Path(params.sources.path),
                 ws.folder("curate"),
-                rules,
+                rules_of(params),
                 CaptionLimits(**wanted.captions.model_dump()),
                 samples_per_shard=wanted.samples_per_shard,
                 workers=params.compute.workers,
@@ -68,6 +60,24 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     finally:  # a curation that came to nothing has a card, too
         if ws.has(catalog.DATA_CARD):
             data_card.write(ws)
+
+
+def rules_of(params: Params) -> Rules:
+    """The rules that parameters ask for."""
+    from pipeline.curation.inspection import ImageLimits
+    from pipeline.curation.select import Rules
+
+    wanted, quota = params.curate, params.sources.quota
+    return Rules(
+        quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
+        test=wanted.test,
+        validation=wanted.validation,
+        images=ImageLimits(**wanted.images.model_dump()),
+        radius=wanted.duplicates.radius,
+        merge=wanted.duplicates.captions == "merge",
+        seed=params.seed,
+        kinds={name: source.kind for name, source in params.sources.of.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -83,14 +83,19 @@ def select(
                 f"curate.test asks for the published test images of {source}, but {why} give a fraction such as 0.1 "
                 "(docs/your-data.md)"
             )
+    give_roles(ledger, rules)
+    # Comparisons have processes of their own: among the others they would wait for all inspections under way.
+    with Processes(workers) as inspecting, Processes(workers) as comparing:
+        return _Selection(ledger, rules, inspecting, comparing, held_out, foresight or NoForesight()).run()
+
+
+def give_roles(ledger: Ledger, rules: Rules) -> None:
+    """Set apart the evaluation images of these rules, and order the others by their draws."""
     ledger.assign(
         rules.seed,
         {source for source, mode in rules.test.items() if mode == PUBLISHED},
         {source: mode for source, mode in rules.test.items() if isinstance(mode, float)},
     )
-    # Comparisons have processes of their own: among the others they would wait for all inspections under way.
-    with Processes(workers) as inspecting, Processes(workers) as comparing:
-        return _Selection(ledger, rules, inspecting, comparing, held_out, foresight or NoForesight()).run()
 
 
 class _Selection:

@@ -25,12 +25,16 @@ from pipeline.machine.progress import track
 from pipeline.sources import caption_tables, folders, img2dataset
 from pipeline.sources.caption_tables import Entry, Layout, Table
 from pipeline.sources.compact_strings import Lookup
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "conceptual_captions"
 LICENCE = "as the page it is from"
 
 _NO_IMAGES = (".tsv", ".csv", ".json", ".txt", ".tar", ".parquet")
+
+_BEGINNING = 1 << 16
+"""Bytes in which a table shows whether it has urls."""
 
 Find = Callable[[str], tuple[File | None, str]]
 """Takes a url to its file, or to why there is none."""
@@ -67,6 +71,24 @@ def read(folder: Path) -> Iterator[Row | Held]:
             f"{SOURCE}: found no *.tsv or *.csv in {folder}, nor shards of img2dataset below it; expected rows of "
             "caption<TAB>url, or 00000.tar or 00000/ with 00000.parquet"
         )
+
+
+def recognise(folder: Folder) -> Recognised | None:
+    """Tables of captions and urls, with or without downloads."""
+    tables = [name for name in folder.matching("*.tsv") or folder.matching("*.csv") if _has_url(folder.path / name)]
+    if not tables:
+        return None
+    downloads = any(_crc_of(name) is not None for name in folder.names) or folder.matching("*/*.*")
+    shards = folder.matching("*.tar") or folder.matching("*.parquet")
+    lacking = () if downloads or shards else ("the images: dclip fetch conceptual_captions says how to get them",)
+    return Recognised(SOURCE, tuple(tables), lacking)
+
+
+def _has_url(path: Path) -> bool:
+    """Whether a url stands in one of the first rows of a file."""
+    with path.open("rb") as stream:
+        beginning = stream.read(_BEGINNING)
+    return re.search(rb"(?:^|[\t,;|\"'])\s*https?://\S", beginning, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def _number(url: str) -> int:
