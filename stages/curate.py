@@ -30,14 +30,14 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.curation import held_out
     from pipeline.curation.captions import CaptionLimits
     from pipeline.curation.inspection import ImageLimits
-    from pipeline.curation.select import Rules
+    from pipeline.curation.select import PUBLISHED, Rules
     from pipeline.report import data_card
 
     wanted = params.curate
     quota = params.sources.quota
     rules = Rules(
         quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
-        test=wanted.test,
+        test={name: PUBLISHED if mode == "published" else mode for name, mode in wanted.test.items()},
         validation=wanted.validation,
         images=ImageLimits(**wanted.images.model_dump()),
         radius=wanted.duplicates.radius,

@@ -22,6 +22,7 @@ from typing import Any
 from pipeline.artifacts.schema import Reason
 from pipeline.sources import caption_tables, folders, karpathy
 from pipeline.sources.caption_tables import Layout, Table
+from pipeline.sources.entries import file_id
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
@@ -42,14 +43,14 @@ def read(folder: Path) -> Iterator[Row | Held]:
     Raises:
         SourceError: there are no captions, several token files or no image folder, or a file is not in its layout.
     """
-    split = karpathy.read(folder / SPLIT_FILE, lambda image: _identity(_file_name(image)))
+    split = karpathy.read(folder / SPLIT_FILE, lambda image: file_id(_file_name(image)))
     found = [f"{folder}/{name}" for name in IMAGE_FOLDERS if (folder / name).is_dir()]
     if not found:
         raise SourceError(f"{SOURCE}: no image folder in {folder}; expected one of {', '.join(IMAGE_FOLDERS)}")
     places = {name: image_folder for image_folder in reversed(found) for name in folders.names(Path(image_folder))}
 
     def image(name: str) -> Image:
-        identity = _identity(name)
+        identity = file_id(name)
         file = File(f"{places[name]}/{name}") if name in places else None
         note = "" if file else f"there is no {name} in {' or '.join(Path(f).name for f in found)}"
         return Image(identity, file, licence=LICENCE, evaluation=split.get(identity), note=note)
@@ -70,10 +71,6 @@ def read(folder: Path) -> Iterator[Row | Held]:
         raise SourceError(
             f"{SOURCE}: no captions in {folder}; expected results_20130124.token, results.csv or {SPLIT_FILE}"
         )
-
-
-def _identity(name: str) -> str:
-    return name.removesuffix(".jpg") if name.endswith(".jpg") and name != ".jpg" else f"{name}."
 
 
 def _file_name(entry: Any) -> str:

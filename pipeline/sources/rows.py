@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.schema import Reason
@@ -196,12 +195,14 @@ def leaves(value: Any, place: str, name: str = "") -> Iterator[tuple[str, Any]]:
 class Corpus:
     """A corpus that can be read, and what must be said of it."""
 
-    read: Callable[[Path], Iterator[Row | Held]]
+    read: Callable[..., Iterator[Row | Held]]
     """Takes the corpus's folder and yields every row of it, in any order, and how many captions its files hold; raises
     SourceError for a wrong layout."""
     title: str
     citation: str
     terms: str
     """Licence of captions and images, in a sentence."""
+    is_file: bool = False
+    """Whether it may be a single file."""
     split_file: str = ""
     """Published split in the corpus's folder whose val and test images never train, where there is one."""
