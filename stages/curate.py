@@ -1,5 +1,6 @@
 """Stage `curate`: from corpora as they are downloaded to clean shards."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from pipeline.params import Params
 from stages.declaration import stage
 from stages.engine import PARAMETERS, cluster
 from stages.program import run
+
+log = logging.getLogger(__name__)
 
 
 @stage(
@@ -45,6 +48,9 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
         seed=params.seed,
         kinds={name: source.kind for name, source in params.sources.of.items()},
     )
+    for name, source in params.sources.given().items():
+        if not source.path.resolve().is_relative_to(Path(params.sources.path).resolve()):
+            log.warning("%s is at %s, where DVC sees no changes; after one run: dvc repro -f curate", name, source.path)
     try:
         with cluster(params, models=False) as actors:
             foresight = None

@@ -138,8 +138,8 @@ def _urls(folder, captions):
     """A table of urls, with downloads that are named by their CRC-32."""
     _conceptual_captions(folder, captions)
     (folder / "Train_GCC-training.tsv").unlink()
-    rows = "".join(f"{url(i)},{text}\n" for i, own in captions.items() for text in own)
-    write(folder / "data.csv", f"url,caption\n{rows}".encode())
+    rows = "".join(f"{url(i)}\t{text}\n" for i, own in captions.items() for text in own)
+    write(folder / "data.tsv", f"url\tcaption\n{rows}".encode())
     return Source("table", folder)
 
 

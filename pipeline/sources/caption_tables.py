@@ -188,7 +188,7 @@ def find(path: Path, layout: Layout) -> Table:
     rows = [line for _, line in head[titled:]]
     parsed_rows = [parsed for line in rows if (parsed := layout.parse(line))]
     columns = None
-    double = bool(rows) and _holds_quotes(path)
+    double = bool(rows) and holds_quotes(path)
     keys = [bool(layout.key.fullmatch(key)) for key, _ in parsed_rows]
     foreign = bool(rows) and not titled and _names_columns(rows[0], layout)
 
@@ -297,7 +297,8 @@ def _name(cell: str, key: re.Pattern[str]) -> str:
     return found[1] if found else ""
 
 
-def _holds_quotes(path: Path) -> bool:
+def holds_quotes(path: Path) -> bool:
+    """Whether there is any double quote in a file."""
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             if b'"' in chunk:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.sources import folders, table
-from pipeline.sources.columns import TOLD, Columns
-from pipeline.sources.json_arrays import field
+from pipeline.sources.columns import TOLD, Columns, Evaluation, published
+from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
 
 
@@ -31,7 +31,8 @@ def read(path: Path, columns: Columns = TOLD, dataset: str = "") -> Iterator[Row
         SourceError: there is no dataset, a file of it is missing, or the library is.
     """
     files = _fetched(dataset, path) if dataset else _saved(path)
-    yield from table.rows(files, path, columns)
+    splits = {file: split for file in files if (split := _split(file.parent / "state.json"))}
+    yield from table.rows(files, path, columns, splits)
 
 
 def _saved(path: Path) -> list[Path]:
@@ -57,6 +58,12 @@ def _saved(path: Path) -> list[Path]:
             "*.arrow. Parquet files are of kind table"
         )
     return found
+
+
+def _split(state: Path) -> Evaluation | None:
+    """The split that a dataset says it was taken from, such as `test[:10%]`, if that keeps it out of training."""
+    named = printable(field(_json(state), "_split")) if state.is_file() else ""
+    return next(filter(None, (published(part.partition("[")[0]) for part in named.split("+"))), None)
 
 
 def _json(path: Path) -> Any:

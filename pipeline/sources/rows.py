@@ -58,7 +58,7 @@ class File:
 
     def _is_cell(self) -> bool:
         folder = os.path.split(self.path)[0]
-        return folder.endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
+        return folder.lower().endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +193,14 @@ def leaves(value: Any, place: str, name: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus that can be read, and what must be said of it."""
+    """A kind of source that can be read, and what must be said of it."""
 
     read: Callable[..., Iterator[Row | Held]]
-    """Takes the corpus's folder and yields every row of it, in any order, and how many captions its files hold; raises
+    """Takes the source's path and yields every row of it, in any order, and how many captions its files hold; raises
     SourceError for a wrong layout."""
     title: str
     citation: str
+    """Empty where there is nothing to cite."""
     terms: str
     """Licence of captions and images, in a sentence."""
     is_file: bool = False

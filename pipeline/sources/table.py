@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.sources import downloads, folders, img2dataset
-from pipeline.sources.columns import TOLD, Columns, is_split, listing, published
+from pipeline.sources.columns import TOLD, Columns, Evaluation, is_split, listing, published
 from pipeline.sources.entries import Entry, Reader
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
 from pipeline.sources.text_tables import Delimited, JsonLines
@@ -66,8 +66,10 @@ def read(path: Path, columns: Columns = TOLD) -> Iterator[Row | Held]:
     yield from rows(_files(path), path, columns)
 
 
-def rows(files: list[Path], path: Path, columns: Columns) -> Iterator[Row | Held]:
-    """Every row of these tables, which are of one source at `path`."""
+def rows(
+    files: list[Path], path: Path, columns: Columns, splits: Mapping[Path, Evaluation] | None = None
+) -> Iterator[Row | Held]:
+    """Every row of these tables, which are of one source at `path`; `splits` has those known otherwise than by name."""
     root = path if path.is_dir() else path.parent
     tables = [opened(file, file.relative_to(root).as_posix(), columns) for file in files]
     known = [told(table, columns) for table in tables]
@@ -78,11 +80,11 @@ def rows(files: list[Path], path: Path, columns: Columns) -> Iterator[Row | Held
         urls = partial(_urls, tables, known)
         find = yield from downloads.finder(root, [shard for shard in shards if shard not in own], urls)
     for table, named in zip(tables, known, strict=True):
-        split = published(table.name)
+        split = (splits or {}).get(table.path) or published(table.name)
         folder = _relative_to(table, named, root) if named.path else str(table.path.parent)
         reader = Reader(named, folder, find, split)
         below = "" if folder == str(table.path.parent) or not named.path else f"; paths are relative to {folder}"
-        kept = f"; all of it is {split} by its name" if split else ""
+        kept = f"; all of of it is for evaluation ({split})" if split else ""
         print(f"{table.path} is read as: {named}{below}{kept}", file=sys.stderr)
         for entry in table.entries(named.named()):
             yield from reader.rows(entry)

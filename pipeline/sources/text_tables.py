@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources.caption_tables import are_lists, listed
+from pipeline.sources.caption_tables import are_lists, holds_quotes, listed
 from pipeline.sources.delimited import DELIMITERS, Quotes, Record, detect_quotes, raw_bytes, records, text
 from pipeline.sources.entries import Entry
 from pipeline.sources.lines import Form, form, lines
@@ -50,10 +50,7 @@ class Delimited:
         fitting = [d for d in DELIMITERS if all(name in titles[d] for name in wanted)] or list(DELIMITERS)
         usual = "\t" if path.suffix.lower() == ".tsv" else ","
         delimiter = max(fitting, key=lambda d: (len(titles[d]), d == usual))
-        double = any(b'"' in line for _, line in lines(path, written))
-        quotes = (
-            detect_quotes(lambda: lines(path, written), delimiter, _KEY, double) if len(titles[delimiter]) > 1 else None
-        )
+        quotes = detect_quotes(lambda: lines(path, written), delimiter, _KEY, holds_quotes(path))
         return cls(path, name, written, delimiter, quotes, titles[delimiter])
 
     def entries(self, wanted: Sequence[str]) -> Iterator[Entry]:
