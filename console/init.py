@@ -8,13 +8,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from pipeline.disk import files
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+    from pipeline.trial.proposal import Found
+    from pipeline.trial.sources import Tried
 
 
 def init(
@@ -47,7 +52,7 @@ def init(
     path = path or Path(_asked(ask, "Folder that holds your images and captions", "data/raw"))
     profile = profile or _asked(ask, f"Setting ({', '.join(_named(profiles))}, none)", "recommended")
     laid = _profile(profiles, profile)
-    from pipeline.params import Params, load, overlay
+    from pipeline.params import load, overlay
     from pipeline.trial import proposal
 
     found, unread = proposal.look(path, source or ())
@@ -55,8 +60,8 @@ def init(
         print(f"{one.path}: {one.why}")
     if not found:
         raise InputError(f"no folder in {path} was recognised as a source; see docs/your-data.md for their layouts")
-    counted = [_counted(one, load(params)) for one in found]
-    changes = proposal.changes(found, counted, path)
+    counted = [(one, tried) for one in found if (tried := _counted(one, load(params)))]
+    changes = proposal.changes([one for one, _ in counted], [tried for _, tried in counted], path)
     for one in changes["sources"]["of"].values():
         one["quota"] = min(one["quota"], quota or one["quota"])
     device = device or _asked(ask, "Device", _device())
@@ -67,7 +72,7 @@ def init(
         text, changed = overlay.overlaid(params, whole)
     print("\n".join(changed))
     files.write_text(params, text)
-    now: Params = load(params)
+    now = load(params)
     for lack in (lack for one in found for lack in (f"{one.path}: {each}" for each in one.recognised.lacking)):
         print(f"lacking: {lack}")
     for lack in proposal.lacking(now):
@@ -108,17 +113,21 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _counted(one: Any, params: Any) -> Any:
-    """Rows and images of a source, counted by its own reader."""
+def _counted(one: Found, params: Params) -> Tried | None:
+    """Rows and images of a source, counted by its own reader; None, and a sentence, if that cannot read it."""
     from pipeline.curation.captions import CaptionLimits
-    from pipeline.sources import Source
+    from pipeline.sources import Source, SourceError
     from pipeline.trial.sources import try_source
     from stages.curate import rules_of
 
     given = Source(one.recognised.kind, one.path)
     rules = replace(rules_of(params), quota={one.name: 1}, test={}, kinds={one.name: given.kind})
     limits = CaptionLimits(**params.curate.captions.model_dump())
-    tried = try_source(one.name, given, rules, limits, images=0, most_rows=sys.maxsize)
+    try:
+        tried = try_source(one.name, given, rules, limits, images=0, most_rows=sys.maxsize)
+    except SourceError as error:
+        print(f"{one.path}: it looks like {given.kind}, but cannot be read as one: {error}")
+        return None
     also = f" (or {', '.join(one.others)})" if one.others else ""
     parts = "".join(f", {count:,} published for {part}" for part, count in sorted(tried.published.items()))
     print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from stages.program import run
 
 if TYPE_CHECKING:
     from pipeline.curation.select import Rules
+
+log = logging.getLogger(__name__)
 
 
 @stage(
@@ -37,6 +40,9 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.report import data_card
 
     wanted = params.curate
+    for name, source in params.sources.given().items():
+        if not source.path.resolve().is_relative_to(Path(params.sources.path).resolve()):
+            log.warning("%s is at %s, where DVC sees no changes; after one run: dvc repro -f curate", name, source.path)
     try:
         with cluster(params, models=False) as actors:
             foresight = None
@@ -65,12 +71,12 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
 def rules_of(params: Params) -> Rules:
     """The rules that parameters ask for."""
     from pipeline.curation.inspection import ImageLimits
-    from pipeline.curation.select import Rules
+    from pipeline.curation.select import PUBLISHED, Rules
 
     wanted, quota = params.curate, params.sources.quota
     return Rules(
         quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
-        test=wanted.test,
+        test={name: PUBLISHED if mode == "published" else mode for name, mode in wanted.test.items()},
         validation=wanted.validation,
         images=ImageLimits(**wanted.images.model_dump()),
         radius=wanted.duplicates.radius,

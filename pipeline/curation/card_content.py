@@ -103,7 +103,8 @@ def _source(ledger: Ledger, source: str, kind: str) -> dict[str, Any]:
         "SELECT licence, count(*) FROM images WHERE source = ? AND split IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1",
         (source,),
     ).fetchall()
-    return {"title": corpus.title, "citation": corpus.citation, "terms": corpus.terms, "licences": licences}
+    title = corpus.title if source == kind else f"{source}: {corpus.title}"
+    return {"title": title, "citation": corpus.citation, "terms": corpus.terms, "licences": licences}
 
 
 def _guard(ledger: Ledger, source: str, given: Source, rules: Rules) -> dict[str, Any]:

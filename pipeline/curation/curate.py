@@ -92,7 +92,7 @@ def curate(
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         try:
             for source in rules.quota:
-                rows = sources.read(asked[source].kind, asked[source].path, source)
+                rows = sources.read(asked[source].kind, asked[source].path, source, **asked[source].options)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
             unseen = select(ledger, rules, workers, [one for images in others.values() for one in images], foresight)
         finally:

@@ -78,7 +78,7 @@ def select(
     for source, mode in rules.test.items():
         if mode == PUBLISHED and source in rules.quota and not ledger.has(source, "test"):
             split_file = CORPORA[rules.kinds.get(source, source)].split_file
-            why = f"{split_file} is missing or names none of them. Add it, or" if split_file else "none are published:"
+            why = f"{split_file} is missing or names none of them. Add it, or" if split_file else "nothing names any:"
             raise SourceError(
                 f"curate.test asks for the published test images of {source}, but {why} give a fraction such as 0.1 "
                 "(docs/your-data.md)"

@@ -66,8 +66,8 @@ class CurateDuplicates(Section):
 class Curate(Section):
     """What is kept, and in which split."""
 
-    test: dict[str, Literal["karpathy"] | Annotated[float, Field(gt=0, lt=1), Number]] = Field(
-        description="where test images come from: by source, karpathy (its split file) or a fraction of its images"
+    test: dict[str, Literal["karpathy", "published"] | Annotated[float, Field(gt=0, lt=1), Number]] = Field(
+        description="where test images are from, by source: karpathy (its split file), published (its split), a share"
     )
     validation: Annotated[float, Field(gt=0, lt=1), Number] = Field(description="share of the kept that goes to val")
     samples_per_shard: Count = Field(description="at most; shards of a split are equal in length")

@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline import sources
 from pipeline.params.section import Count, Section, Word
+from pipeline.sources.columns import Columns
 
 if TYPE_CHECKING:
     _Published = str
 else:
-    _Published = Literal[tuple(sources.CORPORA)]
-"""The kinds that have a layout of their own, and so nothing to say of columns."""
+    _Published = Literal[tuple(sorted(sources.CORPORA.keys() - {"table", "webdataset", "huggingface"}))]
+"""The kinds of which nothing is to be said but where they lie."""
+
+
+class RecordColumns(Section):
+    """What fields or columns are called; those that are not given are told by their names."""
+
+    captions: Word | list[Word] = Field(default=[], description="of a caption, or of a list of captions, each")
+    id: Word | None = Field(default=None, description="by which rows of one image are known")
+    url: Word | None = None
+    split: Word | None = Field(default=None, description="of which val and test are kept out of training")
+    licence: Word | None = None
+
+    def meant(self) -> Columns:
+        """As the readers want it."""
+        given = {name: value for name, value in self.model_dump().items() if value}
+        captions = given.pop("captions", ())
+        return Columns(**given, captions=(captions,) if isinstance(captions, str) else tuple(captions))
+
+
+class TableColumns(RecordColumns):
+    """What columns are called; those that are not given are told by their names."""
+
+    path: Word | None = Field(default=None, description="of the image's file, relative to the table")
+    bytes: Word | None = Field(default=None, description="of the image itself")
+
+    @model_validator(mode="after")
+    def _one_image(self) -> Self:
+        if self.path and self.bytes:
+            raise ValueError(f"path is {self.path} and bytes {self.bytes}; an image is one of them, keep that")
+        return self
 
 
 class _Source(Section):
@@ -24,14 +54,51 @@ class _Source(Section):
         default="required", description="whether an image needs a caption"
     )
 
+    def options(self) -> dict[str, Any]:
+        """What the reader is told beside the path."""
+        return {}
 
-class PublishedCorpus(_Source):
-    """A corpus as it is downloaded."""
+
+class PlainSource(_Source):
+    """A published corpus as it is downloaded, img2dataset's output, or a folder of images with .txt beside them."""
 
     kind: _Published
 
 
-Source = PublishedCorpus
+class WebDataset(_Source):
+    """Tars with KEY.jpg and KEY.txt or KEY.json."""
+
+    kind: Literal["webdataset"]
+    columns: RecordColumns = Field(default=RecordColumns(), description="fields of KEY.json")
+
+    def options(self) -> dict[str, Any]:
+        """What the reader is told beside the path."""
+        return {"columns": self.columns.meant()}
+
+
+class Table(_Source):
+    """CSV, TSV, JSON lines, Parquet or Arrow; `path` may be the file itself."""
+
+    kind: Literal["table"]
+    columns: TableColumns = TableColumns()
+
+    def options(self) -> dict[str, Any]:
+        """What the reader is told beside the path."""
+        return {"columns": self.columns.meant()}
+
+
+class HuggingFace(Table):
+    """A dataset of Hugging Face's `datasets` saved to disk, or by name."""
+
+    kind: Literal["huggingface"]  # type: ignore[assignment]
+    dataset: Word | None = Field(default=None, description="its name, or name@revision; needs the library datasets")
+
+    def options(self) -> dict[str, Any]:
+        """What the reader is told beside the path."""
+        return super().options() | ({"dataset": self.dataset} if self.dataset else {})
+
+
+Source = Annotated[PlainSource | WebDataset | Table | HuggingFace, Field(discriminator="kind")]
 
 
 class Sources(Section):
@@ -59,6 +126,6 @@ class Sources(Section):
     def given(self) -> dict[str, sources.Source]:
         """What is read of every source, as the readers want it."""
         return {
-            name: sources.Source(source.kind, Path(source.path or f"{self.path}/{name}"))
+            name: sources.Source(source.kind, Path(source.path or f"{self.path}/{name}"), source.options())
             for name, source in self.of.items()
         }

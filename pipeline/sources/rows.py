@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.schema import Reason
@@ -59,7 +58,7 @@ class File:
 
     def _is_cell(self) -> bool:
         folder = os.path.split(self.path)[0]
-        return folder.endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
+        return folder.lower().endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +193,17 @@ def leaves(value: Any, place: str, name: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus that can be read, and what must be said of it."""
+    """A kind of source that can be read, and what must be said of it."""
 
-    read: Callable[[Path], Iterator[Row | Held]]
-    """Takes the corpus's folder and yields every row of it, in any order, and how many captions its files hold; raises
+    read: Callable[..., Iterator[Row | Held]]
+    """Takes the source's path and yields every row of it, in any order, and how many captions its files hold; raises
     SourceError for a wrong layout."""
     title: str
     citation: str
+    """Empty where there is nothing to cite."""
     terms: str
     """Licence of captions and images, in a sentence."""
+    is_file: bool = False
+    """Whether it may be a single file."""
     split_file: str = ""
     """Published split in the corpus's folder whose val and test images never train, where there is one."""

@@ -98,7 +98,11 @@ def changes(found: Sequence[Found], counted: Sequence[Tried], root: Path) -> dic
     if not usable:
         raise InputError("no source has a single image file; see above for what is lacking")
     order = sorted(usable, key=lambda pair: (not pair[1].published.get("test"), -pair[1].files))
-    test: dict[str, Any] = {one.name: "karpathy" for one, tried in order if tried.published.get("test")}
+    test: dict[str, Any] = {
+        one.name: "karpathy" if sources.CORPORA[one.recognised.kind].split_file else "published"
+        for one, tried in order
+        if tried.published.get("test")
+    }
     of = {}
     for one, tried in order:
         of[one.name] = {"kind": one.recognised.kind, "quota": max(1, tried.files - sum(tried.published.values()))}

@@ -3,7 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_corpora import coco, flickr, png
+from tiny_corpora import coco, flickr, png, write
 from tiny_program import assert_one_error
 
 from pipeline.params import load
@@ -67,6 +67,28 @@ def test_what_someone_has_changed_is_overwritten_only_when_asked(program, checko
 def test_a_file_that_git_does_not_have_is_not_overwritten(program, checkout):
     shutil.rmtree(checkout / ".git")
     assert_one_error(init(program, checkout), "was changed", "--yes")
+
+
+def test_a_folder_that_cannot_be_read_as_what_it_looks_like_is_left_out(program, checkout):
+    write(checkout / "raw/odd/notes.jsonl", b'{"x": 1}\n')
+    code, out, _ = init(program, checkout)
+    assert code == 0
+    assert "odd: it looks like table, but cannot be read as one" in out
+    assert "odd" not in load(checkout / "params.yaml").sources.of
+
+
+def test_a_table_with_a_split_becomes_a_source_with_a_published_test_split(program, checkout):
+    shutil.rmtree(checkout / "raw/flickr30k")
+    rows = [
+        f'{{"image": "{n}.png", "caption": "a small dog", "split": "{"test" if n < 3 else "train"}"}}' for n in range(9)
+    ]
+    write(checkout / "raw/mine/rows.jsonl", "\n".join(rows).encode())
+    for n in range(9):
+        write(checkout / f"raw/mine/{n}.png", png(n))
+    assert init(program, checkout)[0] == 0
+    params = load(checkout / "params.yaml")
+    assert params.sources.of["mine"].kind == "table"
+    assert (params.sources.quota["mine"], params.curate.test) == (6, {"mine": "published"})
 
 
 def test_nothing_is_written_where_nothing_is_recognised(program, checkout):

@@ -283,8 +283,8 @@ def test_all_that_is_wrong_is_named_at_once(changed):
             "but conceptual_captions has no such file",
         ),
         ({"sources__of__mscoco-b": {"kind": "mscoco", "quota": 1}}, "could give two images one key"),
-        ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k in it once"),
-        ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco in it once"),
+        ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k of sources.of in it once"),
+        ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco of sources.of in it once"),
         (
             {"student__recipe": "dclip_clean", "teacher__caption_dropout": 0},
             "which is not trained where teacher.caption_dropout is 0",
