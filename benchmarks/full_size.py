@@ -58,8 +58,9 @@ def scaled(content, images, data, changes=()):
     Args:
         changes: `section.name=value` each.
     """
-    factor = images / sum(content["sources"]["quota"].values())
-    for counts, names in ((content["sample"], GROWING), (content["sources"]["quota"], content["sources"]["quota"])):
+    sources = content["sources"]["of"].values()
+    factor = images / sum(source["quota"] for source in sources)
+    for counts, names in ((content["sample"], GROWING), *((source, ["quota"]) for source in sources)):
         for name in names:
             counts[name] = math.ceil(counts[name] * factor)
     for change in changes:

@@ -11,7 +11,10 @@ from stages.program import run
 
 
 @stage(
-    reads=[catalog.MANIFEST, catalog.BASE_CONFIG], writes=[catalog.SPANS], takes=["spans"], less_memory="sources.quota"
+    reads=[catalog.MANIFEST, catalog.BASE_CONFIG],
+    writes=[catalog.SPANS],
+    takes=["spans"],
+    less_memory="the quotas of sources.of",
 )
 def spans(params: Params, ws: Workspace) -> dict[str, Any]:
     """Find the phrases and BPE tokens of every kept caption, as character offsets.

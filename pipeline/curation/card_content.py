@@ -15,7 +15,7 @@ from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.disk import files
 from pipeline.images import decoding
-from pipeline.sources import CORPORA, File, karpathy
+from pipeline.sources import CORPORA, File, Source, karpathy
 
 EXAMPLES = 8
 """How many examples of each reason are shown."""
@@ -31,7 +31,7 @@ SIDE_BIN, SIDE_BINS = 64, 24
 def gather(
     ledger: Ledger,
     rules: Rules,
-    path: Path,
+    given: Mapping[str, Source],
     out: Path,
     held_out: Mapping[Path, Sequence[HeldOut]],
     unseen: Sequence[HeldOut],
@@ -39,7 +39,7 @@ def gather(
     """Everything that the card shows; small images of rejected images are written to `out`/examples.
 
     Args:
-        path: holds the corpora; their split files are hashed and counted.
+        given: by source, its kind and where it lies; split files are hashed and counted.
         held_out: by folder, guarded images that are no part of a corpus.
         unseen: those of them whose look is unknown.
     """
@@ -49,9 +49,9 @@ def gather(
         "order": sources,
         "counts": ledger.balance(),
         "kept": _kept(ledger, sources),
-        "sources": {source: _source(ledger, source) for source in sources},
+        "sources": {source: _source(ledger, source, given[source].kind) for source in sources},
         "leak_guard": {
-            "sources": {source: _guard(ledger, source, path / source, rules) for source in sources},
+            "sources": {source: _guard(ledger, source, given[source], rules) for source in sources},
             "held_out": [
                 {"folder": folder.as_posix(), "pictures": len(images), "not_seen": len({*images} & {*unseen})}
                 for folder, images in held_out.items()
@@ -97,20 +97,21 @@ def _kept(ledger: Ledger, sources: list[str]) -> dict[str, dict[str, dict[str, i
     return found
 
 
-def _source(ledger: Ledger, source: str) -> dict[str, Any]:
-    corpus = CORPORA[source]
+def _source(ledger: Ledger, source: str, kind: str) -> dict[str, Any]:
+    corpus = CORPORA[kind]
     licences = ledger.db.execute(
         "SELECT licence, count(*) FROM images WHERE source = ? AND split IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1",
         (source,),
     ).fetchall()
-    return {"title": corpus.title, "citation": corpus.citation, "terms": corpus.terms, "licences": licences}
+    title = corpus.title if source == kind else f"{source}: {corpus.title}"
+    return {"title": title, "citation": corpus.citation, "terms": corpus.terms, "licences": licences}
 
 
-def _guard(ledger: Ledger, source: str, folder: Path, rules: Rules) -> dict[str, Any]:
+def _guard(ledger: Ledger, source: str, given: Source, rules: Rules) -> dict[str, Any]:
     """What kept the evaluation images of a corpus, and their copies, out of training."""
-    split_file = folder / CORPORA[source].split_file
+    split_file = given.path / CORPORA[given.kind].split_file
     mode = rules.test.get(source)
-    splits = karpathy.counts(split_file) if CORPORA[source].split_file and split_file.is_file() else {}
+    splits = karpathy.counts(split_file) if CORPORA[given.kind].split_file and split_file.is_file() else {}
     published = splits.get("val", 0) + splits.get("test", 0)
     found: dict[str, Any] = {
         "test": "published split" if mode == PUBLISHED else f"drawn, {mode:g} of the images" if mode else "none",

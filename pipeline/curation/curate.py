@@ -53,10 +53,11 @@ def curate(
     *,
     samples_per_shard: int,
     workers: int,
+    given: Mapping[str, sources.Source] | None = None,
     held_out: Mapping[Path, Sequence[HeldOut]] | None = None,
     foresight: Foresight | None = None,
 ) -> dict[str, Any]:
-    """Curate the corpora below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
+    """Curate the sources below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
     and what there is to say of them into card/.
 
     Original image bytes are copied, never encoded again. Every shard mixes the corpora in a seeded order and shards of
@@ -64,8 +65,9 @@ def curate(
     number of workers.
 
     Args:
-        path: holds a folder for every corpus of `rules.quota`.
+        path: holds a folder for every source of `rules.quota`.
         workers: processes that decode, compare and write.
+        given: by source, its kind and where it lies, if not as the kind of its name below `path`.
         held_out: by folder, images of evaluations that are no part of a corpus; copies of them are not kept.
         foresight: other machines that inspect images before they are decided on.
 
@@ -86,10 +88,11 @@ def curate(
     for stale in (out / catalog.MANIFEST.name, out / catalog.REJECTED.name):  # of an earlier run
         stale.unlink(missing_ok=True)
     others = held_out or {}
+    asked = {name: sources.Source(name, path / name) for name in rules.quota} | dict(given or {})
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         try:
             for source in rules.quota:
-                rows = sources.read(source, path / source)
+                rows = sources.read(asked[source].kind, asked[source].path, source, **asked[source].options)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
             unseen = select(ledger, rules, workers, [one for images in others.values() for one in images], foresight)
         finally:
@@ -97,7 +100,7 @@ def curate(
             tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)
         counts, by_split = ledger.balance(), ledger.kept_by_split()
         card = out / catalog.DATA_CARD.name
-        files.write_json(card, card_content.gather(ledger, rules, path, card.parent, others, unseen))
+        files.write_json(card, card_content.gather(ledger, rules, asked, card.parent, others, unseen))
         _check_yield(ledger, rules, counts, by_split, out)
         importlib.import_module("webdataset")  # once, before the writing processes branch off
         with Processes(workers) as processes:
@@ -123,14 +126,14 @@ def _check_yield(
         if not kept:
             found = ", ".join(map(summary, rules.quota))
             raise EmptySplit(
-                f"no sample was kept for the {split} split of {found}. {look}; then change the corpus, sources.quota, "
+                f"no sample was kept for the {split} split of {found}. {look}; then change the corpus, its quota, "
                 "curate.validation or curate.test"
             )
     training = ledger.kept_for_training()
     for source, quota in rules.quota.items():
         if not training.get(source):
             log.warning(
-                "of %s nothing is kept for training, where sources.quota asks for %d. %s", summary(source), quota, look
+                "of %s nothing is kept for training, where its quota asks for %d. %s", summary(source), quota, look
             )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from pipeline.artifacts.schema import Reason, Split
@@ -39,6 +39,7 @@ class Rules:
         validation: share of the chosen that goes to val.
         radius: Hamming distance up to which perceptual hashes make two images candidates for the same image.
         merge: whether the captions of a copy that is not kept go to the image that is.
+        kinds: by source, of which kind it is, if not of that of its name.
     """
 
     quota: Mapping[str, int]
@@ -48,6 +49,7 @@ class Rules:
     radius: int
     merge: bool
     seed: int
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 def select(
@@ -75,20 +77,25 @@ def select(
     """
     for source, mode in rules.test.items():
         if mode == PUBLISHED and source in rules.quota and not ledger.has(source, "test"):
-            split_file = CORPORA[source].split_file
-            why = f"{split_file} is missing or names none of them. Add it, or" if split_file else "none are published:"
+            split_file = CORPORA[rules.kinds.get(source, source)].split_file
+            why = f"{split_file} is missing or names none of them. Add it, or" if split_file else "nothing names any:"
             raise SourceError(
                 f"curate.test asks for the published test images of {source}, but {why} give a fraction such as 0.1 "
                 "(docs/your-data.md)"
             )
+    give_roles(ledger, rules)
+    # Comparisons have processes of their own: among the others they would wait for all inspections under way.
+    with Processes(workers) as inspecting, Processes(workers) as comparing:
+        return _Selection(ledger, rules, inspecting, comparing, held_out, foresight or NoForesight()).run()
+
+
+def give_roles(ledger: Ledger, rules: Rules) -> None:
+    """Set apart the evaluation images of these rules, and order the others by their draws."""
     ledger.assign(
         rules.seed,
         {source for source, mode in rules.test.items() if mode == PUBLISHED},
         {source: mode for source, mode in rules.test.items() if isinstance(mode, float)},
     )
-    # Comparisons have processes of their own: among the others they would wait for all inspections under way.
-    with Processes(workers) as inspecting, Processes(workers) as comparing:
-        return _Selection(ledger, rules, inspecting, comparing, held_out, foresight or NoForesight()).run()
 
 
 class _Selection:

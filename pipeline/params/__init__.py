@@ -12,14 +12,17 @@ from pydantic import ValidationError, model_validator
 from pipeline.artifacts.catalog import BASE
 from pipeline.errors import InputError
 from pipeline.params import document, recipe_needs
-from pipeline.params.data import Curate, Sample, Sources
+from pipeline.params.data import Curate, Sample
 from pipeline.params.evaluation import Evaluate, Index, Probe, Zeroshot
 from pipeline.params.features import Concepts, Features, Regions, Spans, Teacher
 from pipeline.params.models import Compute, Models, Teachers, Views
 from pipeline.params.section import Section, Whole
+from pipeline.params.sources import Sources
 from pipeline.params.student import Student
+from pipeline.sources import CORPORA
 
 RENAMED = {
+    "sources.quota": "sources.of",
     "features.batch": "compute.batch",
     "models.detector.pictures": "models.detector.images",
     "regions.cap": "regions.max_regions",
@@ -75,16 +78,19 @@ class Params(Section):
         if self.teacher.of not in (BASE, *self.teachers):
             raise ValueError(f"teacher.of is {self.teacher.of}; expected one of {', '.join((BASE, *self.teachers))}")
         recipe_needs.check(self)
-        for source in self.curate.test:
-            if source not in self.sources.quota:
-                raise ValueError(f"curate.test names {source}, which sources.quota does not read")
+        for source, mode in self.curate.test.items():
+            if source not in self.sources.of:
+                raise ValueError(f"curate.test names {source}, which sources.of does not read")
+            kind = self.sources.of[source].kind
+            if mode == "karpathy" and not CORPORA[kind].split_file:
+                raise ValueError(
+                    f"curate.test.{source} is karpathy, but {kind} has no such file; give a share such as 0.1"
+                )
         prefer = self.curate.duplicates.prefer
-        if lacking := [source for source in self.sources.quota if prefer.count(source) != 1]:
-            raise ValueError(
-                f"curate.duplicates.prefer is {prefer}; expected {lacking[0]} in it once, as in sources.quota"
-            )
+        if lacking := [source for source in self.sources.of if prefer.count(source) != 1]:
+            raise ValueError(f"curate.duplicates.prefer is {prefer}; expected {lacking[0]} of sources.of in it once")
         if not self.curate.test:
-            raise ValueError("curate.test names no corpus, so there would be no test split")
+            raise ValueError("curate.test names no source, so there would be no test split")
         return self
 
 

@@ -1,34 +1,15 @@
-"""Parameters of the corpora, the sample world and curation."""
+"""Parameters of the sample world and of curation."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from pipeline import sources
 from pipeline.images import decoding
-from pipeline.params.section import MOST, Count, Number, Section, Word
-
-
-def _known_corpus(name: str) -> str:
-    if name not in sources.CORPORA:
-        raise ValueError(f"there is no corpus {name!r}; expected {', '.join(map(repr, sources.CORPORA))}")
-    return name
-
+from pipeline.params.section import MOST, Count, Number, Section
 
 Drawn = Annotated[int, Field(ge=60, le=MOST), Number]
-Corpus = Annotated[str, AfterValidator(_known_corpus)]
-
-
-class Sources(Section):
-    """Which corpora, and from where."""
-
-    sample: list[Literal["world"]] = Field(description="[world] to generate the sample world, [] for real corpora")
-    path: Word = Field(description="folder that holds a folder for every corpus named in quota")
-    quota: dict[Corpus, Count] = Field(
-        description="images of train and val together, by corpus; a corpus that is not named is not read"
-    )
 
 
 class Sample(Section):
@@ -78,15 +59,15 @@ class CurateDuplicates(Section):
     radius: Annotated[int, Field(ge=0, le=20), Number] = Field(
         description="bits of 64 that two perceptual hashes may differ in before the images are compared in colour"
     )
-    prefer: list[Corpus] = Field(description="of copies the one in the first of these corpora stays")
+    prefer: list[str] = Field(description="of copies the one in the first of these sources stays")
     captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")
 
 
 class Curate(Section):
     """What is kept, and in which split."""
 
-    test: dict[str, Literal["karpathy"] | Annotated[float, Field(gt=0, lt=1), Number]] = Field(
-        description="where test images come from: by corpus, karpathy (its split file) or a fraction of its images"
+    test: dict[str, Literal["karpathy", "published"] | Annotated[float, Field(gt=0, lt=1), Number]] = Field(
+        description="where test images are from, by source: karpathy (its split file), published (its split), a share"
     )
     validation: Annotated[float, Field(gt=0, lt=1), Number] = Field(description="share of the kept that goes to val")
     samples_per_shard: Count = Field(description="at most; shards of a split are equal in length")

@@ -40,7 +40,7 @@ def _lay_over(values: dict[str, Any], profile: dict[str, Any], model: type[Secti
     """Change `values` in place, and name each change.
 
     A section of the model is gone into; whatever else a parameter holds is replaced as a whole: a list, a mapping whose
-    names are data (sources.quota), or one of several kinds (models.clip).
+    names are data (sources.of), or one of several kinds (models.clip).
     """
     for name, new in profile.items():
         field, old = model.model_fields.get(name), values.get(name)

@@ -171,7 +171,7 @@ class _Columns:
     def _several(self, cell: str, column: int) -> list[object]:
         """The captions of a cell."""
         if column in self.lists and cell.strip().startswith("[") and cell.strip().endswith("]"):
-            found = _list(cell)
+            found = listed(cell)
             return [None] if found is None else [leaf for _, leaf in leaves(found, "")]
         return [raw_bytes(cell)]
 
@@ -188,7 +188,7 @@ def find(path: Path, layout: Layout) -> Table:
     rows = [line for _, line in head[titled:]]
     parsed_rows = [parsed for line in rows if (parsed := layout.parse(line))]
     columns = None
-    double = bool(rows) and _holds_quotes(path)
+    double = bool(rows) and holds_quotes(path)
     keys = [bool(layout.key.fullmatch(key)) for key, _ in parsed_rows]
     foreign = bool(rows) and not titled and _names_columns(rows[0], layout)
 
@@ -197,7 +197,7 @@ def find(path: Path, layout: Layout) -> Table:
 
     if 2 * sum(keys) >= len(rows):
         found = quotes(layout.delimiter, whole=True) if rows else None
-        if found or foreign or (parsed_rows and _are_lists([text(caption).strip() for _, caption in parsed_rows])):
+        if found or foreign or (parsed_rows and are_lists([text(caption).strip() for _, caption in parsed_rows])):
             columns = _columns(head, layout, layout.delimiter, found)
     else:
         likely = DELIMITERS if 2 * len(parsed_rows) < len(rows) or foreign else (layout.delimiter,)
@@ -247,7 +247,7 @@ def _rank(name: str) -> int | None:
     return next((rank for rank, (pattern, _) in enumerate(_CAPTIONS) if pattern.fullmatch(name)), None)
 
 
-def _named_captions(names: list[str], key: int) -> list[int]:
+def named_captions(names: list[str], key: int) -> list[int]:
     """The columns of captions by their names: the surest one, with others of its name or of its kind with numbers."""
     ranks = [(rank, c) for c, name in enumerate(names) if c != key and (rank := _rank(name)) is not None]
     if not ranks:
@@ -260,7 +260,7 @@ def _named_captions(names: list[str], key: int) -> list[int]:
     return [c for c in same if plain[c] == plain[first]]
 
 
-def _list(cell: str) -> list[object] | None:
+def listed(cell: str) -> list[object] | None:
     """The list that a cell is, in JSON or as Python prints one of strings; None if it is none."""
     cell = cell.strip()
     if not (cell.startswith("[") and cell.endswith("]")):
@@ -278,11 +278,11 @@ def _list(cell: str) -> list[object] | None:
         return None
 
 
-def _are_lists(cells: list[str]) -> bool:
+def are_lists(cells: list[str]) -> bool:
     """Whether nearly all of them are, and hold text."""
     filled = [cell for cell in cells if cell.strip()]
     lists = sum(
-        bool(found) and any(isinstance(leaf, str) for _, leaf in leaves(found, "")) for found in map(_list, filled)
+        bool(found) and any(isinstance(leaf, str) for _, leaf in leaves(found, "")) for found in map(listed, filled)
     )
     return bool(lists) and lists >= 0.9 * len(filled)
 
@@ -297,7 +297,8 @@ def _name(cell: str, key: re.Pattern[str]) -> str:
     return found[1] if found else ""
 
 
-def _holds_quotes(path: Path) -> bool:
+def holds_quotes(path: Path) -> bool:
+    """Whether there is any double quote in a file."""
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             if b'"' in chunk:
@@ -335,12 +336,12 @@ def _columns(head: list[tuple[int, bytes]], layout: Layout, delimiter: str, quot
     has_header = first is found[0] and bool(known) and not layout.key.fullmatch(first[key])
     if not has_header and sum(2 * count >= len(rows) for count in keys) > 1:
         return None  # rows run into each other
-    captions = _named_captions(names, key) if has_header else []
+    captions = named_captions(names, key) if has_header else []
     if not captions:
         captions = _wordiest(rows, [c for c in range(width) if c != key])
     if not captions:
         return None
-    listing = (c for c in captions if _are_lists([fields[c] for fields in rows]))
+    listing = (c for c in captions if are_lists([fields[c] for fields in rows]))
     lists = frozenset([*listing, *(c for c in captions if has_header and names[c].casefold() in _LIST_NAMES)])
     matching = keys[key] + (not has_header)
     return _Columns(delimiter, quotes, names, has_header, key, captions, lists, matching)

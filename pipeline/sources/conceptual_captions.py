@@ -5,40 +5,35 @@
     00000.tar, 00000.parquet            img2dataset's shards, anywhere below the folder
 
 Tables may be delimited otherwise or have other columns, as CC12M's (`caption_tables`). The rows are those of the
-tables, or without one those of img2dataset. Among millions of urls some thousand have
-another one's CRC-32: of those only a download with its row, counted from 0, in its name is taken.
+tables, or without one those of img2dataset. How a download is found for its url: `downloads`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zlib
-from array import array
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.artifacts.schema import Reason
-from pipeline.machine.progress import track
-from pipeline.sources import caption_tables, folders, img2dataset
+from pipeline.sources import caption_tables, downloads, img2dataset
 from pipeline.sources.caption_tables import Entry, Layout, Table
-from pipeline.sources.compact_strings import Lookup
-from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
+from pipeline.sources.entries import Find
+from pipeline.sources.recognition import Folder, Recognised
+from pipeline.sources.rows import Caption, Corpus, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "conceptual_captions"
 LICENCE = "as the page it is from"
 
-_NO_IMAGES = (".tsv", ".csv", ".json", ".txt", ".tar", ".parquet")
-
-Find = Callable[[str], tuple[File | None, str]]
-"""Takes a url to its file, or to why there is none."""
+_DOWNLOAD = re.compile(r"(?:\d+_)?\d{1,10}\.\w+")
+_BEGINNING = 1 << 16
+"""Bytes in which a table shows whether it has urls."""
 
 
 def source_id(url: str) -> str:
     """`cc-` and 16 hex digits of the url's sha256."""
-    return f"cc-{_number(url):016x}"
+    return f"cc-{downloads.number_of(url):016x}"
 
 
 def crc32(url: str) -> str:
@@ -56,12 +51,12 @@ def read(folder: Path) -> Iterator[Row | Held]:
     tables = [caption_tables.find(path, _OWN) for path in paths]
     shards = img2dataset.shards(folder)
     if tables:
-        find = yield from _finder(folder, shards, tables)
+        find = yield from downloads.finder(folder, shards, partial(_urls, tables))
         for table in tables:
             yield from _table(table, find)
     elif shards:
         for shard in shards:
-            yield from _shard(folder, shard)
+            yield from img2dataset.rows(folder, shard, source_id, LICENCE)
     else:
         raise SourceError(
             f"{SOURCE}: found no *.tsv or *.csv in {folder}, nor shards of img2dataset below it; expected rows of "
@@ -69,8 +64,22 @@ def read(folder: Path) -> Iterator[Row | Held]:
         )
 
 
-def _number(url: str) -> int:
-    return int.from_bytes(hashlib.sha256(url.encode()).digest()[:8])
+def recognise(folder: Folder) -> Recognised | None:
+    """Tables of captions and urls, with or without downloads."""
+    tables = [name for name in folder.matching("*.tsv") or folder.matching("*.csv") if _has_url(folder.path / name)]
+    if not tables:
+        return None
+    downloads = any(map(_DOWNLOAD.fullmatch, folder.names)) or folder.matching("*/*.*")
+    shards = folder.matching("*.tar") or folder.matching("*.parquet")
+    lacking = () if downloads or shards else ("the images: dclip fetch conceptual_captions says how to get them",)
+    return Recognised(SOURCE, tuple(tables), lacking)
+
+
+def _has_url(path: Path) -> bool:
+    """Whether a url stands in one of the first rows of a file."""
+    with path.open("rb") as stream:
+        beginning = stream.read(_BEGINNING)
+    return re.search(rb"(?:^|[\t,;|\"'])\s*https?://\S", beginning, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def _table(table: Table, find: Find) -> Iterator[Row | Held]:
@@ -109,107 +118,11 @@ _OWN = Layout(
 )
 
 
-def _rows_of_shared_crcs(tables: list[Table]) -> dict[int, list[int]]:
-    """Of urls that have a CRC-32 in common with another one, by `_number`: their rows, from 0, in any table."""
-    crcs, numbers, rows = array("Q"), array("Q"), array("Q")
+def _urls(tables: list[Table]) -> Iterator[tuple[str, int]]:
     for table in tables:
-        for entry in track(table.read(), "read urls", unit="rows"):
+        for entry in table.read():
             if isinstance(entry, Entry) and entry.key:
-                crcs.append(zlib.crc32(entry.key.encode()))
-                numbers.append(_number(entry.key))
-                rows.append(entry.row)
-    if not rows:
-        return {}
-    crc, number, row = (np.frombuffer(column, np.uint64) for column in (crcs, numbers, rows))
-    order = np.lexsort((number, crc))
-    crc, number, row = crc[order], number[order], row[order]
-    shared = np.isin(crc, crc[1:][(crc[1:] == crc[:-1]) & (number[1:] != number[:-1])])
-    found: dict[int, list[int]] = {}
-    for url_number, place in zip(number[shared].tolist(), row[shared].tolist(), strict=True):
-        found.setdefault(url_number, []).append(place)
-    return found
-
-
-def _shard(folder: Path, shard: str) -> Iterator[Row | Held]:
-    for record in img2dataset.read(folder, shard):
-        if isinstance(record, Rejected | Held):
-            yield record
-            continue
-        identity = source_id(record.url)
-        yield Image(identity, record.file, licence=LICENCE, url=record.url, note=record.note)
-        for place, caption in img2dataset.captions(record):
-            try:
-                text = caption.read() if isinstance(caption, File) else caption
-            except OSError as error:
-                yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, str(error))
-                continue
-            if isinstance(text, str | bytes):
-                yield Caption(identity, text, place)
-            else:
-                reason = f"expected text, found {text!r:.200}"
-                yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, reason)
-
-
-def _finder(folder: Path, shards: list[str], tables: list[Table]) -> Generator[Rejected | Held, None, Find]:
-    """Yield what cannot be read of the shards, whose captions are not asked for.
-
-    Returns:
-        a `Find`, which asks downloads by name before the shards.
-    """
-    named, recorded = Lookup(), Lookup()
-    for name in folders.below(folder):
-        crc = _crc_of(name)
-        if crc is not None:
-            named.add(crc, name)
-    for shard in shards:
-        for record in img2dataset.read(folder, shard):
-            if isinstance(record, Held):
-                continue
-            if isinstance(record, Rejected):
-                yield Held(int(record.kind == "caption"), record.place)
-                yield record
-            elif record.file is None:
-                recorded.add(_number(record.url), f"\0\0\0{record.note}")
-            else:
-                path = record.file.path.removeprefix(f"{folder}/")
-                length = "" if record.file.length is None else record.file.length
-                recorded.add(_number(record.url), f"{path}\0{record.file.offset}\0{length}\0")
-
-    shared = _rows_of_shared_crcs(tables) if len(named) else {}
-
-    def find(url: str) -> tuple[File | None, str]:
-        crc = zlib.crc32(url.encode())
-        names, note = named.find(crc), f"no download is named {crc}"
-        if rows := shared.get(_number(url)):
-            wanted = {f"{row}_{crc}" for row in rows}
-            names = [name for name in names if _stem(name) in wanted]
-            note = f"another url has this one's CRC-32, and no download is named {min(wanted)}"
-        if names:
-            return File(f"{folder}/{min(names)}"), ""
-        for entry in recorded.find(_number(url)):
-            path, offset, length, why = entry.split("\0", maxsplit=3)
-            if path:
-                return File(f"{folder}/{path}", int(offset), int(length) if length else None), ""
-            note = why
-        return None, note
-
-    return find
-
-
-def _crc_of(name: str) -> int | None:
-    """The CRC-32 in a download's name, if it is one."""
-    digits = _stem(name).rpartition("_")[2]
-    if not (digits.isascii() and digits.isdecimal()) or name.endswith(_NO_IMAGES):
-        return None
-    crc = int(digits) if len(digits) <= 10 else -1
-    # A number with leading zeros is no CRC but a KEY of img2dataset.
-    return crc if str(crc) == digits and crc < 2**32 else None
-
-
-def _stem(name: str) -> str:
-    """A file's name without folder and extension."""
-    stem, dot, rest = name.rpartition("/")[2].rpartition(".")
-    return stem if dot else rest
+                yield entry.key, entry.row
 
 
 CORPUS = Corpus(

@@ -22,7 +22,9 @@ from typing import Any
 from pipeline.artifacts.schema import Reason
 from pipeline.sources import caption_tables, folders, karpathy
 from pipeline.sources.caption_tables import Layout, Table
+from pipeline.sources.entries import file_id
 from pipeline.sources.json_arrays import field, printable
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "flickr30k"
@@ -42,14 +44,14 @@ def read(folder: Path) -> Iterator[Row | Held]:
     Raises:
         SourceError: there are no captions, several token files or no image folder, or a file is not in its layout.
     """
-    split = karpathy.read(folder / SPLIT_FILE, lambda image: _identity(_file_name(image)))
+    split = karpathy.read(folder / SPLIT_FILE, lambda image: file_id(_file_name(image)))
     found = [f"{folder}/{name}" for name in IMAGE_FOLDERS if (folder / name).is_dir()]
     if not found:
         raise SourceError(f"{SOURCE}: no image folder in {folder}; expected one of {', '.join(IMAGE_FOLDERS)}")
     places = {name: image_folder for image_folder in reversed(found) for name in folders.names(Path(image_folder))}
 
     def image(name: str) -> Image:
-        identity = _identity(name)
+        identity = file_id(name)
         file = File(f"{places[name]}/{name}") if name in places else None
         note = "" if file else f"there is no {name} in {' or '.join(Path(f).name for f in found)}"
         return Image(identity, file, licence=LICENCE, evaluation=split.get(identity), note=note)
@@ -72,8 +74,20 @@ def read(folder: Path) -> Iterator[Row | Held]:
         )
 
 
-def _identity(name: str) -> str:
-    return name.removesuffix(".jpg") if name.endswith(".jpg") and name != ".jpg" else f"{name}."
+def recognise(folder: Folder) -> Recognised | None:
+    """Flickr30k as it is handed out, whole or in part; tables that others have, too, only by the folder's name."""
+    split = folder.matching(SPLIT_FILE)
+    captions = folder.matching("*.token") or folder.matching("results.csv") or folder.matching("*/results.csv")
+    if not captions and "flickr" in folder.path.name.lower():
+        captions = [name for name in TABLES if folder.has(name)]
+    if not captions and not split:
+        return None
+    lacking = []
+    if not any(folder.has(name) for name in IMAGE_FOLDERS):
+        lacking.append(f"{IMAGE_FOLDERS[0]}/, the images")
+    if not split:
+        lacking.append(f"{SPLIT_FILE}, Karpathy's split: without it curate.test has to be a share of the images")
+    return Recognised(SOURCE, (*captions, *split), tuple(lacking))
 
 
 def _file_name(entry: Any) -> str:

@@ -10,18 +10,18 @@ the files of its key, unless their KEY.json has another url: the parquet may be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from pipeline.artifacts.schema import Reason
 from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
+from pipeline.sources.entries import key_text, url_id
 from pipeline.sources.json_arrays import field, printable
-from pipeline.sources.rows import File, Held, Rejected, leaves
+from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, leaves
 from pipeline.sources.samples import Sample, Samples
 
 COLUMNS = ("key", "url", "caption", "txt", "status", "error_message")
@@ -80,7 +80,7 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected | Held]:
                     gaps = []
                 lost = "; ".join([*gaps[:1], *table.odd])
                 for number, row in enumerate(table.rows()):
-                    key = _key(row["key"])
+                    key = key_text(row["key"])
                     place = f"{shard}.parquet#{key}" if key else f"{shard}.parquet:{number + 1}"
                     sample = samples.take(key, printable(row["url"]).strip())
                     if isinstance(sample, str):
@@ -114,6 +114,27 @@ def read(folder: Path, shard: str) -> Iterator[Record | Rejected | Held]:
         yield from _record(row, sample, place, sample.doubt or f"{name} holds no image {key}")
 
 
+def rows(folder: Path, shard: str, identify: Callable[[str], str], licence: str = "") -> Iterator[Row | Held]:
+    """Every row of a shard, as images and captions; `identify` takes a url to an id."""
+    for record in read(folder, shard):
+        if isinstance(record, Rejected | Held):
+            yield record
+            continue
+        identity = identify(record.url)
+        yield Image(identity, record.file, licence=licence, url=record.url, note=record.note)
+        for place, caption in captions(record):
+            try:
+                text = caption.read() if isinstance(caption, File) else caption
+            except OSError as error:
+                yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, str(error))
+                continue
+            if isinstance(text, str | bytes):
+                yield Caption(identity, text, place)
+            else:
+                reason = f"expected text, found {text!r:.200}"
+                yield Rejected("caption", identity, place, Reason.MALFORMED_ROW, reason)
+
+
 def captions(record: Record) -> list[tuple[str, Any]]:
     """Place and text of every caption of a row; none if it is not known."""
     return [] if record.caption is None or record.caption == [] else list(leaves(record.caption, record.place))
@@ -141,15 +162,6 @@ def _record(row: Any, sample: Sample, place: str, missing: str) -> Iterator[Reco
     yield Held(len(found), place)
     for caption_place, _ in found:
         yield Rejected("caption", "", caption_place, Reason.MALFORMED_ROW, f"expected a url, found {url!r:.100}")
-
-
-def _key(value: Any) -> str:
-    """A key as text; it may be bytes, or a number, and one that was a text may have become a number with a point."""
-    if isinstance(value, float | Decimal) and value % 1 == 0:
-        value = int(value)
-    elif isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    return str(value) if isinstance(value, str) or type(value) is int else ""
 
 
 class _Parquet:
@@ -204,3 +216,26 @@ class _Parquet:
             for batch in self._table.iter_batches(_ROWS, columns=wanted):
                 yield from batch.to_pylist()
                 self._done += batch.num_rows
+
+
+def _every(folder: Path) -> Iterator[Row | Held]:
+    """Every row of all shards; rows of the same url are captions of one image.
+
+    Raises:
+        SourceError: there is no shard.
+    """
+    found = shards(folder)
+    if not found:
+        raise SourceError(
+            f"found no shards of img2dataset in or below {folder}; expected 00000.tar, 00000/ or 00000.parquet"
+        )
+    for shard in found:
+        yield from rows(folder, shard, url_id)
+
+
+CORPUS = Corpus(
+    read=_every,
+    title="images and captions that img2dataset downloaded",
+    citation="Beaumont, img2dataset, https://github.com/rom1504/img2dataset",
+    terms="images belong to the pages they are from",
+)

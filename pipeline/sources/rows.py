@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.schema import Reason
@@ -59,7 +58,7 @@ class File:
 
     def _is_cell(self) -> bool:
         folder = os.path.split(self.path)[0]
-        return folder.endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
+        return folder.lower().endswith(".parquet") and os.path.isfile(folder)  # noqa: PTH113 - as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,45 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that cannot be read as an image or a caption. `place` is where it stands in the source."""
+class Rewrite:
+    """A caption of image `id` in other words, which stands in for one of its captions in training; as Caption."""
 
-    kind: Literal["image", "caption"]
+    id: str
+    text: str | bytes
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A caption that is wrong for image `id`, as Caption; `file` is an image that it is right for, if there is one."""
+
+    id: str
+    text: str | bytes
+    place: str
+    file: File | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of image `id` that a phrase names; `place` as of Caption."""
+
+    id: str
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in pixels of the upright image."""
+    phrase: str
+    score: float
+    """0..1."""
+    place: str
+
+
+Kind = Literal["image", "caption", "rewrite", "negative", "box"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that cannot be read as what it should be. `place` is where it stands in the source."""
+
+    kind: Kind
     id: str
     place: str
     reason: Reason
@@ -111,7 +145,7 @@ class Held:
     place: str
 
 
-Row = Image | Caption | Rejected
+Row = Image | Caption | Rewrite | Negative | Box | Rejected
 
 
 def accounted(rows: Iterable[Row | Held]) -> Iterator[Row]:
@@ -159,14 +193,17 @@ def leaves(value: Any, place: str, name: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus that can be read, and what must be said of it."""
+    """A kind of source that can be read, and what must be said of it."""
 
-    read: Callable[[Path], Iterator[Row | Held]]
-    """Takes the corpus's folder and yields every row of it, in any order, and how many captions its files hold; raises
+    read: Callable[..., Iterator[Row | Held]]
+    """Takes the source's path and yields every row of it, in any order, and how many captions its files hold; raises
     SourceError for a wrong layout."""
     title: str
     citation: str
+    """Empty where there is nothing to cite."""
     terms: str
     """Licence of captions and images, in a sentence."""
+    is_file: bool = False
+    """Whether it may be a single file."""
     split_file: str = ""
     """Published split in the corpus's folder whose val and test images never train, where there is one."""

@@ -146,14 +146,13 @@ def test_the_table_says_what_was_not_met_and_leaves_out_what_is_not_known():
 
 def test_the_corpora_grow_with_the_images_and_all_lies_in_the_folder(tmp_path):
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    quota = sum(content["sources"]["quota"].values())
+    quota = sum(source["quota"] for source in content["sources"]["of"].values())
     found = full_size.scaled(
         yaml.safe_load((ROOT / "params.yaml").read_text()), 10 * quota, tmp_path, ["student.epochs=2"]
     )
-    for section, names in (("sample", full_size.GROWING), ("sources", ["quota"])):
-        for name in names:
-            before, after = content[section][name], found[section][name]
-            assert after == ({k: 10 * v for k, v in before.items()} if name == "quota" else 10 * before)
+    assert all(found["sample"][name] == 10 * content["sample"][name] for name in full_size.GROWING)
+    for name, source in content["sources"]["of"].items():
+        assert found["sources"]["of"][name]["quota"] == 10 * source["quota"]
     assert found["sample"]["base_pairs"] == content["sample"]["base_pairs"]
     assert found["student"]["epochs"] == 2
     assert found["zeroshot"]["path"] == str(tmp_path / "sample/zeroshot")

@@ -164,7 +164,9 @@ def test_a_stage_that_fails_writes_its_card_and_ends_with_the_sentence(tmp_path,
 
     conceptual(tmp_path / "conceptual_captions", {f"http://a/{n}": (b"a dog", None) for n in range(3)})
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["sources"] |= {"path": str(tmp_path), "quota": {"conceptual_captions": 5}}
+    content["sources"] |= {
+        "path": str(tmp_path), "of": {"conceptual_captions": {"kind": "conceptual_captions", "quota": 5}}
+    }  # fmt: skip
     content["curate"] |= {"test": {"conceptual_captions": 0.5}}
     with pytest.raises(EmptySplit, match="3 missing_image"):
         stage.work(Params.model_validate(content), Workspace(tmp_path / "data"))

@@ -15,17 +15,20 @@ def scratch(tmp_path):
     return copy(tmp_path / "project")
 
 
-def test_a_corpus_is_one_file_and_its_line(scratch):
-    assert scratch.apply("extending.md", "A corpus") == ["pipeline/sources/pets.py", "pipeline/sources/registry.py"]
+def test_a_kind_of_source_is_one_file_and_its_line(scratch):
+    assert scratch.apply("extending.md", "A kind of source") == [
+        "pipeline/sources/pets.py",
+        "pipeline/sources/registry.py",
+    ]
     pets = scratch.root / "data/raw/pets"
     pets.mkdir(parents=True)
     (pets / "a.jpg").write_bytes(b"an image")
     (pets / "captions.tsv").write_text("a.jpg\ta dog asleep\nb.jpg\ta cat awake\nno tab\n")
     program = """
 from pathlib import Path
-from pipeline.params.data import Sources
+from pipeline.params.sources import Sources
 from pipeline.sources import read
-Sources(sample=[], path="data/raw", quota={"pets": 10})
+Sources(sample=[], path="data/raw", of={"cats": {"kind": "pets", "quota": 10}})
 for row in read("pets", Path("data/raw/pets")):
     print(type(row).__name__, row.id, getattr(row, "text", None) or getattr(row, "file", None) or "none")
 """

@@ -53,7 +53,7 @@ def test_what_is_not_there_is_named(tmp_path, text, fault):
     [
         "[a](#page) [b](page.md#page) [c](https://nowhere.invalid/#x)",
         "`pipeline/errors.py` `pipeline/params/` `stages/<name>.py` `data/student/nowhere`",
-        "`student.keep: 0.98` `models.clip.name` `student.weights.regions: 16` `sources.quota`",
+        "`student.keep: 0.98` `models.clip.name` `student.weights.regions: 16` `sources.of`",
         "```bash\ndclip cache gc --unused\ndclip show\n```\n`python -m stages.student --help`",
     ],
 )

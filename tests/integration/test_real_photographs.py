@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tiny_world import STAGES, execute
+from tiny_world import STAGES, execute, quotas
 
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
@@ -46,7 +46,7 @@ def real(world, tmp_path_factory):
     params = copy.deepcopy(tiny_params)
     params["sources"] = {
         "sample": [], "path": str(corpora),
-        "quota": {"mscoco": 10_000, "flickr30k": 10_000, "conceptual_captions": 10_000},
+        "of": quotas(mscoco=10_000, flickr30k=10_000, conceptual_captions=10_000),
     }  # fmt: skip
     params["curate"] |= {"test": {"flickr30k": 0.2}}
     params["models"] = {

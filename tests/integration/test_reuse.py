@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from counting import Forwards
 from test_stages import digests
-from tiny_world import execute
+from tiny_world import execute, quotas
 
 from pipeline.artifacts.schema import REGIONS
 from pipeline.artifacts.tables import Table
@@ -59,7 +59,7 @@ def test_five_per_cent_new_samples_cost_at_most_six_per_cent_of_the_forwards(fro
     execute(FROZEN, params, data)
     forwards.taken()
     more = copy.deepcopy(params)
-    more["sources"]["quota"] = {"mscoco": 73, "flickr30k": 53, "conceptual_captions": 42}  # 160 before
+    more["sources"]["of"] = quotas(mscoco=73, flickr30k=53, conceptual_captions=42)  # 160 before
     anew(data, "curate")
     execute(["curate", *FROZEN], more, data)
     rows, batches = forwards.taken()

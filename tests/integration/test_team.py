@@ -9,7 +9,7 @@ import boto3
 import pytest
 from checkout import fresh
 from moto.server import ThreadedMotoServer
-from tiny_world import STAGES
+from tiny_world import STAGES, quotas
 
 from pipeline.artifacts.manifest import Manifest
 
@@ -76,7 +76,7 @@ def test_another_curation_pulls_segments_and_computes_only_what_is_new(shared):
     folder, first = shared
     third = first.clone(folder / "third")
     third.dclip("cache", "pull", "s3://team/store")
-    third.change("sources", quota={"mscoco": 73, "flickr30k": 45, "conceptual_captions": 40})
+    third.change("sources", of=quotas(mscoco=73, flickr30k=45, conceptual_captions=40))
     assert third.repro("--pull", "features") == ["curate", "regions", "spans", "features"]
     mine, theirs = (Manifest(member.root / "data/curate") for member in (third, first))
     images = {row["image_sha256"] for row in mine.rows} - {row["image_sha256"] for row in theirs.rows}

@@ -27,13 +27,18 @@ def linked(data: Path, given: Path, stages: Iterable[str]) -> Path:
     return data
 
 
+def quotas(**images: int) -> dict:
+    """Sources that have the names of their kinds, with so many images each."""
+    return {name: {"kind": name, "quota": number} for name, number in images.items()}
+
+
 def tiny(data: Path) -> dict:
     """The shipped parameters, with everything made small."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["compute"] |= {"threads": 1, "workers": 1, "batch": 32}
     content["sources"] |= {
         "path": str(data / "sample/corpora"),
-        "quota": {"mscoco": 70, "flickr30k": 50, "conceptual_captions": 40},
+        "of": quotas(mscoco=70, flickr30k=50, conceptual_captions=40),
     }
     content["sample"] = {
         "mscoco": 90, "flickr30k": 70, "conceptual_captions": 70, "test": 24, "base_pairs": 160, "zeroshot_val": 1,

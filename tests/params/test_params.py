@@ -15,7 +15,8 @@ seed: 1
 compute:
   {device: cpu, dtype: float32, batch: 8, compile: false, threads: 1, workers: 1, processes: 1, engine: local,
     actors: 1, address: local, store: own, shards: own}
-sources: {sample: [world], path: corpora, quota: {mscoco: 10, flickr30k: 10}}
+sources:
+  {sample: [world], path: corpora, of: {mscoco: {kind: mscoco, quota: 10}, flickr30k: {kind: flickr30k, quota: 10}}}
 sample:
   {mscoco: 60, flickr30k: 60, conceptual_captions: 60, test: 5, base_pairs: 64, zeroshot_val: 1, zeroshot_test: 1,
    attributes_train: 1, attributes_test: 1}
@@ -110,7 +111,8 @@ def test_values_come_back_typed(changed):
         ("studnet", "student"),
         ("student__epoch", "epochs"),
         ("student__weights__contrastve", "contrastive"),
-        ("sources__qouta", "quota"),
+        ("sources__off", "of"),
+        ("sources__of__mscoco__qouta", "quota"),
         ("sample__base_pair", "base_pairs"),
         ("models__clip__epocs", "epochs"),
         ("models__detector__imgaes", "images"),
@@ -189,8 +191,9 @@ def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
         ({"features__spans": ["words"]}, "features.spans.0", "'phrases'"),
         ({"features__spans": []}, "features.spans", "at least 1"),
         ({"curate__images__max_aspect": 1000}, "curate.images.max_aspect", "less than or equal to 200, found 1000"),
-        ({"curate__duplicates__prefer": ["laion"]}, "curate.duplicates.prefer.0", "'mscoco'"),
-        ({"sources__quota": {"mscocoo": 1}}, "sources.quota.mscocoo", "'mscoco'"),
+        ({"sources__of__mscoco__kind": "mscocoo"}, "sources.of.mscoco", "'mscoco'"),
+        ({"sources__of__mscoco__quota": 0}, "sources.of.mscoco.quota", "greater than or equal to 1, found 0"),
+        ({"sources__of__../up": {"kind": "mscoco", "quota": 1}}, "sources.of.../up", "should match"),
         ({"teacher__batch": 1}, "teacher.batch", "2"),
         ({"teacher": GONE}, "teacher", "required"),
         ({"spans__max_phrases": GONE}, "spans.max_phrases", "required"),
@@ -271,9 +274,17 @@ def test_all_that_is_wrong_is_named_at_once(changed):
         ({"teacher__spans": "tokens"}, "teacher.spans is tokens, which features.spans does not embed"),
         ({"teachers__base": {"kind": "directory", "path": "x", "scale": "own"}}, "base is the base's own name"),
         ({"teacher__of": "larger"}, "teacher.of is larger; expected one of base, large"),
-        ({"curate__test": {"laion": 0.1}}, "names laion, which sources.quota does not read"),
-        ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k in it once"),
-        ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco in it once"),
+        ({"curate__test": {"laion": 0.1}}, "names laion, which sources.of does not read"),
+        (
+            {
+                "curate__test": {"mscoco": 0.1, "flickr30k": "karpathy"},
+                "sources__of__flickr30k__kind": "conceptual_captions",
+            },
+            "but conceptual_captions has no such file",
+        ),
+        ({"sources__of__mscoco-b": {"kind": "mscoco", "quota": 1}}, "could give two images one key"),
+        ({"curate__duplicates__prefer": ["mscoco"]}, "expected flickr30k of sources.of in it once"),
+        ({"curate__duplicates__prefer": ["mscoco", "flickr30k", "mscoco"]}, "expected mscoco of sources.of in it once"),
         (
             {"student__recipe": "dclip_clean", "teacher__caption_dropout": 0},
             "which is not trained where teacher.caption_dropout is 0",

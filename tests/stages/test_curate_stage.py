@@ -8,9 +8,10 @@ from pipeline.report import data_card
 from stages.curate import curate
 
 
-def test_copies_stay_in_the_corpus_preferred_and_not_in_the_one_that_quota_names_first(tmp_path, monkeypatch):
+def test_copies_stay_in_the_corpus_preferred_and_not_in_the_one_that_is_named_first(tmp_path, monkeypatch):
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["sources"]["quota"] = {"flickr30k": 1, "conceptual_captions": 2}
+    first, second = {"kind": "flickr30k", "quota": 1}, {"kind": "conceptual_captions", "quota": 2}
+    content["sources"]["of"] = {"flickr30k": first, "conceptual_captions": second}
     content["curate"]["duplicates"]["prefer"] = ["mscoco", "conceptual_captions", "flickr30k"]
     given = []
     monkeypatch.setattr(library, "curate", lambda path, out, rules, *_, **__: given.append(rules) or {})
