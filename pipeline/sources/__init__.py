@@ -1,7 +1,20 @@
 """The corpora as they are downloaded; `registry` names them."""
 
 from pipeline.sources.registry import CORPORA, read
-from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, TooManyBytes
+from pipeline.sources.rows import (
+    Box,
+    Caption,
+    Corpus,
+    File,
+    Held,
+    Image,
+    Negative,
+    Rejected,
+    Rewrite,
+    Row,
+    SourceError,
+    TooManyBytes,
+)
 
-__all__ = ["CORPORA", "Caption", "Corpus", "File", "Held", "Image"]
-__all__ += ["Rejected", "Row", "SourceError", "TooManyBytes", "read"]
+__all__ = ["CORPORA", "Box", "Caption", "Corpus", "File", "Held", "Image"]
+__all__ += ["Negative", "Rejected", "Rewrite", "Row", "SourceError", "TooManyBytes", "read"]

@@ -93,10 +93,45 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that cannot be read as an image or a caption. `place` is where it stands in the source."""
+class Rewrite:
+    """A caption of image `id` in other words, which stands in for one of its captions in training; as Caption."""
 
-    kind: Literal["image", "caption"]
+    id: str
+    text: str | bytes
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A caption that is wrong for image `id`, as Caption; `file` is an image that it is right for, if there is one."""
+
+    id: str
+    text: str | bytes
+    place: str
+    file: File | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of image `id` that a phrase names; `place` as of Caption."""
+
+    id: str
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in pixels of the upright image."""
+    phrase: str
+    score: float
+    """0..1."""
+    place: str
+
+
+Kind = Literal["image", "caption", "rewrite", "negative", "box"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that cannot be read as what it should be. `place` is where it stands in the source."""
+
+    kind: Kind
     id: str
     place: str
     reason: Reason
@@ -111,7 +146,7 @@ class Held:
     place: str
 
 
-Row = Image | Caption | Rejected
+Row = Image | Caption | Rewrite | Negative | Box | Rejected
 
 
 def accounted(rows: Iterable[Row | Held]) -> Iterator[Row]:
