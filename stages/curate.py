@@ -12,7 +12,7 @@ from stages.program import run
 
 
 @stage(
-    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, catalog.DATA_CARD],
+    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, *catalog.COLUMNS, catalog.DATA_CARD],
     takes=["seed", "sources", "curate", "zeroshot", "probe.enabled", "probe.attributes"],
     unwatched=PARAMETERS,
     folders=["sources.path", "zeroshot.path", "probe.attributes"],
@@ -24,7 +24,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     Reads every corpus named in sources.quota below sources.path. Published val and test images never train, and
     neither do copies of them, altered ones included, nor copies of the images in zeroshot.path or of the test
     images in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
-    manifest.parquet, rejected.parquet and card/; kept + rejected = read, always.
+    manifest.parquet, rejected.parquet, columns/ and card/; kept + rejected = read, always.
     """
     from pipeline.curation import curate as library
     from pipeline.curation import held_out
@@ -43,7 +43,9 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
         radius=wanted.duplicates.radius,
         merge=wanted.duplicates.captions == "merge",
         seed=params.seed,
+        uncaptioned=frozenset(name for name, wanted in params.sources.captions.items() if wanted == "optional"),
     )
+    beside = {source: files.model_dump() for source, files in params.sources.columns.items()}
     try:
         with cluster(params, models=False) as actors:
             foresight = None
@@ -62,6 +64,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
                     Path(params.zeroshot.path), Path(params.probe.attributes) if params.probe.enabled else None
                 ),
                 foresight=foresight,
+                beside=beside,
             )
     finally:  # a curation that came to nothing has a card, too
         if ws.has(catalog.DATA_CARD):

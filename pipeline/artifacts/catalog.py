@@ -90,6 +90,16 @@ SHARDS = {split: Artifact(f"curate/{split}", f"WebDataset shards of {split}: NNN
 _MANIFEST = ("manifest",)
 MANIFEST = Artifact("curate/manifest.parquet", "one row a kept sample", columns=schema.MANIFEST)
 REJECTED = Artifact("curate/rejected.parquet", "one row for everything that is not kept", columns=schema.REJECTED)
+_COLUMNS = "curate/columns"
+REWRITES = Artifact(f"{_COLUMNS}/rewrites.parquet", "rewrites of captions", _MANIFEST, schema.REWRITES, within=_COLUMNS)
+NEGATIVES = Artifact(
+    f"{_COLUMNS}/negatives.parquet", "captions that are wrong", _MANIFEST, schema.NEGATIVES, within=_COLUMNS
+)
+GIVEN_BOXES = Artifact(
+    f"{_COLUMNS}/boxes.parquet", "boxes that were given", _MANIFEST, schema.GIVEN_BOXES, within=_COLUMNS
+)
+COLUMNS = (REWRITES, NEGATIVES, GIVEN_BOXES)
+"""What training images have beside captions."""
 DATA_CARD = Artifact(
     "curate/card/facts.json", "the data card: what trains, what does not and why", within="curate/card"
 )

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline import sources
 from pipeline.artifacts import catalog, shards, tables
 from pipeline.artifacts.schema import MANIFEST, REJECTED, Split
-from pipeline.curation import card_content
+from pipeline.curation import card_content, columns
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageChanged
@@ -26,6 +26,7 @@ from pipeline.disk import files
 from pipeline.errors import InputError
 from pipeline.machine.processes import Processes
 from pipeline.machine.progress import track
+from pipeline.sources.side_files import ColumnName
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,10 @@ def curate(
     workers: int,
     held_out: Mapping[Path, Sequence[HeldOut]] | None = None,
     foresight: Foresight | None = None,
+    beside: Mapping[str, Mapping[ColumnName, Sequence[str]]] | None = None,
 ) -> dict[str, Any]:
     """Curate the corpora below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
-    and what there is to say of them into card/.
+    columns/, and what there is to say of them into card/.
 
     Original image bytes are copied, never encoded again. Every shard mixes the corpora in a seeded order and shards of
     a split differ by at most one image in length. Rows are not held in memory; the result is the same bytes for any
@@ -68,6 +70,7 @@ def curate(
         workers: processes that decode, compare and write.
         held_out: by folder, images of evaluations that are no part of a corpus; copies of them are not kept.
         foresight: other machines that inspect images before they are decided on.
+        beside: side files of corpora by column, below a corpus's folder.
 
     Returns:
         counts by split, and by kind and source.
@@ -81,17 +84,19 @@ def curate(
     Whatever it raises, rejected.parquet then holds what was rejected until then; and once everything is decided, card/
     holds what there is to say.
     """
-    shutil.rmtree((out / catalog.DATA_CARD.name).parent, ignore_errors=True)
+    for stale in (catalog.DATA_CARD, catalog.REWRITES):
+        shutil.rmtree((out / stale.name).parent, ignore_errors=True)
     files.sweep(out)
-    for stale in (out / catalog.MANIFEST.name, out / catalog.REJECTED.name):  # of an earlier run
-        stale.unlink(missing_ok=True)
+    for stale in (catalog.MANIFEST, catalog.REJECTED):  # of an earlier run
+        (out / stale.name).unlink(missing_ok=True)
     others = held_out or {}
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         try:
             for source in rules.quota:
-                rows = sources.read(source, path / source)
+                rows = sources.read(source, path / source, (beside or {}).get(source))
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
             unseen = select(ledger, rules, workers, [one for images in others.values() for one in images], foresight)
+            columns.settle(ledger, rules.images, workers)
         finally:
             ledger.flush()
             tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)
@@ -107,6 +112,7 @@ def curate(
                 for row in _write_split(ledger, Split(split), list(_sizes(kept, samples_per_shard)), out, processes)
             )
             tables.write_parquet(out / catalog.MANIFEST.name, manifest, MANIFEST)
+        columns.write(ledger, out, files.sha256(out / catalog.MANIFEST.name)[:32])
     return {"kept": by_split, **counts}
 
 

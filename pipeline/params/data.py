@@ -21,6 +21,16 @@ Drawn = Annotated[int, Field(ge=60, le=MOST), Number]
 Corpus = Annotated[str, AfterValidator(_known_corpus)]
 
 
+class Columns(Section):
+    """Side files of a corpus, below its folder, joined by the id or the key of its images; for training alone."""
+
+    rewrites: list[Word] = Field(
+        default=[], description="captions in other words, of which one may stand for a caption"
+    )
+    negatives: list[Word] = Field(default=[], description="captions that are wrong for their image")
+    boxes: list[Word] = Field(default=[], description="boxes with a phrase and a score, or COCO's annotations")
+
+
 class Sources(Section):
     """Which corpora, and from where."""
 
@@ -29,6 +39,18 @@ class Sources(Section):
     quota: dict[Corpus, Count] = Field(
         description="images of train and val together, by corpus; a corpus that is not named is not read"
     )
+    columns: dict[Corpus, Columns] = Field(default={}, description="side files, by corpus")
+    captions: dict[Corpus, Literal["required", "optional"]] = Field(
+        default={},
+        description="optional: images without a caption train, too; by corpus, required by default",
+    )
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        for name in (*self.columns, *self.captions):
+            if name not in self.quota:
+                raise ValueError(f"sources.columns or sources.captions names {name}, which sources.quota does not read")
+        return self
 
 
 class Sample(Section):

@@ -33,6 +33,7 @@ MEANINGS = {
     "duplicate_caption": "the image has it already",
     "not_utf8": "cannot be decoded",
     "malformed_row": "cannot be parsed, or belongs to no image",
+    "held_out": "of a val or test image, where it has no use",
 }
 """What every reason means, in a few words."""
 

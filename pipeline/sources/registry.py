@@ -7,20 +7,27 @@ write `read(folder)` and what must be said of it, a `CORPUS`, in a file of its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pipeline.sources import conceptual_captions as conceptual_captions
 from pipeline.sources import flickr30k as flickr30k
 from pipeline.sources import mscoco as mscoco
+from pipeline.sources import side_files
 from pipeline.sources.rows import Corpus, Row, SourceError, accounted
 
 CORPORA: dict[str, Corpus] = {name: file.CORPUS for name, file in list(globals().items()) if hasattr(file, "CORPUS")}
 """Every corpus by the name of its file, as imported above."""
 
 
-def read(source: str, folder: Path) -> Iterator[Row]:
-    """Every row of one corpus.
+def read(
+    source: str, folder: Path, columns: Mapping[side_files.ColumnName, Sequence[str]] | None = None
+) -> Iterator[Row]:
+    """Every row of one corpus, and of its side files.
+
+    Args:
+        columns: side files by column, below `folder`.
 
     Raises:
         SourceError: the folder or one of its files is missing or not in the expected layout.
@@ -32,4 +39,10 @@ def read(source: str, folder: Path) -> Iterator[Row]:
             f"{source}: no folder {folder}. Put the corpus there (docs/your-data.md) or take it out of "
             "sources.quota in params.yaml"
         )
-    return accounted(CORPORA[source].read(folder))
+    corpus = CORPORA[source]
+    beside = (
+        row
+        for column, files in (columns or {}).items()
+        for row in side_files.read(column, source, files, folder, corpus.identify)
+    )
+    return accounted(chain(corpus.read(folder), beside))

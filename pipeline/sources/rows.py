@@ -205,3 +205,5 @@ class Corpus:
     """Licence of captions and images, in a sentence."""
     split_file: str = ""
     """Published split in the corpus's folder whose val and test images never train, where there is one."""
+    identify: Callable[[str], str] = str
+    """Takes what people call an image in side files to its id."""
