@@ -122,7 +122,8 @@ def _check_yield(
     """Stop if a split is empty, and say so if a corpus yields nothing to train on; either way say why."""
 
     def summary(source: str) -> str:
-        return f"{source} ({'; '.join(f'{kind}s: {_summarised(counts[kind].get(source, {}))}' for kind in counts)})"
+        said = (f"{_several(kind)}: {_summarised(found.get(source, {}))}" for kind, found in counts.items())
+        return f"{source} ({'; '.join(said)})"
 
     look = f"Every one stands in {out / catalog.REJECTED.name} with its reason"
     for split, kept in by_split.items():
@@ -138,6 +139,10 @@ def _check_yield(
             log.warning(
                 "of %s nothing is kept for training, where sources.quota asks for %d. %s", summary(source), quota, look
             )
+
+
+def _several(kind: str) -> str:
+    return "boxes" if kind == "box" else f"{kind}s"
 
 
 def _summarised(numbers: dict[str, int]) -> str:

@@ -32,7 +32,7 @@ class GivenBoxes(Mapping[bytes, list[Box]]):
         if not len(some):
             raise InputError(
                 "regions.boxes is given, and no training image was given a box; name a file of them in sources.columns "
-                "(docs/your-data.md), or set it to detector"
+                "(docs/columns.md), or set it to detector"
             )
         self._row = dict(zip(keys.unpack(training.image_keys[some]), some.tolist(), strict=True))
         self.fingerprint = files.sha256(training.folder / catalog.GIVEN_BOXES.name)[:32]

@@ -112,7 +112,7 @@ class Inputs:
             if not flat:
                 raise InputError(
                     f"{recipe.name} trains against negatives, and no training image has any; give some in "
-                    "sources.columns (docs/your-data.md), or take hard_negatives, which makes its own"
+                    "sources.columns (docs/columns.md), or take hard_negatives, which makes its own"
                 )
             texts = self._column_texts
             embedded = None if self.train_text else texts.vectors[texts.rows(flat)]
@@ -143,7 +143,7 @@ class Inputs:
         if not any(texts):
             raise InputError(
                 "student.rewrites is true, and no training image has a rewrite; give some in sources.columns "
-                "(docs/your-data.md), or set it to false"
+                "(docs/columns.md), or set it to false"
             )
         here = columns.fingerprint(self.training)
 

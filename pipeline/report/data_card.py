@@ -38,6 +38,16 @@ MEANINGS = {
 """What every reason means, in a few words."""
 
 
+_KINDS = {
+    "image": "images",
+    "caption": "captions",
+    "rewrite": "rewrites",
+    "negative": "negatives",
+    "box": "boxes",
+}
+"""What is counted, and what several of it are called."""
+
+
 def write(ws: Workspace) -> None:
     """Write README.md, words.svg and sides.svg beside facts.json, which curation left."""
     card, folder = _read(ws), ws.path(DATA_CARD).parent
@@ -72,6 +82,7 @@ def _values(card: dict[str, Any]) -> dict[str, Any]:
         for kind, by_source in card["counts"].items()
     }
     shown = {"card": card, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split]}
+    shown["kinds"] = [(kind, several) for kind, several in _KINDS.items() if kind in card["counts"]]
     return shown | {"cut": _cut(card["captions_cut"], card["context"])}
 
 

@@ -33,7 +33,8 @@ def info_nce(b):
     if b.negatives is not None:
         extra = np.where(b.negatives.allowed.numpy(), b.scale * b.image @ b.negatives.text.T, -np.inf)
         wide = np.concatenate([logits, extra], axis=1)
-    rows = -(shares(right) * log_softmax(wide)[:, : len(b.text)]).sum(axis=1).mean()
+    paired = right.any(axis=1)
+    rows = -(shares(right[paired]) * log_softmax(wide)[paired, : len(b.text)]).sum(axis=1).mean()
     columns = -(shares(right.T) * log_softmax(logits.T)).sum(axis=1).mean()
     return (rows + columns) / 2
 
@@ -311,7 +312,7 @@ NAMES = ("name", "about", "reference")
         ("no_regions", "dclip_clean", {"teacher": "image"}),
         ("text_only_teacher", "dclip", {"teacher": "text"}),
         ("continue_base", "contrastive", {"data": "base"}),
-        ("hard_negatives", "contrastive", {"negatives": True}),
+        ("hard_negatives", "contrastive", {"negatives": "rule"}),
         ("labclip", "contrastive", {"linear": True}),
         ("affinity_base", "affinity_regions", {"teachers": "base"}),
         ("affinity_shuffled", "affinity_regions", {"shuffled": True}),
