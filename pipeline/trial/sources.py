@@ -92,7 +92,7 @@ def try_source(
     found = Tried(source, rules.quota[source])
     with TemporaryDirectory(prefix="dclip-check-") as scratch, Ledger(Path(scratch) / "rows", given.path) as ledger:
         start = time.perf_counter()
-        rows = track(sources.read(given.kind, given.path, source, **given.options), f"read {source}", unit="rows")
+        rows = track(sources.read(given, source), f"read {source}", unit="rows")
         take(ledger, source, _counted(rows, most_rows, found), limits)
         found.reading = time.perf_counter() - start
         _count(ledger, rules, found)
