@@ -12,9 +12,9 @@ from pipeline.sources import Caption, Image, Rejected, SourceError, read
 from pipeline.sources.columns import Columns
 
 
-def table(path, **columns):
+def table(where, /, **columns):
     """Images in the reader's order, captions and rejected rows."""
-    found = list(read("table", path, columns=Columns(**columns)))
+    found = list(read("table", where, columns=Columns(**columns)))
     return tuple([row for row in found if isinstance(row, kind)] for kind in (Image, Caption, Rejected))
 
 
@@ -76,12 +76,12 @@ def test_paths_are_relative_to_where_the_first_of_them_are_found(tmp_path):
 
 
 def test_a_row_that_cannot_be_read_is_rejected_with_its_caption(tmp_path):
-    rows = b'image,caption\n1.jpg,a dog,asleep\n,a cat\n2.jpg,a bird\n\xff.jpg,a fish\n3.jpg,a caf\xe9\n"4.jpg,a cow\n'
+    rows = b"image,caption\n1.jpg,a dog,asleep\n,a cat\n2.jpg,a bird\n\xff.jpg,a fish\n3.jpg,a caf\xe9\n"
     write(tmp_path / "a.csv", rows)
     images, captions, rejected = table(tmp_path)
     assert ids(images) == ["2", "3"]
     assert [c.text for c in captions] == ["a bird", b"a caf\xe9"]
-    lost = ["a.csv:2", "a.csv:3", "a.csv:5", "a.csv:7"]
+    lost = ["a.csv:2", "a.csv:3", "a.csv:5"]
     assert sorted(places(rejected)) == sorted((kind, place) for place in lost for kind in ("image", "caption"))
 
 
@@ -175,7 +175,7 @@ def test_several_tables_are_one_source_and_several_forms_are_none(tmp_path):
     write(tmp_path / "b.csv", b"text,path\na cat,2.jpg\n")
     assert [(c.id, c.text) for c in table(tmp_path)[1]] == [("1", "a dog"), ("2", "a cat")]
     write(tmp_path / "c.jsonl", b'{"image": "1.jpg", "caption": "a dog"}')
-    with pytest.raises(SourceError, match=r"several forms .*a\.csv and c\.jsonl"):
+    with pytest.raises(SourceError, match=r"several forms, a\.csv and c\.jsonl"):
         table(tmp_path)
 
 
