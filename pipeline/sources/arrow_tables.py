@@ -109,8 +109,10 @@ class ArrowTable:
                             found = {column: values[row] for column, values in cells.items()}
                             yield Entry(found, f"{self.name}:{done + 1}", fault)
                             done += 1
-                if isinstance(reader, pa.RecordBatchStreamReader) and not _is_ended(self.path):
-                    yield Entry({}, self.name, f"the file was cut off after row {done}")
+                if isinstance(reader, pa.RecordBatchStreamReader) and not (
+                    mapped.tell() == size and _is_ended(self.path)
+                ):
+                    yield Entry({}, self.name, f"the file ends after row {done}, and not as it should: it was cut off")
             except _ERRORS as error:
                 yield Entry({}, self.name, f"the file is damaged after row {done}: {_said(error)}")
 
