@@ -10,10 +10,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from console import cache
+from console.check import check
 from console.compare import compare
 from console.evaluate import evaluate
+from console.fetch import fetch
 from console.figures import SELDOM, as_they_are, formatted, in_order, interval
 from console.graph import graph
+from console.init import init
 from console.search import search, serve
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
@@ -25,9 +28,12 @@ from stages.program import explained, store, threads
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 app.add_typer(cache.app, name="cache")
+app.command()(check)
 app.command()(compare)
 app.command()(evaluate)
+app.command()(fetch)
 app.command()(graph)
+app.command()(init)
 app.command()(search)
 app.command()(serve)
 

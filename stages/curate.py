@@ -1,8 +1,10 @@
 """Stage `curate`: from corpora as they are downloaded to clean shards."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
@@ -11,11 +13,14 @@ from stages.declaration import stage
 from stages.engine import PARAMETERS, cluster
 from stages.program import run
 
+if TYPE_CHECKING:
+    from pipeline.curation.select import Rules
+
 log = logging.getLogger(__name__)
 
 
 @stage(
-    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, catalog.DATA_CARD],
+    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, *catalog.COLUMNS, catalog.DATA_CARD],
     takes=["seed", "sources", "curate", "zeroshot", "probe.enabled", "probe.attributes"],
     unwatched=PARAMETERS,
     folders=["sources.path", "zeroshot.path", "probe.attributes"],
@@ -27,27 +32,14 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     Reads every source of sources.of, in its folder below sources.path. Published val and test images never train, and
     neither do copies of them, altered ones included, nor copies of the images in zeroshot.path or of the test
     images in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
-    manifest.parquet, rejected.parquet and card/; kept + rejected = read, always.
+    manifest.parquet, rejected.parquet, columns/ and card/; kept + rejected = read, always.
     """
     from pipeline.curation import curate as library
     from pipeline.curation import held_out
     from pipeline.curation.captions import CaptionLimits
-    from pipeline.curation.inspection import ImageLimits
-    from pipeline.curation.select import PUBLISHED, Rules
     from pipeline.report import data_card
 
     wanted = params.curate
-    quota = params.sources.quota
-    rules = Rules(
-        quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
-        test={name: PUBLISHED if mode == "published" else mode for name, mode in wanted.test.items()},
-        validation=wanted.validation,
-        images=ImageLimits(**wanted.images.model_dump()),
-        radius=wanted.duplicates.radius,
-        merge=wanted.duplicates.captions == "merge",
-        seed=params.seed,
-        kinds={name: source.kind for name, source in params.sources.of.items()},
-    )
     for name, source in params.sources.given().items():
         if not source.path.resolve().is_relative_to(Path(params.sources.path).resolve()):
             log.warning("%s is at %s, where DVC sees no changes; after one run: dvc repro -f curate", name, source.path)
@@ -61,7 +53,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
             return library.curate(
                 Path(params.sources.path),
                 ws.folder("curate"),
-                rules,
+                rules_of(params),
                 CaptionLimits(**wanted.captions.model_dump()),
                 samples_per_shard=wanted.samples_per_shard,
                 workers=params.compute.workers,
@@ -74,6 +66,25 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     finally:  # a curation that came to nothing has a card, too
         if ws.has(catalog.DATA_CARD):
             data_card.write(ws)
+
+
+def rules_of(params: Params) -> Rules:
+    """The rules that parameters ask for."""
+    from pipeline.curation.inspection import ImageLimits
+    from pipeline.curation.select import PUBLISHED, Rules
+
+    wanted, quota = params.curate, params.sources.quota
+    return Rules(
+        quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
+        test={name: PUBLISHED if mode == "published" else mode for name, mode in wanted.test.items()},
+        validation=wanted.validation,
+        images=ImageLimits(**wanted.images.model_dump()),
+        radius=wanted.duplicates.radius,
+        merge=wanted.duplicates.captions == "merge",
+        seed=params.seed,
+        kinds={name: source.kind for name, source in params.sources.of.items()},
+        uncaptioned=frozenset(name for name, source in params.sources.of.items() if source.captions == "optional"),
+    )
 
 
 if __name__ == "__main__":

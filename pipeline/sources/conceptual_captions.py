@@ -20,10 +20,15 @@ from pipeline.artifacts.schema import Reason
 from pipeline.sources import caption_tables, downloads, img2dataset
 from pipeline.sources.caption_tables import Entry, Layout, Table
 from pipeline.sources.entries import Find
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "conceptual_captions"
 LICENCE = "as the page it is from"
+
+_DOWNLOAD = re.compile(r"(?:\d+_)?\d{1,10}\.\w+")
+_BEGINNING = 1 << 16
+"""Bytes in which a table shows whether it has urls."""
 
 
 def source_id(url: str) -> str:
@@ -57,6 +62,24 @@ def read(folder: Path) -> Iterator[Row | Held]:
             f"{SOURCE}: found no *.tsv or *.csv in {folder}, nor shards of img2dataset below it; expected rows of "
             "caption<TAB>url, or 00000.tar or 00000/ with 00000.parquet"
         )
+
+
+def recognise(folder: Folder) -> Recognised | None:
+    """Tables of captions and urls, with or without downloads."""
+    tables = [name for name in folder.matching("*.tsv") or folder.matching("*.csv") if _has_url(folder.path / name)]
+    if not tables:
+        return None
+    downloads = any(map(_DOWNLOAD.fullmatch, folder.names)) or folder.matching("*/*.*")
+    shards = folder.matching("*.tar") or folder.matching("*.parquet")
+    lacking = () if downloads or shards else ("the images: dclip fetch conceptual_captions says how to get them",)
+    return Recognised(SOURCE, tuple(tables), lacking)
+
+
+def _has_url(path: Path) -> bool:
+    """Whether a url stands in one of the first rows of a file."""
+    with path.open("rb") as stream:
+        beginning = stream.read(_BEGINNING)
+    return re.search(rb"(?:^|[\t,;|\"'])\s*https?://\S", beginning, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def _table(table: Table, find: Find) -> Iterator[Row | Held]:
@@ -107,4 +130,5 @@ CORPUS = Corpus(
     title="Conceptual Captions",
     citation="Sharma et al., Conceptual Captions: A Cleaned, Hypernymed, Image Alt-text Dataset, ACL 2018",
     terms="captions for any purpose with acknowledgement of Google LLC; images belong to the pages they are from",
+    identify=lambda name: source_id(name) if "://" in name else name,
 )

@@ -24,6 +24,7 @@ from pipeline.sources import caption_tables, folders, karpathy
 from pipeline.sources.caption_tables import Layout, Table
 from pipeline.sources.entries import file_id
 from pipeline.sources.json_arrays import field, printable
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 SOURCE = "flickr30k"
@@ -71,6 +72,22 @@ def read(folder: Path) -> Iterator[Row | Held]:
         raise SourceError(
             f"{SOURCE}: no captions in {folder}; expected results_20130124.token, results.csv or {SPLIT_FILE}"
         )
+
+
+def recognise(folder: Folder) -> Recognised | None:
+    """Flickr30k as it is handed out, whole or in part; tables that others have, too, only by the folder's name."""
+    split = folder.matching(SPLIT_FILE)
+    captions = folder.matching("*.token") or folder.matching("results.csv") or folder.matching("*/results.csv")
+    if not captions and "flickr" in folder.path.name.lower():
+        captions = [name for name in TABLES if folder.has(name)]
+    if not captions and not split:
+        return None
+    lacking = []
+    if not any(folder.has(name) for name in IMAGE_FOLDERS):
+        lacking.append(f"{IMAGE_FOLDERS[0]}/, the images")
+    if not split:
+        lacking.append(f"{SPLIT_FILE}, Karpathy's split: without it curate.test has to be a share of the images")
+    return Recognised(SOURCE, (*captions, *split), tuple(lacking))
 
 
 def _file_name(entry: Any) -> str:
@@ -132,4 +149,5 @@ CORPUS = Corpus(
     citation="Young et al., From image descriptions to visual denotations, TACL 2014",
     terms="images under Flickr's terms of use, for non-commercial research and education; captions as published",
     split_file=SPLIT_FILE,
+    identify=lambda name: name.removesuffix(".jpg"),
 )

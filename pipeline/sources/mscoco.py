@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.artifacts.schema import Reason
 from pipeline.sources import folders, karpathy
 from pipeline.sources.json_arrays import entries, field, printable
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, leaves
 
 SOURCE = "mscoco"
@@ -45,6 +46,22 @@ def read(folder: Path) -> Iterator[Row | Held]:
         yield from _from_split_file(folder, split)
     else:
         raise SourceError(f"{SOURCE}: found neither annotations/captions_*.json nor {SPLIT_FILE} in {folder}")
+
+
+def recognise(folder: Folder) -> Recognised | None:
+    """COCO as it is downloaded, whole or in part."""
+    annotations = folder.matching("annotations/captions_*.json")
+    split = folder.matching(SPLIT_FILE)
+    if not annotations and not split:
+        return None
+    lacking = [
+        f"{name}/, the images of {path}"
+        for path in annotations
+        if not folder.has(name := Path(path).stem.removeprefix("captions_"))
+    ]
+    if not split:
+        lacking.append(f"{SPLIT_FILE}, Karpathy's split: without it curate.test has to be a share of the images")
+    return Recognised(SOURCE, (*annotations, *split), tuple(lacking))
 
 
 def _image_folders(folder: Path, wanted: set[str], name: str) -> dict[str, set[str]]:
@@ -135,4 +152,5 @@ CORPUS = Corpus(
     citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014, arXiv:1405.0312",
     terms="captions CC BY 4.0; images under their own Flickr licences, named per image",
     split_file=SPLIT_FILE,
+    identify=lambda name: name.zfill(12) if name.isascii() and name.isdigit() else name,
 )
