@@ -1,8 +1,8 @@
 import pytest
-from reading import places, rows, texts
+from reading import places, read, rows, texts
 from tiny_corpora import png, write
 
-from pipeline.sources import SourceError, read
+from pipeline.sources import SourceError
 
 
 def test_every_line_beside_an_image_is_a_caption(tmp_path):

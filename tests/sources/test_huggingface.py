@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.feather as feather
 import pytest
-from reading import places, texts
+from reading import places, read, texts
 from tiny_corpora import png, write
 from tiny_kinds import saved
 
-from pipeline.sources import Caption, Image, Rejected, SourceError, read
+from pipeline.sources import Caption, Image, Rejected, SourceError
 
 
 def dataset(path, **options):

@@ -5,10 +5,10 @@ import zlib
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reading import places, texts
+from reading import places, read, texts
 from tiny_corpora import encoded, picture, png, write
 
-from pipeline.sources import Caption, Image, Rejected, SourceError, read
+from pipeline.sources import Caption, Image, Rejected, SourceError
 from pipeline.sources.columns import Columns
 
 
