@@ -32,7 +32,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources import Caption, Rejected, Row, SourceError, read
+from pipeline.sources import Caption, Rejected, Row, Source, SourceError, read
 
 MARK = re.compile(rb"mark\d{4}")
 ODD: list[Any] = [None, 5, -1, 1.5, True, "", "x", [], {}, [[]], "\u00e9", 10**13, {"raw": "none"}]
@@ -257,7 +257,7 @@ def measure(inputs: int, seed: int) -> Counter[str]:
                 (Path(folder) / path).write_bytes(data)
             try:
                 with contextlib.redirect_stderr(io.StringIO()):
-                    rows = list(read(corpus, Path(folder)))
+                    rows = list(read(Source(corpus, Path(folder))))
             except SourceError:
                 counts["refused"] += 1
                 continue

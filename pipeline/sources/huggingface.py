@@ -37,6 +37,8 @@ def read(path: Path, columns: Columns = TOLD, dataset: str = "") -> Iterator[Row
 
 def _saved(path: Path) -> list[Path]:
     """The Arrow files of a dataset on disk, in their order."""
+    if not path.is_dir():
+        raise SourceError(f"there is no folder {path}, which the dataset names as a split; save the dataset again")
     if (path / "dataset_dict.json").is_file():
         splits = field(_json(path / "dataset_dict.json"), "splits")
         if not isinstance(splits, list) or not all(isinstance(each, str) and each for each in splits):

@@ -58,7 +58,7 @@ def read(path: Path, columns: Columns = TOLD) -> Iterator[Row | Held]:
             known = told(tuple(cells))
             if _TEXT in cells and not columns.captions:
                 known = replace(known, captions=(_TEXT,))
-            yield from Reader(known, "", split=split).rows(Entry(cells, place, fault))
+            yield from Reader(known, str(root), split=split).rows(Entry(cells, place, fault))
 
 
 def _cells(sample: Sample) -> tuple[dict[str, Any], str]:

@@ -111,7 +111,7 @@ def test_every_row_of_a_damaged_source_is_accounted_for(tmp_path_factory, form, 
         path.unlink()
     with Ledger(folder / "ledger", folder) as ledger:
         try:
-            take(ledger, "mine", read(source.kind, source.path, **source.options), CaptionLimits(1, 50))
+            take(ledger, "mine", read(source), CaptionLimits(1, 50))
         except SourceError as error:
             assert str(folder) in str(error)
             return

@@ -2,9 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from reading import read
 
 from pipeline.artifacts.schema import Reason
-from pipeline.sources import CORPORA, Caption, File, Held, Rejected, SourceError, read
+from pipeline.sources import CORPORA, Caption, File, Held, Rejected, SourceError
 from pipeline.sources.rows import accounted
 
 
