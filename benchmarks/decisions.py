@@ -99,7 +99,9 @@ def _decide(rows: int, evaluation: int, folder: Path, result: Any) -> None:
     """Run the decisions, and tell seconds, memory and what is kept."""
     world, inspecting = World(rows, evaluation), 0.0
 
-    def inspected(_: Any, things: Iterable[Any], __: Any, limits: ImageLimits) -> Iterator[tuple[Any, Inspection]]:
+    def inspected(
+        _: Any, things: Iterable[Any], __: Any, limits: ImageLimits, ___: Any
+    ) -> Iterator[tuple[Any, Inspection]]:
         nonlocal inspecting
         for thing in things:
             start = time.process_time()

@@ -9,15 +9,16 @@ process of its own, as `dvc repro` does with nothing done before. The corpora an
 `--images`; what the base, the detector and the probes are trained on, and the zero-shot images, stay as params.yaml has
 them. `--set student.epochs=2` changes any parameter. Prints, stage by stage,
 
-- seconds;
+- seconds, and seconds of processors that all its processes took together, which hardly depend on what else the machine
+  does;
 - memory at its peak, as it is sampled every 0.2 s: of all its processes together, mapped files left out (what forked
   processes share counts for each), and of the largest process, mapped files and libraries included;
 - bytes: of its folder below FOLDER/data, and by how much FOLDER/home has grown (feature store, pixels, checkpoints);
-- beside a run of fewer images, the exponents x of seconds and memory ~ images^x.
+- beside a run of fewer images, the exponents x of processor seconds and memory ~ images^x.
 
 Everything goes into FOLDER/figures.json as it becomes known. After a kill the same command goes on: stages that are
 done are not run again, and the stage that was under way keeps the seconds that it had taken (`attempts` says how often
-it was begun).
+it was begun). What a stage cannot do without: `benchmarks.floors`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ SAMPLED, KEPT = 0.2, 10.0
 """Seconds between two looks at the memory, and between two notes of how far a stage is."""
 GROWING = ("mscoco", "flickr30k", "conceptual_captions", "test")
 """Parameters of `sample` that grow with the number of images."""
+MEASURED = ("seconds", "processors", "own", "largest")
 EXPONENT = 1.05
 """Target: most of a stage's seconds."""
 
@@ -97,13 +99,13 @@ class Run:
 
     def stage(self, name):
         """Run a stage, unless that was done; its figures."""
-        found = self.known["stages"].setdefault(name, {"seconds": 0.0, "own": 0, "largest": 0, "attempts": 0})
+        found = self.known["stages"].setdefault(name, {"attempts": 0} | dict.fromkeys(MEASURED, 0))
         if "bytes" in found:
             return found
         _end_left_over(found.pop("process", None))
         found.setdefault("home_before", _size(self.folder / "home"))
         found["attempts"] += 1
-        before, start = found["seconds"], time.monotonic()
+        before, used, start = found["seconds"], found["processors"], time.monotonic()
         with (self.folder / f"{name}.log").open("ab") as log:
             environment = os.environ | {"DCLIP_HOME": str(self.folder / "home")}
             process = subprocess.Popen(self.command(name), stdout=log, stderr=log, cwd=ROOT, env=environment)
@@ -112,8 +114,9 @@ class Run:
             noted = -math.inf
             try:
                 while (status := process.poll()) is None:
-                    own, largest = _memory(watched)
+                    own, largest, processors = _looked_at(watched)
                     found["own"], found["largest"] = max(found["own"], own), max(found["largest"], largest)
+                    found["processors"] = max(found["processors"], used + processors)
                     found["seconds"] = before + time.monotonic() - start
                     if time.monotonic() - noted >= KEPT:
                         noted = time.monotonic()
@@ -143,17 +146,21 @@ def _tree(watched):
     return []
 
 
-def _memory(watched):
-    """Bytes in memory of a process and those below it but for mapped files, and of the largest of them with these.
+def _looked_at(watched):
+    """What a process and those below it have in memory and have computed.
 
-    What the system says of an ended process (ru_maxrss) is no less than what this program itself has held.
+    Returns:
+        bytes of all but for mapped files, bytes of the largest with these, and seconds of processors, those of ended
+        processes included. What the system says of memory when a process ends (ru_maxrss) is no less than what this
+        program itself has held.
     """
-    own, largest = 0, 0
+    own, largest, seconds = 0, 0, 0.0
     for process in _tree(watched):
         with suppress(psutil.Error):
             held = process.memory_info()
             own, largest = own + held.rss - getattr(held, "shared", 0), max(largest, held.rss)
-    return own, largest
+            seconds += sum(process.cpu_times()[:4])
+    return own, largest, seconds
 
 
 def _end(watched):
@@ -181,7 +188,8 @@ def exponent(large, small, images, fewer):
 
 def table(known, small=None):
     """Lines that say what is known of a run, beside one of fewer images."""
-    head = f"{'stage':10s}{'seconds':>10s}{'memory, MB':>12s}{'largest, MB':>13s}{'bytes, MB':>11s}{'home, MB':>10s}"
+    head = f"{'stage':10s}{'seconds':>10s}{'processors, s':>15s}{'memory, MB':>12s}{'largest, MB':>13s}"
+    head += f"{'bytes, MB':>11s}{'home, MB':>10s}"
     yield f"{known['images']:,} images"
     yield head + (f"{'x, time':>9s}{'x, memory':>11s}" if small else "")
     total = 0.0
@@ -190,11 +198,11 @@ def table(known, small=None):
             continue
         total += found["seconds"]
         columns = [found["own"], found["largest"], found["bytes"], found["home"]]
-        line = f"{name:10s}{found['seconds']:>10.1f}"
+        line = f"{name:10s}{found['seconds']:>10.1f}{found['processors']:>15.1f}"
         line += "".join(f"{value / 1e6:>{width}.1f}" for value, width in zip(columns, (12, 13, 11, 10), strict=True))
         if small and "bytes" in small["stages"].get(name, {}):
             other, sizes = small["stages"][name], (known["images"], small["images"])
-            found_x = [exponent(found[figure], other[figure], *sizes) for figure in ("seconds", "own")]
+            found_x = [exponent(found[figure], other[figure], *sizes) for figure in ("processors", "own")]
             line += "".join(
                 f"{'-' if x is None else f'{x:.2f}':>{width}s}" for x, width in zip(found_x, (9, 11), strict=True)
             )

@@ -24,7 +24,8 @@ def compare(
     recipes: Annotated[
         str | None,
         typer.Option(
-            help="Names, comma separated; default: all that can run here. NAME:trainable trains the text tower, too."
+            help="Names, comma separated; default: all that can run here. NAME:trainable trains the text tower, too; "
+            "NAME:rewrites draws from captions and rewrites."
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Numbers, comma separated.")] = "0,1,2",
@@ -52,13 +53,13 @@ def compare(
     p = load(params)
     threads(p)
     against = against or p.student.recipe
-    names = possible(p) if recipes is None else [name.strip() for name in recipes.split(",")]
+    ws, out = Workspace(data), data / "compare"
+    names = possible(p, ws) if recipes is None else [name.strip() for name in recipes.split(",")]
     try:
         numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
     except ValueError as error:
         raise InputError(f"--seeds is {seeds!r}; expected numbers, such as 0,1,2") from error
     plan = {name: [planned(p, name, seed) for seed in numbers] for name in dict.fromkeys([*names, against])}
-    ws, out = Workspace(data), data / "compare"
     c = p.compute
     compute = Compute(c.device, c.dtype, c.batch, c.workers, c.compile)
     test = comparison.TestData(ws, home(), Path(p.zeroshot.path), compute)

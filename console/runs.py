@@ -9,7 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.artifacts.catalog import CAPTION_EMBEDDINGS, CONCEPT_LABELS, TARGETS, VIEWS, tables_of, targets_of
+from pipeline.artifacts import columns
+from pipeline.artifacts.catalog import (
+    CAPTION_EMBEDDINGS,
+    CONCEPT_LABELS,
+    NEGATIVES,
+    TARGETS,
+    VIEWS,
+    tables_of,
+    targets_of,
+)
+from pipeline.artifacts.schema import Split
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files, sums
 from pipeline.errors import Damaged, InputError
@@ -26,8 +36,8 @@ log = logging.getLogger(__name__)
 FINISHED = "finished"
 """The file that says what a run depends on, once it is complete."""
 
-TRAINABLE = ":trainable"
-"""What stands behind a recipe's name if its text tower is trained, too, whatever student.text is."""
+MARKS: dict[str, dict[str, Any]] = {"trainable": {"text": "trainable"}, "rewrites": {"rewrites": True}}
+"""What may stand behind a recipe's name and a colon, and the parameters of the student that it changes."""
 
 
 def planned(p: Params, name: str, seed: int) -> Params:
@@ -35,18 +45,20 @@ def planned(p: Params, name: str, seed: int) -> Params:
 
     Args:
         p: the parameters of all others.
-        name: a recipe's, with or without `TRAINABLE`.
+        name: a recipe's, with or without some of `MARKS`.
 
     Raises:
         InputError: there is no such recipe, or it does not go with the other parameters.
     """
-    recipe = name.removesuffix(TRAINABLE)
+    recipe, *marks = name.split(":")
+    if unknown := [mark for mark in marks if mark not in MARKS]:
+        raise InputError(f"{name}: expected {' or '.join(MARKS)} behind a colon, found {unknown[0]!r}")
     if recipe not in RECIPES:
         raise InputError(f"there is no recipe {recipe}; there are: {', '.join(RECIPES)}")
     changed = p.model_dump() | {"seed": seed}
     changed["student"] |= {"recipe": recipe}
-    if name != recipe or RECIPES[recipe].knowledge:
-        changed["student"] |= {"text": "trainable"}
+    for mark in [*marks, *(["trainable"] if RECIPES[recipe].knowledge else [])]:
+        changed["student"] |= MARKS[mark]
     changed["teacher"] |= {"inputs": RECIPES[recipe].teacher or p.teacher.inputs}
     if RECIPES[recipe].teachers == "base":
         changed["views"] |= {"count": 0}
@@ -56,16 +68,20 @@ def planned(p: Params, name: str, seed: int) -> Params:
         raise InputError(f"{name}: {error.errors()[0]['msg']}; take it out of --recipes") from error
 
 
-def possible(p: Params) -> list[str]:
+def possible(p: Params, ws: Workspace) -> list[str]:
     """All recipes but those that these parameters, or what is here, do not allow; they are named."""
+    training = ws.manifest(Split.TRAIN)
+    lacks_negatives = not any(columns.texts(NEGATIVES, training))
     names = []
     for name, recipe in RECIPES.items():
         with suppress(InputError):
             planned(p, name, p.seed)
-            if recipe.data != "base" or any(Path(p.models.path).glob("*.tar")):  # the base's own training pairs
+            lacks_pairs = recipe.data == "base" and not any(Path(p.models.path).glob("*.tar"))  # the base's own
+            lacks_images = recipe.semi and len(training.captioned) == len(training)
+            if not (lacks_pairs or lacks_images or (recipe.negatives == "given" and lacks_negatives)):
                 names.append(name)
-    if without := sorted(RECIPES.keys() - names):
-        print(f"left out, since these parameters do not allow them: {', '.join(without)}", file=sys.stderr)
+    if without := ", ".join(sorted(RECIPES.keys() - names)):
+        print(f"left out, since these parameters, or what is here, do not allow them: {without}", file=sys.stderr)
     return names
 
 
@@ -88,6 +104,7 @@ def train(run_params: Params, p: Params, ws: Workspace, out: Path) -> Workspace:
     if (inputs := run_params.teacher.inputs) != p.teacher.inputs:
         taught = _teach(run_params.model_copy(update={"seed": p.seed}), ws, out / f"teacher-{inputs}")
     text = "" if run_params.student.text == "frozen" else f"-{run_params.student.text}"
+    text += "-rewrites" if run_params.student.rewrites else ""
     run = Workspace(out / f"{run_params.student.recipe}{text}-{run_params.seed}")
     recipe = RECIPES[run_params.student.recipe]
     for name in student.upstream:

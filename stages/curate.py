@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @stage(
-    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, catalog.DATA_CARD],
+    writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, *catalog.COLUMNS, catalog.DATA_CARD],
     takes=["seed", "sources", "curate", "zeroshot", "probe.enabled", "probe.attributes"],
     unwatched=PARAMETERS,
     folders=["sources.path", "zeroshot.path", "probe.attributes", "curate.similarity.path"],
@@ -32,7 +32,7 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     Reads every source of sources.of, in its folder below sources.path. Published val and test images never train, and
     neither do copies of them, altered ones included, nor copies of the images in zeroshot.path or of the test
     images in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
-    manifest.parquet, rejected.parquet and card/; kept + rejected = read, always.
+    manifest.parquet, rejected.parquet, columns/ and card/; kept + rejected = read, always.
     """
     from pipeline.curation import curate as library
     from pipeline.curation import held_out
@@ -86,6 +86,7 @@ def rules_of(params: Params) -> Rules:
         seed=params.seed,
         kinds={name: source.kind for name, source in params.sources.of.items()},
         similarity=Similarity(Path(like.path), like.by, like.drop, like.below) if dropping else None,
+        uncaptioned=frozenset(name for name, source in params.sources.of.items() if source.captions == "optional"),
     )
 
 

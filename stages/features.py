@@ -18,9 +18,9 @@ _COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "batch", "compile"
 
 
 @stage(
-    reads=[catalog.MANIFEST, *catalog.SHARDS.values(), *_CLIPS, catalog.REGIONS, catalog.SPANS],
+    reads=[catalog.MANIFEST, catalog.REWRITES, *catalog.SHARDS.values(), *_CLIPS, catalog.REGIONS, catalog.SPANS],
     writes=[
-        *(*_TABLES, *catalog.SPAN_EMBEDDINGS.values(), *catalog.ZEROSHOT_EMBEDDINGS),
+        *(*_TABLES, *catalog.SPAN_EMBEDDINGS.values(), *catalog.ZEROSHOT_EMBEDDINGS, catalog.COLUMN_EMBEDDINGS),
         *(catalog.VIEWS, catalog.TEACHER_TABLES),
     ],
     takes=["seed", *_COMPUTE, "features", "views", "teacher.of", "teacher.spans", "zeroshot"],
@@ -31,10 +31,13 @@ _COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "batch", "compile"
 def features(params: Params, ws: Workspace) -> dict[str, Any]:
     """Embed images, crops, captions, spans and the zero-shot set with the frozen base CLIP and every teacher.
 
+    So are rewrites and negatives of training images, where there are some.
+
     Teachers embed views of the training images, too, which are drawn here. In batches of one fixed shape; float16,
     unit length. Every embedding is kept in the feature store as it is made: a killed run goes on where it stopped, and
     only what was never seen is embedded; another teacher computes its own rows and nothing else.
     """
+    from pipeline.artifacts import columns
     from pipeline.clip.encode import Compute
     from pipeline.features.classes import Contents
     from pipeline.features.clip_tables import Embedding, Material
@@ -49,7 +52,8 @@ def features(params: Params, ws: Workspace) -> dict[str, Any]:
     table.write(train, ws.path(catalog.VIEWS), how, count=params.views.count, seed=params.seed)
     views = table.ViewsOf(train, ws.table(catalog.VIEWS, train))
     regions, spans = (ws.table(artifact, manifest) for artifact in (catalog.REGIONS, catalog.SPANS))
-    material = Material(manifest, regions, spans, Contents(Path(params.zeroshot.path)), views)
+    beside = columns.distinct(train), columns.fingerprint(train)
+    material = Material(manifest, regions, spans, Contents(Path(params.zeroshot.path)), views, *beside)
     shutil.rmtree(ws.path(catalog.TEACHER_TABLES), ignore_errors=True)  # of teachers that are no longer there, too
     ws.path(catalog.TEACHER_TABLES).mkdir(parents=True)
     tokens = {params.teacher.of} if params.teacher.spans == SpanKind.TOKENS else set()

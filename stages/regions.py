@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.artifacts import catalog
+from pipeline.artifacts.schema import Split
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk.provenance import provenance
 from pipeline.params import Params
@@ -10,9 +11,11 @@ from stages.declaration import stage
 from stages.engine import PARAMETERS, cluster
 from stages.program import run, store, threads
 
+_IMAGES = (catalog.GIVEN_BOXES, *catalog.SHARDS.values())
+
 
 @stage(
-    reads=[catalog.MANIFEST, *catalog.SHARDS.values(), catalog.DETECTOR, catalog.summary("models")],
+    reads=[catalog.MANIFEST, *_IMAGES, catalog.DETECTOR, catalog.summary("models")],
     writes=[catalog.REGIONS, catalog.TEST_BOXES],
     takes=["compute.device", "compute.threads", "regions"],
     unwatched=PARAMETERS,
@@ -21,7 +24,8 @@ from stages.program import run, store, threads
 def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     """Detect objects on every kept image and cut them out.
 
-    Region 0 is always the whole image, so an image without a box still has a region. The detector's file is
+    Region 0 is always the whole image, so an image without a box still has a region. With regions.boxes: given
+    the boxes that came with training images stand in place of the detector's. The detector's file is
     opened only after its hash has been checked. Boxes and crops are kept in the feature store as they are made: a
     killed run goes on where it stopped, and only images never seen are looked at.
     """
@@ -29,6 +33,7 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.detector import weights
     from pipeline.detector.cached import CachedDetector, Cropping, Detection
     from pipeline.detector.detect import CODE
+    from pipeline.detector.given import GivenBoxes
     from pipeline.images import decoding
 
     threads(params)
@@ -38,9 +43,12 @@ def regions(params: Params, ws: Workspace) -> dict[str, Any]:
     model, device = weights.load(ws.path(catalog.DETECTOR), sha256), params.compute.device
     detection = Detection(p.confidence, p.iou, p.image_size, p.batch)
     cropping = Cropping(p.max_regions, p.min_side, p.margin, p.crop_side, p.crop_quality)
-    detector = CachedDetector(model, sha256, detection, cropping, device, store(), params.compute.workers)
-    made_by: dict[str, Any] = {"model": "ultralytics", "code": f"{CODE}, {decoding.CODE}", "parameters": p.model_dump()}
-    made_from: dict[str, Any] = {"manifest": manifest.fingerprint, "inputs": {"weights": sha256}}
+    given = GivenBoxes(ws.manifest(Split.TRAIN)) if p.boxes == "given" else None
+    detector = CachedDetector(model, sha256, detection, cropping, device, store(), params.compute.workers, given)
+    parameters = p.model_dump(exclude={"boxes"})
+    made_by: dict[str, Any] = {"model": "ultralytics", "code": f"{CODE}, {decoding.CODE}", "parameters": parameters}
+    inputs = {"weights": sha256} | ({"boxes": given.fingerprint} if given else {})
+    made_from: dict[str, Any] = {"manifest": manifest.fingerprint, "inputs": inputs}
     made_from |= {"collections": detector.folders, "weights": sha256, "device": device}
     metadata = provenance("regions", **made_by, **made_from)
     with cluster(params) as actors:

@@ -34,7 +34,9 @@ def sample(params: Params, ws: Workspace) -> dict[str, Any]:
     size, seed, workers = params.sample, params.seed, params.compute.workers
     assert size is not None
     images = {name: getattr(size, name) for name in ("mscoco", "flickr30k", "conceptual_captions")}
-    planted = corpora.build(ws.path(catalog.SAMPLE_CORPORA), images=images, test=size.test, seed=seed, workers=workers)
+    more = {"side_files": size.side_files, "uncaptioned": size.uncaptioned}
+    folder = ws.path(catalog.SAMPLE_CORPORA)
+    planted = corpora.build(folder, images=images, test=size.test, seed=seed, workers=workers, **more)
     files.write_json(ws.path(catalog.PLANTED), planted)
     training_sets.build_base(ws.path(catalog.SAMPLE_BASE), pairs=size.base_pairs, seed=seed, workers=workers)
     per_class = {"val": size.zeroshot_val, "test": size.zeroshot_test}

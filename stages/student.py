@@ -15,16 +15,16 @@ from stages.program import home, run, threads
 _TRAINED_ALIKE = {"keep", "pixels", "checkpoint_seconds"}
 """Parameters that change nothing in the training itself."""
 
-_DATA = (catalog.MANIFEST, catalog.SHARDS[Split.TRAIN], catalog.SHARDS[Split.VAL], catalog.BASE_CLIP, catalog.REGIONS)
-_EMBEDDINGS = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS)
-_PHRASES = (catalog.SPANS, catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES])
+_DATA = (catalog.MANIFEST, catalog.REWRITES, catalog.SHARDS[Split.TRAIN], catalog.SHARDS[Split.VAL], catalog.BASE_CLIP)
+_EMBEDDINGS = (catalog.CAPTION_EMBEDDINGS, catalog.IMAGE_EMBEDDINGS, catalog.REGION_EMBEDDINGS, catalog.REGIONS)
+_TEXTS = (catalog.COLUMN_EMBEDDINGS, catalog.SPANS, catalog.SPAN_EMBEDDINGS[SpanKind.PHRASES])
 _TARGETS = (catalog.VIEWS, catalog.TARGETS, catalog.CLIP_TARGETS)
 _HISTORIES = (catalog.STUDENT_HISTORY, catalog.LIVE_METRICS, catalog.INTERPOLATION, catalog.LIVE_PLOTS)
 _COMPUTE = [f"compute.{name}" for name in ("device", "dtype", "threads", "processes", "batch")]
 
 
 @stage(
-    reads=[*_DATA, *_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS, *_PHRASES, *_TARGETS, *catalog.CONCEPT_TABLES],
+    reads=[*_DATA, *_EMBEDDINGS, *catalog.ZEROSHOT_EMBEDDINGS, *_TEXTS, *_TARGETS, *catalog.CONCEPT_TABLES],
     writes=[*catalog.STUDENT, catalog.END_POINT, *_HISTORIES],
     takes=["seed", *_COMPUTE, "models.path", "spans.parser", "teachers", "student", "zeroshot"],
     unwatched=["compute.workers"],
@@ -68,7 +68,7 @@ def student(params: Params, ws: Workspace) -> dict[str, Any]:
         pairs = group.in_turn(lambda: inputs.base_training_pairs(Path(params.models.path)))
     else:
         decoded, parser = p.pixels == "decoded", partial(load_parser, params.spans.parser)
-        pairs = group.in_turn(lambda: inputs.corpus_pairs(recipe, decoded=decoded, parser=parser))
+        pairs = group.in_turn(lambda: inputs.corpus_pairs(recipe, decoded=decoded, parser=parser, rewrites=p.rewrites))
     trained_as = Compute(device, p.precision, params.compute.batch)
     validate = inputs.validator(Path(params.zeroshot.path), trained_as) if group.first else None
     torch.manual_seed(seed)

@@ -32,6 +32,8 @@ SAMPLES = {
 }
 CROPS = {"a": 2, "b": 0, "c": 1, "d": 1, "e": 1, "f": 0, "g": 2}
 VIEWS = 2
+COLUMNS = ["a star that is red", "a cat"]
+"""Rewrites and negatives."""
 TOKENS = 14
 
 
@@ -65,7 +67,9 @@ def embedding(ws, store, count=VIEWS):
     views.write(train, ws.path(catalog.VIEWS), Augmentation(0.5, 0.5, 0.2), count=count, seed=0)
     seen = views.ViewsOf(train, ws.table(catalog.VIEWS, train))
     tables = (ws.table(artifact, manifest) for artifact in (catalog.REGIONS, catalog.SPANS))
-    return Embedding(Material(manifest, *tables, Contents(ws.data / "zeroshot"), seen), ws, COMPUTE, store)
+    return Embedding(
+        Material(manifest, *tables, Contents(ws.data / "zeroshot"), seen, COLUMNS, "c"), ws, COMPUTE, store
+    )
 
 
 def embed_all(ws, store, count=VIEWS, teachers=("twin", "worded")):

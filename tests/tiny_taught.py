@@ -36,9 +36,9 @@ def teachers(images, captions, crops=None, phrases=None, views=None):
 
 def taught(recipe, captions, crops):
     """What a recipe asks for of all this: keyword arguments of `Pairs`."""
-    if not recipe.teachers:
-        return {}
     found = phrases(captions) if recipe.phrases else None
+    if not recipe.teachers:
+        return {"phrases": found}
     count = sum(map(len, captions))
     known = teachers(len(captions), count, crops if recipe.regions else None, found and len(found.texts))
     return {"phrases": found, "teachers": known}

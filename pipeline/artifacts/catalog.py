@@ -90,6 +90,16 @@ SHARDS = {split: Artifact(f"curate/{split}", f"WebDataset shards of {split}: NNN
 _MANIFEST = ("manifest",)
 MANIFEST = Artifact("curate/manifest.parquet", "one row a kept sample", columns=schema.MANIFEST)
 REJECTED = Artifact("curate/rejected.parquet", "one row for everything that is not kept", columns=schema.REJECTED)
+_COLUMNS = "curate/columns"
+REWRITES = Artifact(f"{_COLUMNS}/rewrites.parquet", "rewrites of captions", _MANIFEST, schema.REWRITES, within=_COLUMNS)
+NEGATIVES = Artifact(
+    f"{_COLUMNS}/negatives.parquet", "captions that are wrong", _MANIFEST, schema.NEGATIVES, within=_COLUMNS
+)
+GIVEN_BOXES = Artifact(
+    f"{_COLUMNS}/boxes.parquet", "boxes that were given", _MANIFEST, schema.GIVEN_BOXES, within=_COLUMNS
+)
+COLUMNS = (REWRITES, NEGATIVES, GIVEN_BOXES)
+"""What training images have beside captions."""
 DATA_CARD = Artifact(
     "curate/card/facts.json", "the data card: what trains, what does not and why", within="curate/card"
 )
@@ -115,6 +125,7 @@ class ClipTables:
     captions: Artifact
     spans: dict[SpanKind, Artifact]
     zeroshot: tuple[Artifact, Artifact]
+    columns: Artifact
     views: Artifact | None = None
 
 
@@ -147,6 +158,7 @@ def _clip_tables(folder: str, whose: str, model: str, within: str = "") -> ClipT
             table("images", "embeddings of the images of the zero-shot set", (model,), embeddings, "zeroshot"),
             table("prompts", "embeddings of the prompts of the zero-shot set", (model,), embeddings, "zeroshot"),
         ),
+        columns=table("columns", "embedding of every distinct rewrite and negative", frozen, embeddings),
         views=table("views", "embedding of every view", frozen, partial(embeddings, "view")) if within else None,
     )
 
@@ -154,6 +166,7 @@ def _clip_tables(folder: str, whose: str, model: str, within: str = "") -> ClipT
 BASE_TABLES = _clip_tables("features", "the base's", "base")
 IMAGE_EMBEDDINGS, REGION_EMBEDDINGS, CAPTION_EMBEDDINGS = BASE_TABLES.images, BASE_TABLES.regions, BASE_TABLES.captions
 SPAN_EMBEDDINGS = BASE_TABLES.spans
+COLUMN_EMBEDDINGS = BASE_TABLES.columns
 ZEROSHOT_EMBEDDINGS = ZEROSHOT_IMAGES, ZEROSHOT_PROMPTS = BASE_TABLES.zeroshot
 TEACHER_INPUTS = (REGION_EMBEDDINGS, CAPTION_EMBEDDINGS, *SPAN_EMBEDDINGS.values())
 
@@ -187,16 +200,17 @@ class TargetTables:
     crops: Artifact
     captions: Artifact
     phrases: Artifact
+    columns: Artifact
 
     @property
     def all(self) -> tuple[Artifact, ...]:
         """All of them."""
-        return self.images, self.views, self.crops, self.captions, self.phrases
+        return self.images, self.views, self.crops, self.captions, self.phrases, self.columns
 
 
 @cache
 def targets_of(teacher: str) -> TargetTables:
-    """The targets of one of `teachers`; of phrases one row each, whose key is the phrase."""
+    """The targets of one of `teachers`; of phrases, and of texts, one row each, whose key is the phrase."""
 
     def table(name: str, of: str, columns: Callable[..., pa.Schema]) -> Artifact:
         path, holds = f"{CLIP_TARGETS.path}/{teacher}/{name}.arrow", f"{teacher}'s embedding of every {of}"
@@ -208,6 +222,7 @@ def targets_of(teacher: str) -> TargetTables:
         crops=table("crops", "crop of it", _BY_REGION),
         captions=table("captions", "caption of it", _BY_CAPTION),
         phrases=table("phrases", "distinct phrase of its captions", embeddings),
+        columns=table("columns", "distinct rewrite and negative of it", embeddings),
     )
 
 

@@ -122,23 +122,28 @@ class ClipTargets:
         """Of every distinct phrase of the captions."""
         return Phrases(self._table("phrases"))
 
+    @cached_property
+    def columns(self) -> Phrases:
+        """Of every distinct rewrite and negative."""
+        return Phrases(self._table("columns"))
+
     def check_made_from(self, **fingerprints: str) -> None:
         """Stop unless its tables were made from what is here.
 
         Args:
-            **fingerprints: of the tables `regions` and `spans`, or of `views`.
+            **fingerprints: of the tables `regions` and `spans`, of `views`, or of `columns`.
 
         Raises:
             ContractError: one is of something else; both are named.
         """
         for name, expected in fingerprints.items():
-            table = self._table("views" if name == "views" else "images")
+            table = self._table(name if name in ("views", "columns") else "images")
             if (found := table.json("made_from").get(name)) != expected:
                 raise ContractError(f"{table.path} was made from {name} {found}, here are {expected}; run: dvc repro")
 
     def check(self) -> None:
         """Open all of its tables."""
-        for name in ("images", "views", "crops", "captions", "phrases"):
+        for name in ("images", "views", "crops", "captions", "phrases", "columns"):
             getattr(self, name)
 
     def _table(self, name: str) -> Table:

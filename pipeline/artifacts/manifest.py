@@ -108,6 +108,11 @@ class Manifest:
         return np.arange(len(self.owner)) - np.searchsorted(self.owner, self.owner)
 
     @cached_property
+    def captioned(self) -> list[str]:
+        """The keys of samples with captions; some that train may have none."""
+        return [key for key, texts in zip(self.keys, self.captions, strict=True) if texts]
+
+    @cached_property
     def image_keys(self) -> Keys:
         """The feature store's key of every image, uint64 [n, 2]."""
         return keys.pack(keys.from_sha256(row["image_sha256"]) for row in self.rows)

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """The image has the same caption already."""
     NOT_UTF8 = "not_utf8"
     MALFORMED_ROW = "malformed_row"
+    HELD_OUT = "held_out"
+    """A rewrite, a negative or a box of a val or test image: only training has use for them."""
 
 
 class SpanKind(StrEnum):
@@ -113,7 +115,19 @@ under the base and every teacher, whose names stand in the metadata, `clips`, wi
 CLIPS = "clips"
 
 REJECTED = pa.schema(_fields(_TEXT, "kind key source place reason detail"))
-"""One row for every image (kind `image`) and caption (kind `caption`) that was read and not kept."""
+"""One row for every image (kind `image`) and caption (kind `caption`), and of side files every `rewrite`, `negative`
+and `box`, that was read and not kept."""
+
+_ORIGIN = _fields(_TEXT, "origin")
+REWRITES = pa.schema([*_fields(_TEXT, "key text"), *_ORIGIN])
+"""One row a rewrite of a training image's captions, in manifest order; one of a word or none stands for a caption of
+its image. `origin` is `<source>:<place>`, as of captions."""
+
+NEGATIVES = pa.schema([*_fields(_TEXT, "key text"), ("image", pa.binary()), *_ORIGIN])
+"""One row a caption that is wrong for a training image; `image`: the bytes of one that it is right for, or null."""
+
+GIVEN_BOXES = pa.schema([("key", _TEXT), ("box", pa.list_(_SCORE, 4)), ("score", _SCORE), ("phrase", _TEXT), *_ORIGIN])
+"""One row a box of a training image, [x0, y0, x1, y1] in 0..1 of the upright image."""
 
 _BOX = [("box", pa.list_(_SCORE, 4)), ("score", _SCORE), ("class_name", _TEXT)]
 REGIONS = pa.schema([("key", _TEXT), ("region_index", _INTEGER), *_BOX, ("crop", pa.binary())])

@@ -311,9 +311,11 @@ def check_index(table: Table, name: str, wanted: NDArray[np.int64]) -> None:
         )
 
 
-def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, **metadata: Any) -> None:
-    """Write rows as a Parquet file, whole or not at all, a few thousand in memory at a time."""
+def write_parquet(
+    path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, at_a_time: int = _ROWS, **metadata: Any
+) -> None:
+    """Write rows as a Parquet file, whole or not at all, `at_a_time` in memory."""
     schema = schema.with_metadata({k: str(v) for k, v in metadata.items()})
     with files.whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for part in batches(rows, _ROWS):
+        for part in batches(rows, at_a_time):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))

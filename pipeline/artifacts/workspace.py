@@ -76,7 +76,7 @@ class Workspace:
 
     def captions(self, manifest: Manifest, **expected: Any) -> Embeddings:
         """The base's embeddings of all their captions in order, [c, d]; not copied."""
-        return self.table(catalog.CAPTION_EMBEDDINGS, manifest, **expected).rows_of(manifest.keys)
+        return self.table(catalog.CAPTION_EMBEDDINGS, manifest, **expected).rows_of(manifest.captioned)
 
     def targets(self, manifest: Manifest, **expected: Any) -> Targets:
         """The meta-teacher's embeddings of the training samples."""
@@ -88,11 +88,11 @@ class Workspace:
 
     def language(self, manifest: Manifest, **expected: Any) -> Embeddings:
         """A language model's embeddings of captions, [c, d]; not copied."""
-        return self.table(catalog.LANGUAGE, manifest, **expected).rows_of(manifest.keys)
+        return self.table(catalog.LANGUAGE, manifest, **expected).rows_of(manifest.captioned)
 
     def labels(self, manifest: Manifest, **expected: Any) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Concepts of captions and their shares, [c, m] each."""
-        return read_labels(self.table(catalog.CONCEPT_LABELS, manifest, **expected), manifest.keys)
+        return read_labels(self.table(catalog.CONCEPT_LABELS, manifest, **expected), manifest.captioned)
 
     def summary(self, stage: str) -> Any:
         """What a stage's metrics.json holds; it is the one that the stage wrote."""

@@ -100,7 +100,8 @@ class _Wanted:
         groups = span_rows(manifest, material.spans, SpanKind.PHRASES) if SpanKind.PHRASES in kinds else ()
         self.texts: dict[str, list[str]] = {"captions": list(dict.fromkeys(manifest.texts))}
         known = set(self.texts["captions"])
-        for what, strings in (("phrases", (row[3] for group in groups for row in group)), ("prompts", self._prompts)):
+        phrases = (row[3] for group in groups for row in group)
+        for what, strings in (("phrases", phrases), ("prompts", self._prompts), ("columns", material.columns)):
             self.texts[what] = [text for text in dict.fromkeys(strings) if text not in known]
             known.update(self.texts[what])
         self.collections = [clip.images, clip.texts]

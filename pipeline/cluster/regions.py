@@ -8,23 +8,26 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.artifacts import catalog
 from pipeline.artifacts.manifest import Manifest
 from pipeline.cluster.connection import Cluster
 from pipeline.cluster.shards import by_shard, reachable
 from pipeline.cluster.work import Carried, Task, Work
 from pipeline.detector import weights
 from pipeline.detector.cached import CachedDetector, Cropping, Detection
+from pipeline.detector.detect import Box
 from pipeline.store.keys import Keys
 
-_WEIGHTS = "detector.pt"
+_WEIGHTS = catalog.DETECTOR.name
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """Samples of a shard that lack boxes or crops, and the boxes that are known of some of them."""
+    """Samples of a shard that lack boxes or crops, and the boxes that are known of some, or were given with them."""
 
     manifest: Manifest
     known: tuple[Keys, pa.Table]
+    given: dict[bytes, list[Box]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class _Detecting:
 
         def work(given: _Shard, root: Path) -> int:
             how = self.detection, self.cropping, self.device
-            detector = CachedDetector(model, self.sha256, *how, root, self.workers)
+            detector = CachedDetector(model, self.sha256, *how, root, self.workers, given.given)
             detector.lend(*given.known, root / "lent")
             with reachable(given.manifest, self.shards) as folder:
                 detector.fill(given.manifest.within(folder))
@@ -66,7 +69,7 @@ def fill(cluster: Cluster, detector: CachedDetector, path: Path, sha256: str, ma
     job = _Detecting(sha256, *how, detector.workers, cluster.shards(manifest))
 
     def given(part: Manifest) -> _Shard:
-        return _Shard(part, detector.known(part))
+        return _Shard(part, detector.known(part), detector.given_of(part))
 
     def tasks() -> list[Task]:
         lacking = by_shard(manifest, detector.lacking(manifest))

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline import sources
 from pipeline.artifacts import catalog, shards, tables
 from pipeline.artifacts.schema import MANIFEST, REJECTED, Split
-from pipeline.curation import card_content
+from pipeline.curation import card_content, columns
 from pipeline.curation.captions import CaptionLimits
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageChanged
@@ -58,7 +58,7 @@ def curate(
     foresight: Foresight | None = None,
 ) -> dict[str, Any]:
     """Curate the sources below `path` into `out`/{train,val,test}/NNNNNN.tar, manifest.parquet, rejected.parquet,
-    and what there is to say of them into card/.
+    columns/, and what there is to say of them into card/.
 
     Original image bytes are copied, never encoded again. Every shard mixes the corpora in a seeded order and shards of
     a split differ by at most one image in length. Rows are not held in memory; the result is the same bytes for any
@@ -83,18 +83,20 @@ def curate(
     Whatever it raises, rejected.parquet then holds what was rejected until then; and once everything is decided, card/
     holds what there is to say.
     """
-    shutil.rmtree((out / catalog.DATA_CARD.name).parent, ignore_errors=True)
+    for stale in (catalog.DATA_CARD, catalog.REWRITES):
+        shutil.rmtree((out / stale.name).parent, ignore_errors=True)
     files.sweep(out)
-    for stale in (out / catalog.MANIFEST.name, out / catalog.REJECTED.name):  # of an earlier run
-        stale.unlink(missing_ok=True)
+    for stale in (catalog.MANIFEST, catalog.REJECTED):  # of an earlier run
+        (out / stale.name).unlink(missing_ok=True)
     others = held_out or {}
     asked = {name: sources.Source(name, path / name) for name in rules.quota} | dict(given or {})
     with Ledger(out / ".ledger.sqlite", path) as ledger:
         try:
             for source in rules.quota:
-                rows = sources.read(asked[source].kind, asked[source].path, source, **asked[source].options)
+                rows = sources.read(asked[source], source)
                 take(ledger, source, track(rows, f"read {source}", unit="rows"), captions)
             unseen = select(ledger, rules, workers, [one for images in others.values() for one in images], foresight)
+            columns.settle(ledger, rules.images, workers)
         finally:
             ledger.flush()
             tables.write_parquet(out / catalog.REJECTED.name, ledger.rejected(), REJECTED)
@@ -110,6 +112,7 @@ def curate(
                 for row in _write_split(ledger, Split(split), list(_sizes(kept, samples_per_shard)), out, processes)
             )
             tables.write_parquet(out / catalog.MANIFEST.name, manifest, MANIFEST)
+        columns.write(ledger, out, files.sha256(out / catalog.MANIFEST.name)[:32])
     return {"kept": by_split, **counts}
 
 
@@ -119,7 +122,8 @@ def _check_yield(
     """Stop if a split is empty, and say so if a corpus yields nothing to train on; either way say why."""
 
     def summary(source: str) -> str:
-        return f"{source} ({'; '.join(f'{kind}s: {_summarised(counts[kind].get(source, {}))}' for kind in counts)})"
+        said = (f"{_several(kind)}: {_summarised(found.get(source, {}))}" for kind, found in counts.items())
+        return f"{source} ({'; '.join(said)})"
 
     look = f"Every one stands in {out / catalog.REJECTED.name} with its reason"
     for split, kept in by_split.items():
@@ -135,6 +139,10 @@ def _check_yield(
             log.warning(
                 "of %s nothing is kept for training, where its quota asks for %d. %s", summary(source), quota, look
             )
+
+
+def _several(kind: str) -> str:
+    return "boxes" if kind == "box" else f"{kind}s"
 
 
 def _summarised(numbers: dict[str, int]) -> str:

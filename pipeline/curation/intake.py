@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 
 from pipeline.artifacts.schema import Reason, make_key
+from pipeline.curation import columns
 from pipeline.curation.captions import CaptionLimits, clean, digest
 from pipeline.curation.ledger import Ledger, utf8
 from pipeline.sources import Caption, File, Image, Rejected, Row
@@ -22,10 +23,13 @@ def take(ledger: Ledger, source: str, rows: Iterable[Row], limits: CaptionLimits
             number, last = _number(ledger, source, row.id), row.id
         if isinstance(row, Image):
             _take_image(ledger, source, number, row)
-        else:
+        elif isinstance(row, Caption):
             _take_caption(ledger, source, number, row, limits)
+        else:
+            columns.take(ledger, source, number, row, limits)
     ledger.flush()
     _refuse_captions(ledger, source)
+    columns.refuse_unclaimed(ledger)
     ledger.db.execute("DELETE FROM images WHERE NOT declared")
 
 

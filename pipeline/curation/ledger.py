@@ -31,6 +31,10 @@ CREATE TABLE captions (
     number INTEGER PRIMARY KEY, image INTEGER NOT NULL, home INTEGER NOT NULL, fold BLOB NOT NULL,
     text TEXT NOT NULL, place TEXT NOT NULL
 );
+CREATE TABLE columns (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, image INTEGER NOT NULL, text TEXT NOT NULL, place TEXT NOT NULL,
+    path BLOB, offset INTEGER, length INTEGER, x0 REAL, y0 REAL, x1 REAL, y1 REAL, score REAL
+);
 CREATE TABLE bytes (sha256 BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE frames (place INTEGER PRIMARY KEY, number INTEGER UNIQUE NOT NULL, frames BLOB NOT NULL);
 CREATE TABLE refused (
@@ -42,6 +46,7 @@ BEGIN;
 # role is null for the pool that the quotas draw from; original is what a copy is a copy of; seen is 1 for an evaluation
 # image that copies can be compared with.
 # captions: `home` is the image they belong to now, which after merging is not the one they were read for.
+# columns: rewrites, negatives (perhaps with a file) and boxes of images, in pixels; what is refused is taken out of it.
 # bytes: the first image that was decided on with these bytes; frames: of every image kept for training. Both by the
 # number of `seen.SeenImages`.
 # refused: rows with a reason of their own. A caption shares the fate of its home.
@@ -115,6 +120,7 @@ class Ledger:
         self.read: Counter[tuple[str, str]] = Counter()
         """Rows read, by (kind, source)."""
         self._captions: list[tuple[int, int, bytes, str, str]] = []
+        self._columns: list[tuple[object, ...]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -129,8 +135,20 @@ class Ledger:
         if len(self._captions) >= _WAITING:
             self.flush()
 
+    def add_column(self, kind: str, image: int, text: str, place: str, *more: object) -> None:
+        """Record a rewrite, a negative or a box, as a caption; `more`: path, offset, length, x0, y0, x1, y1, score."""
+        self._columns.append((kind, image, text, utf8(place), *more, *(None,) * (8 - len(more))))
+        if len(self._columns) >= _WAITING:
+            self.flush()
+
     def flush(self) -> None:
-        """Write the captions that wait."""
+        """Write the captions, and the columns, that wait."""
+        self.db.executemany(
+            "INSERT INTO columns (kind, image, text, place, path, offset, length, x0, y0, x1, y1, score) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self._columns,
+        )
+        self._columns.clear()
         self.db.executemany(
             "INSERT INTO captions (image, home, fold, text, place) VALUES (?, ?, ?, ?, ?)", self._captions
         )
@@ -176,24 +194,31 @@ class Ledger:
         query = "SELECT 1 FROM images WHERE source = ? AND evaluation = ? LIMIT 1"
         return self.db.execute(query, (source, evaluation)).fetchone() is not None
 
-    def assign(self, seed: int, published: set[str], fractions: dict[str, float]) -> None:
+    def assign(
+        self, seed: int, published: set[str], fractions: dict[str, float], uncaptioned: Iterable[str] = ()
+    ) -> None:
         """Give every evaluation image its role, and every other its place in the pool.
 
         Args:
             published: corpora whose published test images are the test split.
             fractions: share of a corpus that is drawn for the test split.
+            uncaptioned: corpora whose images without captions are drawn for no test split.
         """
         update = self.db.execute
+        update("CREATE INDEX captions_of ON captions (home, number)")
         update("UPDATE images SET role = 'guard' WHERE evaluation IS NOT NULL")
         for source in published:
             update("UPDATE images SET role = 'test' WHERE source = ? AND evaluation = 'test'", (source,))
         for source, share in fractions.items():
+            captioned = (
+                "AND EXISTS (SELECT 1 FROM captions WHERE home = images.number)" if source in uncaptioned else ""
+            )
             update(
-                "UPDATE images SET role = 'test' WHERE source = ? AND draw(?, 'test', key) < ?", (source, seed, share)
+                f"UPDATE images SET role = 'test' WHERE source = ? AND draw(?, 'test', key) < ? {captioned}",
+                (source, seed, share),
             )
         update("UPDATE images SET draw = draw(?, 'quota', key) WHERE role IS NULL", (seed,))
         update("CREATE INDEX pool ON images (source, draw, key)")
-        update("CREATE INDEX captions_of ON captions (home, number)")
 
     def evaluation_images(self) -> Iterator[Candidate]:
         """The images that have a role, in the order of their keys."""
@@ -230,6 +255,14 @@ class Ledger:
     def source(self, number: int) -> str:
         """The corpus of an image."""
         return str(self.db.execute("SELECT source FROM images WHERE number = ?", (number,)).fetchone()[0])
+
+    def split(self, number: int) -> Split:
+        """The split of a kept image."""
+        return Split(self.db.execute("SELECT split FROM images WHERE number = ?", (number,)).fetchone()[0])
+
+    def is_captioned(self, number: int) -> bool:
+        """Whether an image has a caption now."""
+        return self.db.execute("SELECT 1 FROM captions WHERE home = ? LIMIT 1", (number,)).fetchone() is not None
 
     def file(self, number: int) -> File:
         """Where an image lies."""
@@ -323,14 +356,16 @@ class Ledger:
         """
         counts: dict[str, dict[str, dict[str, int]]] = {"image": {}, "caption": {}}
         for (kind, source), read in sorted(self.read.items()):
-            counts[kind][source] = {"read": read, "kept": 0}
+            counts.setdefault(kind, {})[source] = {"read": read, "kept": 0}
         found = self.db.execute(
             "SELECT 'image', source, coalesce(reason, 'kept'), count(*) FROM images "
             "WHERE split IS NOT NULL OR reason IS NOT NULL GROUP BY 2, 3 "
             "UNION ALL SELECT 'caption', i.source, coalesce(h.reason, 'kept'), count(*) FROM captions c "
             "JOIN images i ON i.number = c.image JOIN images h ON h.number = c.home "
             "WHERE h.split IS NOT NULL OR h.reason IS NOT NULL GROUP BY 2, 3 "
-            "UNION ALL SELECT kind, source, reason, count(*) FROM refused GROUP BY 1, 2, 3"
+            "UNION ALL SELECT kind, source, reason, count(*) FROM refused GROUP BY 1, 2, 3 "
+            "UNION ALL SELECT kind, source, 'kept', count(*) FROM columns c JOIN images i ON i.number = c.image "
+            "GROUP BY 1, 2"
         )
         for kind, source, outcome, count in found:
             numbers = counts[kind][source]

@@ -42,6 +42,7 @@ class Rules:
         merge: whether the captions of a copy that is not kept go to the image that is.
         kinds: by source, of which kind it is, if not of that of its name.
         similarity: which captions of training images are too unlike their images, by a first pass; None for none.
+        uncaptioned: corpora whose images without captions are kept, too, for training alone.
     """
 
     quota: Mapping[str, int]
@@ -53,6 +54,7 @@ class Rules:
     seed: int
     kinds: Mapping[str, str] = field(default_factory=dict)
     similarity: Similarity | None = None
+    uncaptioned: frozenset[str] = frozenset()
 
 
 def select(
@@ -100,6 +102,7 @@ def give_roles(ledger: Ledger, rules: Rules) -> None:
         rules.seed,
         {source for source, mode in rules.test.items() if mode == PUBLISHED},
         {source: mode for source, mode in rules.test.items() if isinstance(mode, float)},
+        rules.uncaptioned,
     )
 
 
@@ -223,7 +226,7 @@ class _Selection:
             if other is None:
                 seen.fates[number] = Fate.KEPT
                 self.leaks.kept.add(number, image.frames)
-                self._keep(candidate.number, candidate.key, image, self._drawn_split(candidate.key))
+                self._keep(candidate.number, candidate.key, image, self._drawn_split(candidate))
                 kept += 1
             else:
                 self._reject_copy(number, other, candidates[number - start][other])
@@ -250,18 +253,28 @@ class _Selection:
 
     # Splits
 
-    def _drawn_split(self, key: str) -> Split:
-        return Split.VAL if draw(self.rules.seed, "split", key) < self.rules.validation else Split.TRAIN
+    def _drawn_split(self, candidate: Candidate) -> Split:
+        validates = candidate.captions and draw(self.rules.seed, "split", candidate.key) < self.rules.validation
+        return Split.VAL if validates else Split.TRAIN
 
     def _gather_groups(self) -> None:
-        """Move every kept image of the pool to the split of the first kept one of its group."""
-        seen, firsts = self.seen, dict[int, int]()
+        """Move every kept image of the pool to the split of the first kept one of its group.
+
+        One without captions cannot validate, so where the first does it goes.
+        """
+        seen, ledger, firsts = self.seen, self.ledger, dict[int, int]()
         for number, fate in enumerate(seen.fates):
             if fate != Fate.KEPT or (group := seen.group(number)) == number:
                 continue  # the first image of its group is the first kept one, if it is kept
             first = group if seen.fates[group] == Fate.KEPT else firsts.setdefault(group, number)
-            if first != number:
-                self.ledger.move(seen.ledger_numbers[number], self._drawn_split(seen.name(first)))
+            if first == number:
+                continue
+            one, split = seen.ledger_numbers[number], ledger.split(seen.ledger_numbers[first])
+            if split == Split.TRAIN or ledger.is_captioned(one):
+                ledger.move(one, split)
+            else:
+                detail = f"no caption, and copies link it to {seen.name(first)}, which is of {split}"
+                ledger.reject(one, Reason.NEAR_DUPLICATE, detail)
 
     # One image
 
@@ -273,12 +286,13 @@ class _Selection:
             yield candidate, result
 
     def _usable(self, candidate: Candidate, image: Inspection | ImageFault) -> Inspection | None:
-        """The image if it is within the limits and has a caption; otherwise it is rejected."""
+        """The image if it is within the limits and has the caption that it needs; otherwise it is rejected."""
+        uncaptioned = self.rules.uncaptioned
         if isinstance(image, Inspection):
             image = self.rules.images.fault(image.width, image.height, image.animated) or image
         if isinstance(image, ImageFault):
             self.ledger.reject(candidate.number, image.reason, image.detail)
-        elif not candidate.captions:
+        elif not candidate.captions and (candidate.role or self.ledger.source(candidate.number) not in uncaptioned):
             self.ledger.reject(candidate.number, Reason.NO_CAPTION, "no caption is left")
         else:
             return image

@@ -6,7 +6,7 @@ crop detects nothing again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class CachedDetector:
         device: where it runs; in no fingerprint, so that a team with other machines can share.
         root: the feature store's folder.
         workers: threads that decode images while the detector computes, and cut them.
+        given: boxes, the best first, of images that the detector does not look at, by the image's key.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class CachedDetector:
         device: str,
         root: Path,
         workers: int,
+        given: Mapping[bytes, list[Box]] | None = None,
     ) -> None:
         self.detector, self.detection, self.cropping, self.device = detector, detection, cropping, device
-        self.workers = workers
+        self.workers, self.given = workers, given or {}
         code = f"{CODE}, {decoding.CODE}"
         self._boxes = Collection(root, "boxes", {"code": code, "weights": weights, **asdict(detection)}, _BOXES)
         # Which boxes are cut stands in a row's key.
@@ -98,7 +100,7 @@ class CachedDetector:
 
     def lacking(self, manifest: Manifest) -> NDArray[np.int64]:
         """The rows of a manifest for which `fill` has work, int64 ascending; of equal images the first."""
-        no_boxes = self._boxes.missing(manifest.image_keys)
+        no_boxes = self._unseen(manifest.image_keys)
         known = np.flatnonzero(~no_boxes)
         wanted, some = self._crops_wanted(manifest.only(known))
         no_boxes[known] = some & self._crops.missing(wanted)
@@ -109,6 +111,15 @@ class CachedDetector:
         wanted = manifest.image_keys[~self._boxes.missing(manifest.image_keys)]
         return wanted, self._boxes.take(wanted)
 
+    def given_of(self, manifest: Manifest) -> dict[bytes, list[Box]]:
+        """The boxes that were given with a manifest's images."""
+        return {image: self.given[image] for image in keys.unpack(manifest.image_keys) if image in self.given}
+
+    def _unseen(self, image_keys: Keys) -> NDArray[np.bool_]:
+        """Which images the detector has to look at, bool [n]."""
+        given = np.array([image in self.given for image in keys.unpack(image_keys)], dtype=bool)
+        return self._boxes.missing(image_keys) & ~given
+
     def lend(self, image_keys: Keys, boxes: pa.Table, folder: Path) -> None:
         """Have it know boxes that another has found; see `Collection.lend`."""
         self._boxes.lend(image_keys, boxes, folder)
@@ -116,7 +127,7 @@ class CachedDetector:
     def fill(self, manifest: Manifest) -> None:
         """Detect on images, and cut boxes out, wherever the store has no row of it."""
         image_keys = manifest.image_keys
-        lacking = keys.first_of(image_keys, self._boxes.missing(image_keys))
+        lacking = keys.first_of(image_keys, self._unseen(image_keys))
         report_new("detect", len(lacking), len(manifest))
         with self._boxes.writing() as boxes, self._crops.writing() as crops:
             for numbers, decoded in self._decoded(manifest, lacking, "detect"):
@@ -196,12 +207,14 @@ class CachedDetector:
         Raises:
             StoreError: the store has no row of an image.
         """
-        rows = self._boxes.take(image_keys)
+        given = [self.given.get(image) for image in keys.unpack(image_keys)]
+        rows = self._boxes.take(image_keys[[boxes is None for boxes in given]])
         columns = (rows[name].to_pylist() for name in _BOXES.names)
-        return [
+        found = (
             [Box((c[0], c[1], c[2], c[3]), score, name) for c, score, name in zip(*values, strict=True)]
             for values in zip(*columns, strict=True)
-        ]
+        )
+        return [next(found) if boxes is None else boxes for boxes in given]
 
     def crops(self, image_keys: Keys, found: Sequence[Sequence[Box]]) -> list[list[bytes]]:
         """The JPEGs of the first `cap` boxes of images whose keys are given, empty for an image without a box.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,13 @@ def detect(
             Box((float(c[0]), float(c[1]), float(c[2]), float(c[3])), float(score), result.names[int(kind)])
             for c, score, kind in zip(corners, scores, kinds, strict=True)
         ]
-        boxes = [b for b in boxes if b.area > 0]
-        found.append(sorted(boxes, key=lambda b: (-b.score * b.area, b.corners)))
+        found.append(best_first(boxes))
     return found
+
+
+def best_first(boxes: Iterable[Box]) -> list[Box]:
+    """Boxes that cover something, by score x area."""
+    return sorted((b for b in boxes if b.area > 0), key=lambda b: (-b.score * b.area, b.corners))
 
 
 def large_enough(boxes: Sequence[Box], width: int, height: int, min_side: float) -> list[Box]:

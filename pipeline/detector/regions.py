@@ -62,4 +62,6 @@ def write(detector: CachedDetector, manifest: Manifest, folder: Path, metadata: 
             f"{detector.cropping.min_side} pixels (regions.min_side)",
             file=sys.stderr,
         )
+    if detector.given:
+        counts["images_with_given_boxes"] = len(detector.given)
     return {**counts, "boxes_per_image": counts["boxes"] / max(1, counts["images"])}

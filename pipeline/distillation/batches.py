@@ -100,6 +100,7 @@ class Batch(TensorGroup):
         target_text: the captions' embeddings in the same space, float32 [C, d_z]; None where it is the base's.
         target_scale: by which similarities are multiplied there; None likewise.
         base_phrase: the base's f_T of the distinct phrases of the captions, float32 [P, d'], or None.
+        phrase_pairs: which caption has which phrase, int64 [2, e]: places among the C and the P; None without phrases.
     """
 
     names: list[str]
@@ -116,6 +117,7 @@ class Batch(TensorGroup):
     negatives: NegativeBatch | None
     regions: RegionBatch | None
     base_phrase: Tensor | None
+    phrase_pairs: Tensor | None
     teachers: tuple[TeacherBatch, ...]
     knowledge: KnowledgeBatch | None
 

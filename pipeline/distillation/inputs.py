@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts import catalog, columns
+from pipeline.artifacts.clip_targets import Phrases as Texts
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.schema import Split
 from pipeline.artifacts.tables import ContractError
@@ -23,6 +24,7 @@ from pipeline.distillation.crops import Crops
 from pipeline.distillation.negatives import negatives
 from pipeline.distillation.pairs import ImageRows, Knowledge, Negatives, Pairs, Regions, Teacher, Views
 from pipeline.distillation.phrases import phrases_of
+from pipeline.distillation.rewritten import with_rewrites
 from pipeline.distillation.validation import Validator
 from pipeline.errors import InputError
 from pipeline.models.base_pairs import base_pairs
@@ -77,13 +79,16 @@ class Inputs:
     def _frozen(self) -> CachedClip:
         return CachedClip(self.base, self.compute, self.home / "store")
 
-    def corpus_pairs(self, recipe: Recipe, *, decoded: bool, parser: Callable[[], Parser]) -> Pairs:
+    def corpus_pairs(
+        self, recipe: Recipe, *, decoded: bool, parser: Callable[[], Parser], rewrites: bool = False
+    ) -> Pairs:
         """The training data of a recipe.
 
         Args:
             recipe: says which targets and negatives it needs.
             decoded: decode images whenever they are read; by default they are decoded once into a memory map.
             parser: makes what finds the phrases of captions, for hard negatives.
+            rewrites: whether rewrites may stand for captions.
         """
         targets = self._targets(recipe) if recipe.target else None  # before images are decoded for hours
         knowledge = self._knowledge() if recipe.knowledge else None
@@ -99,7 +104,20 @@ class Inputs:
             self.made_from |= made_from
         if recipe.teachers:
             found = replace(found, **self._taught(recipe, found, decoded))
-        if recipe.negatives:
+        if rewrites:
+            found = self._rewritten(recipe, found, targets)
+        if recipe.negatives == "given":
+            given = columns.texts(catalog.NEGATIVES, self.training)
+            flat = [text for group in given for text in group]
+            if not flat:
+                raise InputError(
+                    f"{recipe.name} trains against negatives, and no training image has any; give some in "
+                    "sources.columns (docs/columns.md), or take hard_negatives, which makes its own"
+                )
+            texts = self._column_texts
+            embedded = None if self.train_text else texts.vectors[texts.rows(flat)]
+            found = replace(found, negatives=Negatives(given, embedded, by_image=True))
+        if recipe.negatives == "rule":
             made = parser()
             texts = negatives(found.distinct, made)
             embeddings = None
@@ -109,6 +127,35 @@ class Inputs:
             found = replace(found, negatives=Negatives(texts, embeddings))
             self.made_from["negatives"] = made.name
         return found
+
+    @cached_property
+    def _column_texts(self) -> Texts:
+        """The base's embeddings of rewrites and negatives, by their text."""
+        table = self.ws.table(catalog.COLUMN_EMBEDDINGS, self.training, weights=self.weights)
+        made_from, here = table.json("inputs")["columns"], columns.fingerprint(self.training)
+        if made_from != here:
+            raise ContractError(f"{table.path} was made from columns {made_from}, here are {here}; run: dvc repro")
+        self.made_from["columns"] = table.metadata["fingerprint"]
+        return Texts(table)
+
+    def _rewritten(self, recipe: Recipe, pairs: Pairs, targets: Targets | None) -> Pairs:
+        texts = columns.texts(catalog.REWRITES, self.training)
+        if not any(texts):
+            raise InputError(
+                "student.rewrites is true, and no training image has a rewrite; give some in sources.columns "
+                "(docs/columns.md), or set it to false"
+            )
+        here = columns.fingerprint(self.training)
+
+        def by(teacher: str) -> Texts:
+            found = self.ws.clip_targets(teacher, self.training)
+            found.check_made_from(columns=here)
+            return found.columns
+
+        teachers = [self._column_texts] if recipe.teachers == "base" else [by(name) for name in self.teachers]
+        of = catalog.BASE if targets is None else targets.metadata["of"]
+        space = None if of == catalog.BASE else by(of)
+        return with_rewrites(pairs, texts, self._column_texts, teachers if recipe.teachers else [], space)
 
     def _targets(self, recipe: Recipe) -> Targets:
         targets = self.ws.targets(self.training)
@@ -185,7 +232,7 @@ class Inputs:
         if len(concepts) == 0:
             raise ContractError(f"{concepts.path} is empty: set concepts.enabled to true and run: dvc repro concepts")
         labels = self.ws.labels(self.training, fingerprint=fingerprint)
-        return Knowledge(language.rows_of(self.training.keys), *labels, count=len(concepts))
+        return Knowledge(language.rows_of(self.training.captioned), *labels, count=len(concepts))
 
     def _pixels(self, source: pixels.Source, decoded: bool) -> ImageRows:
         if decoded:

@@ -21,17 +21,16 @@ def epoch_order(pairs: Pairs, batch: int, captions: int | None, seed: int, epoch
 
     Args:
         batch: images a batch; what is left over is in other epochs.
-        captions: how many captions of each image are drawn, at most; None for all.
+        captions: how many captions of each image are drawn, at most; None for all. With rewrites, as many are drawn
+            from captions and rewrites together (LaCLIP, arXiv 2305.20088).
         seed: of the order, with `epoch`.
         epoch: from 1.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(pairs.captions))
-    counts = np.diff(pairs.start)
-    place = np.lexsort((rng.random(len(pairs.caption_ids)), pairs.owner))  # a random order within every image
-    taken = counts if captions is None else np.minimum(counts, captions)
+    place, first, taken = pairs.drawn(captions, rng)
     batches = (order[start : start + batch] for start in range(0, len(order) - batch + 1, batch))
-    return [(rows, place[spread(pairs.start[rows], taken[rows])]) for rows in batches]
+    return [(rows, place[spread(first[rows], taken[rows])]) for rows in batches]
 
 
 def _float(values: Floats, rows: Numbers) -> Tensor:
@@ -75,7 +74,7 @@ class Loader:
         """One batch: image rows, flat places of their captions, and a generator for its noise, regions and views."""
         pairs = self.pairs
         ids = pairs.caption_ids[captions]
-        wrong = pairs.negatives_of(ids)
+        wrong = pairs.negatives_of(rows, ids)
         width = pairs.caption_embeddings.shape[1]
         noise = rng.standard_normal((len(rows), width), dtype=np.float32) * np.float32(width**-0.5)
         place = np.zeros(len(pairs.captions), dtype=np.int64)
@@ -101,6 +100,7 @@ class Loader:
             negatives=None if pairs.negatives is None else self._negatives(pairs.negatives, rows, wrong),
             regions=regions,
             base_phrase=None if pairs.phrases is None else _float(pairs.phrases.embeddings, shown.phrases),
+            phrase_pairs=None if pairs.phrases is None else torch.from_numpy(pairs.phrases.pairs(captions)),
             teachers=tuple(shown.by(teacher) for teacher in pairs.teachers),
             knowledge=None if pairs.knowledge is None else self._knowledge(pairs.knowledge, captions),
         )

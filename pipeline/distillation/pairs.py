@@ -24,15 +24,17 @@ class ImageRows(Protocol):
 
 @dataclass
 class Negatives:
-    """Captions that are wrong for the image of the caption they were made from.
+    """Captions that are wrong for the image of the caption they were made from, or for the image they were given with.
 
     Attributes:
-        texts: for every distinct caption of the pairs, its hard negatives.
+        texts: the hard negatives of every distinct caption of the pairs, or of every image.
         embeddings: the base's of all of them, unit float [h, d'], flat; None where the text tower is trained.
+        by_image: which of both.
     """
 
     texts: Sequence[Sequence[str]]
     embeddings: Floats | None = None
+    by_image: bool = False
 
 
 @dataclass
@@ -98,7 +100,15 @@ class Phrases:
 
     def of(self, captions: Numbers) -> Numbers:
         """Numbers of the distinct phrases of some captions, given by their flat places; ascending."""
-        return np.unique(self.ids[spread(self.start[captions], self.start[captions + 1] - self.start[captions])])
+        return np.unique(self._ids_of(captions))
+
+    def pairs(self, captions: Numbers) -> Numbers:
+        """Which caption has which of these phrases, int64 [2, e]: places in `captions`, and in `of` them."""
+        owner = np.repeat(np.arange(len(captions)), self.start[captions + 1] - self.start[captions])
+        return np.stack([owner, np.unique(self._ids_of(captions), return_inverse=True)[1]])
+
+    def _ids_of(self, captions: Numbers) -> Numbers:
+        return self.ids[spread(self.start[captions], self.start[captions + 1] - self.start[captions])]
 
 
 @dataclass
@@ -159,6 +169,9 @@ class Pairs:
         target_space: the CLIP whose features that teacher reads; None for the base.
         names: of the images, for errors; their row numbers by default.
         teachers: what frozen CLIPs make of all of it.
+        originals: int64 [n], how many of each image's captions are its own, which come first; the others are rewrites,
+            of which one may be drawn instead. By default all are.
+        silent: int64 [n], how many rewrites of an image say nothing: where one is drawn, a caption stands in its place.
 
     Raises:
         ValueError: counts do not fit, or no image has a caption.
@@ -177,6 +190,8 @@ class Pairs:
     phrases: Phrases | None = None
     teachers: Sequence[Teacher] = ()
     views: Views | None = None
+    originals: Numbers | None = None
+    silent: Numbers | None = None
     start: Numbers = field(init=False)
     """int64 [n + 1], where each image's captions begin."""
     distinct: list[str] = field(init=False)
@@ -240,16 +255,19 @@ class Pairs:
 
     def _number_negatives(self, number: dict[str, int]) -> None:
         """A negative that is also a caption has the caption's number, so that it can be told where it is right."""
-        texts: Sequence[Sequence[str]] = [[] for _ in self.distinct] if self.negatives is None else self.negatives.texts
-        if len(texts) != len(self.distinct):
-            raise ValueError(f"negatives of {len(texts)} captions, expected {len(self.distinct)}")
+        given = self.negatives or Negatives([[] for _ in self.distinct])
+        texts, expected = given.texts, len(self.captions if given.by_image else self.distinct)
+        if len(texts) != expected:
+            raise ValueError(
+                f"negatives of {len(texts)} {'images' if given.by_image else 'captions'}, expected {expected}"
+            )
         self.negative_texts = [text for group in texts for text in group]
         self.negative_ids = np.array([number.setdefault(t, len(number)) for t in self.negative_texts], dtype=np.int64)
         self.negative_start = np.concatenate([[0], np.cumsum([len(group) for group in texts], dtype=np.int64)])
 
-    def negatives_of(self, ids: Numbers) -> Numbers:
-        """Flat places of the hard negatives of captions, given by their numbers; equal ones once."""
-        ids = np.unique(ids)
+    def negatives_of(self, rows: Numbers, ids: Numbers) -> Numbers:
+        """Flat places of the hard negatives of images, or of captions, given by their numbers; equal ones once."""
+        ids = np.unique(rows if self.negatives is not None and self.negatives.by_image else ids)
         places = spread(self.negative_start[ids], self.negative_start[ids + 1] - self.negative_start[ids])
         _, first = np.unique(self.negative_ids[places], return_index=True)
         return places[np.sort(first)]
@@ -268,6 +286,24 @@ class Pairs:
         if self.knowledge is not None:
             found |= {"language_dimension": self.knowledge.language.shape[1], "concepts": self.knowledge.count}
         return found
+
+    def drawn(self, most: int | None, rng: np.random.Generator) -> tuple[Numbers, Numbers, Numbers]:
+        """For every image as many of its captions and rewrites, at random, as it has captions, or `most`.
+
+        Returns:
+            flat places of captions, image by image, int64; where each image's begin, int64 [n], and how many of them
+            are drawn, int64 [n].
+        """
+        counts = np.diff(self.start)
+        own = counts if self.originals is None else self.originals
+        slots = counts if self.silent is None else counts + self.silent
+        first = np.cumsum(slots) - slots
+        owner = np.repeat(np.arange(len(slots)), slots)
+        place = np.lexsort((rng.random(len(owner)), owner))  # a random order within every image
+        if self.silent is not None:
+            inside = place - first[owner]
+            place = self.start[owner] + np.where(inside < counts[owner], inside, inside % np.maximum(own, 1)[owner])
+        return place, first, own if most is None else np.minimum(own, most)
 
     def belongs(self, rows: Numbers, ids: Numbers) -> NDArray[np.bool_]:
         """bool [B, C], whether text j (by its number) is a caption of image rows[i], drawn or not."""

@@ -135,6 +135,7 @@ class Step:
             negatives=negatives,
             regions=regions,
             phrase=phrase,
+            phrase_pairs=batch.phrase_pairs,
             teachers=[EmbeddedTeacher(**vars(teacher)) for teacher in batch.teachers],
             knowledge=None if batch.knowledge is None else self._compared(batch.knowledge, image, text),
         )

@@ -28,13 +28,16 @@ from pipeline.views.table import ViewsOf
 
 @dataclass(frozen=True)
 class Material:
-    """What every frozen CLIP embeds; views a teacher alone."""
+    """What every frozen CLIP embeds; views a teacher alone. `columns`: distinct rewrites and negatives, and what stands
+    for them."""
 
     manifest: Manifest
     regions: Table
     spans: Table
     zeroshot: Contents
     views: ViewsOf
+    columns: Sequence[str] = ()
+    columns_fingerprint: str = ""
 
 
 Before = Callable[[CachedClip, str, Material, Sequence[SpanKind]], None]
@@ -129,6 +132,10 @@ class Embedding:
         inputs = {"zeroshot": given.zeroshot.fingerprint, **weights}
         shown = provenance("zero-shot features", manifest="", inputs=inputs, **about)
         classes.write(clip, given.zeroshot, tables, folder, shown)
+        inputs = {"columns": given.columns_fingerprint, **weights}
+        beside = provenance("column features", manifest=fingerprint, inputs=inputs, **about)
+        beside["features"] = metadata["features"]
+        texts.write_columns(clip, given.columns, folder / tables.columns.name, beside)
         if tables.views:
             about |= {"code": f"{about['code']}, {view.CODE}", "collections": [clip.views.folder.name]}
             inputs = {"views": given.views.fingerprint, **weights}

@@ -82,6 +82,7 @@ class Trained:
                 f"{phrases.path} was made from spans {read}, expected {self.spans.metadata['fingerprint']}; "
                 "run: dvc repro features"
             )
+        columns = self.ws.table(given.columns, self.manifest, **origin)
         crops = _rows(regions.places(self.train.keys))
         crops = crops[regions.integers("region_index")[crops] > 0]
         texts, rows = self._phrases
@@ -89,8 +90,9 @@ class Trained:
             Selected(to.images, images, _rows(images.places(self.train.keys))),
             Selected(to.views, views, np.arange(len(views))),
             Selected(to.crops, regions, crops),
-            Selected(to.captions, captions, _rows(captions.places(self.train.keys))),
+            Selected(to.captions, captions, _rows(captions.places(self.train.captioned))),
             Selected(to.phrases, phrases, rows, texts),
+            Selected(to.columns, columns, np.arange(len(columns))),
         ]
 
     def write(self, teacher: str) -> dict[str, Any]:

@@ -71,6 +71,19 @@ def write(
     return distinct, computed
 
 
+def write_columns(clip: CachedClip, beside: Sequence[str], path: Path, metadata: dict[str, Any]) -> int:
+    """Embed whatever is new of rewrites and negatives, distinct texts, and write their table, whose keys they are.
+
+    Returns:
+        how many were embedded.
+    """
+    computed = clip.embed_texts(beside, "embed rewrites and negatives") if beside else 0
+    with EmbeddingWriter(path, embeddings(dimension=clip.clip.dimension), metadata) as writer:
+        for part in batches(beside, _CHUNK):
+            writer.write(part, clip.texts.vectors(keys.from_texts(part)))
+    return computed
+
+
 def _write_tokens(clip: CachedClip, part: Sequence[Sequence[SpanRow]], writer: EmbeddingWriter, path: Path) -> None:
     rows = [row for group in part for row in group]
     if not rows:

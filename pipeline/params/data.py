@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.images import decoding
-from pipeline.params.section import MOST, Count, Number, Section, Word
+from pipeline.params.section import MOST, Count, Number, Section, Whole, Word
 
 Drawn = Annotated[int, Field(ge=60, le=MOST), Number]
 
@@ -19,6 +19,8 @@ class Sample(Section):
     flickr30k: Drawn
     conceptual_captions: Drawn
     test: Count = Field(description="images of Flickr30k's Karpathy test split")
+    side_files: bool = Field(default=False, description="write rewrites, negatives and boxes beside the corpora")
+    uncaptioned: Whole = Field(default=0, description="images without captions that MSCOCO has besides")
     base_pairs: Annotated[int, Field(ge=64, le=MOST), Number] = Field(
         description="images that the sample's own models train on"
     )

@@ -13,6 +13,10 @@ from pipeline.params.section import Batch, Count, Fraction, Number, Pixels, Posi
 class Regions(Section):
     """Detection and crops."""
 
+    boxes: Literal["detector", "given"] = Field(
+        default="detector",
+        description="given: training images that were given boxes have these, and the detector looks at all others",
+    )
     confidence: Fraction = Field(description="lowest score of a box")
     iou: Fraction = Field(description="overlap above which non-maximum suppression drops a box")
     image_size: Annotated[int, Field(ge=32, le=1 << 14, multiple_of=32), Number] = Field(

@@ -59,8 +59,21 @@ def check(params: Params) -> None:
         lacking.append("needs views.count to be 0, because the base's embeddings are of images, not of their views")
     if recipe.phrases and SpanKind.PHRASES not in params.features.spans:
         lacking.append("needs phrases in features.spans")
+    if params.student.rewrites and (why := _of_captions_alone(recipe)):
+        lacking.append(f"needs student.rewrites to be false, because {why}")
     if lacking:
         raise ValueError(f"student.recipe {recipe.name} {', and '.join(lacking)}")
+
+
+def _of_captions_alone(recipe: Recipe) -> str:
+    """Why a recipe cannot train on rewrites; empty if it can."""
+    if recipe.target == "pair":
+        return "its targets are of captions alone"
+    if recipe.knowledge:
+        return "the language model's embeddings are of captions alone"
+    if recipe.terms is None:
+        return "it is found in closed form from captions"
+    return "the base's own pairs have none" if recipe.data == "base" else ""
 
 
 def _written(value: str | bool) -> str:

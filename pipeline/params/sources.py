@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pipeline import sources
 from pipeline.params.section import Count, Section, Word
 from pipeline.sources.columns import Columns
+from pipeline.sources.side_files import COLUMNS, ColumnName
 
 if TYPE_CHECKING:
     _Published = str
@@ -47,12 +48,27 @@ class TableColumns(RecordColumns):
         return self
 
 
+class SideFiles(Section):
+    """Files below a source's folder, joined by the id or the key of its images; for training alone."""
+
+    rewrites: list[Word] = Field(
+        default=[], description="captions in other words, of which one may stand for a caption"
+    )
+    negatives: list[Word] = Field(default=[], description="captions that are wrong for their image")
+    boxes: list[Word] = Field(default=[], description="boxes with a phrase and a score, or COCO's annotations")
+
+    def by_column(self) -> dict[ColumnName, list[str]]:
+        """As the readers want it."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
 class _Source(Section):
     quota: Count = Field(description="images of train and val together")
     path: Word | None = Field(default=None, description="where it lies; if not given, in its name below sources.path")
     captions: Literal["required", "optional"] = Field(
-        default="required", description="whether an image needs a caption"
+        default="required", description="optional: images without a caption train, too"
     )
+    beside: SideFiles = SideFiles()
 
     def options(self) -> dict[str, Any]:
         """What the reader is told beside the path."""
@@ -126,6 +142,8 @@ class Sources(Section):
     def given(self) -> dict[str, sources.Source]:
         """What is read of every source, as the readers want it."""
         return {
-            name: sources.Source(source.kind, Path(source.path or f"{self.path}/{name}"), source.options())
+            name: sources.Source(
+                source.kind, Path(source.path or f"{self.path}/{name}"), source.options(), source.beside.by_column()
+            )
             for name, source in self.of.items()
         }

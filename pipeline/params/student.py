@@ -51,6 +51,9 @@ class Student(Section):
     )
     temperature: Annotated[float, Field(ge=0.01, le=LARGEST), Number] | Literal["learnable"]
     captions: Count | Literal["all"] = Field(description="captions of an image in a step, at most")
+    rewrites: bool = Field(
+        default=False, description="draw from an image's captions and rewrites alike; see docs/columns.md"
+    )
     pixels: Literal["cached", "decoded"] = Field(
         description="cached: decoded once into a memory map in .dclip; decoded: by compute.workers threads, every epoch"
     )

@@ -105,4 +105,5 @@ class Material:
         def rows_of(keys: Sequence[str]) -> NDArray[np.float16]:
             return table.rows_of(keys)
 
-        return rows_of(self._train.keys)[self._drawn].astype(np.float32), rows_of(self._test.keys).astype(np.float32)
+        drawn_rows = rows_of(self._train.captioned)[self._drawn]
+        return drawn_rows.astype(np.float32), rows_of(self._test.keys).astype(np.float32)

@@ -103,6 +103,7 @@ class Embedded:
         target_text: the embeddings of the same captions by the CLIP whose features that teacher reads, [C, d_z].
         target_scale: that CLIP's s.
         phrase: the student's f_T of the distinct phrases of the captions, or the frozen one, [P, d], or None.
+        phrase_pairs: which caption has which phrase, int64 [2, e]: numbers of captions, and of phrases; or None.
         teachers: the frozen CLIPs that the student learns from; none where the recipe needs none.
         bias: b of the sigmoid loss; absent where the softmax is asked for.
     """
@@ -126,6 +127,7 @@ class Embedded:
     negatives: EmbeddedNegatives | None = None
     regions: EmbeddedRegions | None = None
     phrase: Tensor | None = None
+    phrase_pairs: Tensor | None = None
     teachers: Sequence[EmbeddedTeacher] = ()
     knowledge: EmbeddedKnowledge | None = None
     bias: Tensor | None = None

@@ -15,8 +15,11 @@ from pipeline.training.objectives import (
     cosine_distance,
     divergence,
     sigmoid,
+    sinkhorn,
     soft_cross_entropy,
+    soft_labels,
     squared_distance,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ RANDOM = term("random")
 HYBRID = term("hybrid")
 LANGUAGE = term("language")
 CONCEPTS = term("concepts", factor=0.01)
+PSEUDO_CAPTIONS = term("pseudo_captions", factor=0.5)
+KEYWORDS = term("keywords", factor=0.5)
 
 IMAGE_TARGET = Needs(target="image", teacher="regions")
 
@@ -57,7 +62,14 @@ variant(
     "hard_negatives",
     "contrastive",
     "InfoNCE with captions as further negatives in which an attribute, an object or a relation is swapped by rule",
-    negatives=True,
+    negatives="rule",
+)
+variant(
+    "given_negatives",
+    "contrastive",
+    "InfoNCE with the captions in the column `negatives` of the data as further negatives of the batch",
+    negatives="given",
+    reference="[NegCLIP](https://arxiv.org/abs/2210.01936)",
 )
 
 
@@ -235,6 +247,36 @@ def knowledge(b: Embedded) -> Terms:
     image = soft_cross_entropy(known.image_concepts[b.owner], known.concepts, known.shares)
     text = soft_cross_entropy(known.text_concepts, known.concepts, known.shares)
     return {LANGUAGE: squared_distance(known.text_in_language, known.language), CONCEPTS: 0.5 * (image + text)}
+
+
+@recipe(
+    "semi",
+    "InfoNCE + for images without captions cross entropy to captions of the batch, assigned by optimal transport, and "
+    "to the phrases of the likeliest of these",
+    Needs(semi=True, phrases=True),
+    "[S-CLIP](https://arxiv.org/abs/2305.14095)",
+)
+def semi(b: Embedded) -> Terms:
+    """L = InfoNCE(f_I, f_T) + H(q, softmax(s <f_U, f_T>)) + H(k, softmax(s <f_U, f_P>)), U images without captions.
+
+    q are the rows of the optimal transport plan between U and the images of the captions, cost 1 - <f_U, f_I>,
+    regularised by 1/s (S-CLIP, arXiv 2305.14095; weights 1/2 as published). k is the softmax over the phrases P of the
+    likeliest caption alone. U are negatives of all captions in InfoNCE. Without such images, or captions, L = InfoNCE.
+    """
+    bare = ~b.positives.any(dim=1)
+    phrase, (captions, phrases) = given(b.phrase), given(b.phrase_pairs)
+    if not bare.any() or not len(b.text):
+        nothing = b.scale.new_zeros(())
+        return {PSEUDO_CAPTIONS: nothing, KEYWORDS: nothing, **plain(b)}
+    query, images = b.image[bare], b.image[b.owner]
+    plan = sinkhorn(1 - query.detach() @ images.detach().T, 1 / b.scale.detach())
+    has_phrase = plan.new_zeros(len(b.text), len(phrase), dtype=bool)
+    has_phrase[captions, phrases] = True
+    return {
+        PSEUDO_CAPTIONS: soft_labels(b.scale * query @ b.text.T, plan / plan.sum(dim=1, keepdim=True)),
+        KEYWORDS: within(b.scale * query @ phrase.T, has_phrase[plan.argmax(dim=1)]),
+        **plain(b),
+    }
 
 
 @recipe(

@@ -30,9 +30,10 @@ class Needs:
             (a control), None for none.
         shuffled: a control: every image gets the target of another one.
         data: `corpora`, or `base`, a control: the base's own training pairs for as many steps.
-        negatives: whether hard-negative captions are made.
+        negatives: `rule` for hard-negative captions that are made, `given` for those in the data, None for none.
+        semi: whether images without captions get captions and keywords of the batch.
         regions: whether the student looks at a region of every image, too.
-        phrases: whether it compares them with the phrases of the batch's captions.
+        phrases: whether it compares them with the phrases of the batch's captions, or takes these for keywords.
         knowledge: whether it reads the concepts stage's tables; it trains the text tower.
         contrastive: whether it has the contrastive loss, InfoNCE or what `student.contrastive` says instead.
         linear: only a linear map of the image embeddings is found, on cached features.
@@ -43,7 +44,8 @@ class Needs:
     teachers: Literal["given", "base"] | None = None
     shuffled: bool = False
     data: Literal["corpora", "base"] = "corpora"
-    negatives: bool = False
+    negatives: Literal["rule", "given"] | None = None
+    semi: bool = False
     regions: bool = False
     phrases: bool = False
     knowledge: bool = False
@@ -53,8 +55,10 @@ class Needs:
     def __post_init__(self) -> None:
         if (self.target is None) != (self.teacher is None):
             raise ValueError(f"target is {self.target} and teacher {self.teacher}; expected both or neither")
-        if self.phrases and not (self.regions and self.teachers):
+        if self.phrases and not self.semi and not (self.regions and self.teachers):
             raise ValueError("phrases are compared with regions, as teachers do; expected regions and teachers, too")
+        if self.semi and not self.phrases:
+            raise ValueError("keywords are phrases; expected phrases, too")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,8 +34,19 @@ MEANINGS = {
     "duplicate_caption": "the image has it already",
     "not_utf8": "cannot be decoded",
     "malformed_row": "cannot be parsed, or belongs to no image",
+    "held_out": "of a val or test image, where it has no use",
 }
 """What every reason means, in a few words."""
+
+
+_KINDS = {
+    "image": "images",
+    "caption": "captions",
+    "rewrite": "rewrites",
+    "negative": "negatives",
+    "box": "boxes",
+}
+"""What is counted, and what several of it are called."""
 
 
 def write(ws: Workspace) -> None:
@@ -72,6 +83,7 @@ def _values(card: dict[str, Any]) -> dict[str, Any]:
         for kind, by_source in card["counts"].items()
     }
     shown = {"card": card, "reasons": reasons, "meanings": MEANINGS, "splits": [split.value for split in Split]}
+    shown["kinds"] = [(kind, several) for kind, several in _KINDS.items() if kind in card["counts"]]
     return shown | {"cut": _cut(card["captions_cut"], card["context"])}
 
 

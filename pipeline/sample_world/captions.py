@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.sample_world.scenes import SIDE, Scene, Thing, relation
 
-_OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ")
+OPENINGS = ("", "", "", "there is ", "a picture of ", "we see ")
 _ADVERTS = (
     *("stock photo", "free download", "high quality picture", "image of the day", "wallpaper for your desktop"),
     *("from our new collection", "click here to see more", "best price online", "drawn by hand", "photo number 7"),
@@ -49,7 +49,7 @@ def detailed(rng: np.random.Generator, scene: Scene) -> list[str]:
     captions = [f"{full} on {scene.background}", *partial]
     if rng.random() < 0.12:
         captions.append(f"{name(a)} on {scene.background}")
-    return [_OPENINGS[int(rng.integers(len(_OPENINGS)))] + c for c in captions]
+    return [OPENINGS[int(rng.integers(len(OPENINGS)))] + c for c in captions]
 
 
 def generic(rng: np.random.Generator, scene: Scene) -> str:
@@ -72,5 +72,5 @@ def generic(rng: np.random.Generator, scene: Scene) -> str:
         adverts = [_ADVERTS[int(i)] for i in rng.permutation(len(_ADVERTS))[: int(rng.integers(1, 4))]]
         text = f"{adverts[0]} {text} {' '.join(adverts[1:])}".strip()
     elif rng.random() < 0.3:
-        text = _OPENINGS[int(rng.integers(len(_OPENINGS)))] + text
+        text = OPENINGS[int(rng.integers(len(OPENINGS)))] + text
     return text

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.artifacts.schema import Reason
 from pipeline.disk import files
+from pipeline.sample_world import beside
 from pipeline.sample_world.items import Item, random_items
 from pipeline.sample_world.planting import MALFORMED, Planted, note_caption, plant
 from pipeline.sample_world.rendering import render
@@ -20,11 +21,21 @@ WEB_CAPTIONS = 2
 """Good captions of an image of Conceptual Captions."""
 
 
-def build(out: Path, *, images: dict[str, int], test: int, seed: int, workers: int) -> Planted:
+def build(
+    out: Path,
+    *,
+    images: dict[str, int],
+    test: int,
+    seed: int,
+    workers: int,
+    side_files: bool = False,
+    uncaptioned: int = 0,
+) -> Planted:
     """Write mscoco/, flickr30k/ and conceptual_captions/ below `out`; returns what was planted.
 
     `images` is their number by source, at least 60 each, before any is rejected; Flickr30k has `test` more for its
-    Karpathy test split. The seed is that of everything, `workers` are processes that draw.
+    Karpathy test split. The seed is that of everything, `workers` are processes that draw. With `side_files` every
+    corpus has rewrites, negatives and boxes (`beside`); `uncaptioned` is how many images MSCOCO has without captions.
     """
     coco, flickr, web = (images[s] for s in (mscoco.SOURCE, flickr30k.SOURCE, conceptual_captions.SOURCE))
     world = {
@@ -40,6 +51,10 @@ def build(out: Path, *, images: dict[str, int], test: int, seed: int, workers: i
     writers = (_write_mscoco, _write_flickr30k, _write_conceptual_captions)
     for (source, items), write in zip(world.items(), writers, strict=True):
         write(out / source, items, planted[source], workers)
+        if side_files:
+            beside.write(out / source, source, items, seed, workers)
+    if uncaptioned:
+        beside.write_uncaptioned(out / mscoco.SOURCE, uncaptioned, seed, workers)
     return {source: {str(name): rows for name, rows in by_name.items()} for source, by_name in planted.items()}
 
 

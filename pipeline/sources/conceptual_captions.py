@@ -130,4 +130,5 @@ CORPUS = Corpus(
     title="Conceptual Captions",
     citation="Sharma et al., Conceptual Captions: A Cleaned, Hypernymed, Image Alt-text Dataset, ACL 2018",
     terms="captions for any purpose with acknowledgement of Google LLC; images belong to the pages they are from",
+    identify=lambda name: source_id(name) if "://" in name else name,
 )

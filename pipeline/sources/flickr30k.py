@@ -149,4 +149,5 @@ CORPUS = Corpus(
     citation="Young et al., From image descriptions to visual denotations, TACL 2014",
     terms="images under Flickr's terms of use, for non-commercial research and education; captions as published",
     split_file=SPLIT_FILE,
+    identify=lambda name: name.removesuffix(".jpg"),
 )

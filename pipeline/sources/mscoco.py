@@ -152,4 +152,5 @@ CORPUS = Corpus(
     citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014, arXiv:1405.0312",
     terms="captions CC BY 4.0; images under their own Flickr licences, named per image",
     split_file=SPLIT_FILE,
+    identify=lambda name: name.zfill(12) if name.isascii() and name.isdigit() else name,
 )

@@ -7,8 +7,9 @@ write `read(folder)` and what must be said of it, a `CORPUS`, in a file of its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.sources import folder as folder
 from pipeline.sources import huggingface as huggingface
 from pipeline.sources import img2dataset as img2dataset
 from pipeline.sources import mscoco as mscoco
+from pipeline.sources import side_files
 from pipeline.sources import table as table
 from pipeline.sources import webdataset as webdataset
 from pipeline.sources.rows import Corpus, Row, SourceError, accounted
@@ -28,29 +30,39 @@ CORPORA: dict[str, Corpus] = {name: file.CORPUS for name, file in list(globals()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that can be read: what kind it is of, where it lies, and what else its reader is told."""
+    """Something that can be read: what kind it is of, where it lies, and what else its reader is told.
+
+    Attributes:
+        beside: side files by column, below `path`.
+    """
 
     kind: str
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[side_files.ColumnName, Sequence[str]] = field(default_factory=dict)
 
 
-def read(kind: str, path: Path, name: str = "", **options: Any) -> Iterator[Row]:
-    """Every row of one source.
+def read(source: Source, name: str = "") -> Iterator[Row]:
+    """Every row of one source, and of its side files.
 
     Args:
         name: what it is called in params.yaml, if not as its kind.
-        options: what else its reader takes.
 
     Raises:
         SourceError: the folder or one of its files is missing or not in the expected layout.
     """
+    kind, path, name = source.kind, source.path, name or source.kind
     if kind not in CORPORA:
         raise SourceError(f"unknown kind of source {kind!r}; there are {', '.join(CORPORA)}")
     corpus = CORPORA[kind]
-    if not (path.is_dir() or (corpus.is_file and path.is_file()) or options.get("dataset")):
+    if not (path.is_dir() or (corpus.is_file and path.is_file()) or source.options.get("dataset")):
         raise SourceError(
-            f"{name or kind}: no folder {path}. Put it there (docs/your-data.md) or take {name or kind} out of "
+            f"{name}: no folder {path}. Put it there (docs/your-data.md) or take {name} out of "
             "sources.of in params.yaml"
         )
-    return accounted(corpus.read(path, **options))
+    beside = (
+        row
+        for column, files in source.beside.items()
+        for row in side_files.read(column, name, files, path if path.is_dir() else path.parent, corpus.identify)
+    )
+    return accounted(chain(corpus.read(path, **source.options), beside))

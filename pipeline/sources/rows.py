@@ -207,3 +207,5 @@ class Corpus:
     """Whether it may be a single file."""
     split_file: str = ""
     """Published split in the corpus's folder whose val and test images never train, where there is one."""
+    identify: Callable[[str], str] = str
+    """Takes what people call an image in side files to its id."""

@@ -122,15 +122,21 @@ class FeatureSet:
         Args:
             rows: [B].
             caption_index: [B], which caption.
-            with_text: [B], false to mask the text stream.
+            with_text: [B], false to mask the text stream, as of images without captions.
         """
-        caption_row = self.caption_start[rows] + caption_index
+        # an image without captions, whose text is masked, has some other's
+        caption_row = np.minimum(self.caption_start[rows] + caption_index, len(self.caption_ids) - 1)
         regions, region_mask = ragged(self.region_embeddings, self.region_start[rows], self.region_count[rows])
         span_count = (self.span_start[caption_row + 1] - self.span_start[caption_row]) * with_text
         spans, span_mask = ragged(self.span_embeddings, self.span_start[caption_row], span_count)
         ids = torch.from_numpy(self.caption_ids[caption_row])
         caption = torch.from_numpy(self.caption_embeddings[caption_row].astype(np.float32))
         return TeacherBatch(regions, region_mask, spans, span_mask, caption, ids[:, None] == ids[None, :])
+
+    @property
+    def captioned(self) -> NDArray[np.int64]:
+        """The rows of images with captions, int64."""
+        return np.flatnonzero(np.diff(self.caption_start))
 
     def random_captions(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """A caption index for each row, drawn evenly."""

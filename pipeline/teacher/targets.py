@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.artifacts.schema import embeddings
 from pipeline.artifacts.tables import EmbeddingWriter
+from pipeline.errors import InputError
 from pipeline.teacher.data import FeatureSet
 from pipeline.teacher.model import MetaTeacher
 from pipeline.teacher.train import images_by_batches, means_of_pairs, pairs_by_batches
@@ -37,9 +38,17 @@ class _Rows:
 def write(teacher: MetaTeacher, features: FeatureSet, path: Path, metadata: dict[str, Any]) -> dict[str, float]:
     """Write (key, caption_index, z) for every image and every caption, in manifest order; some are in memory at a time.
 
+    Raises:
+        InputError: the teacher reads no images, and some have no caption.
+
     Returns:
         counts, and the mean cosine between an image's own target and its captions'.
     """
+    if not features.reads_images and len(features.captioned) < len(features):
+        raise InputError(
+            "a teacher that reads no images has nothing to say of images without captions; set teacher.inputs to "
+            "regions or image, or take sources.captions out"
+        )
     all_pairs = _Rows(pairs_by_batches(teacher, features))
     all_images = _Rows(images_by_batches(teacher, features)) if features.reads_images else None
     keys, cosines = np.array(features.manifest.keys, dtype=object), []

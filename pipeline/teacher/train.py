@@ -139,10 +139,11 @@ def train(
     published, those are not trained, and the last epoch is taken.
     """
     device = str(next(teacher.parameters()).device)
-    steps = len(features) // training.batch
+    captioned = features.captioned
+    steps = len(captioned) // training.batch
 
     def batches(epoch: int, done: int) -> Iterator[TeacherBatch]:
-        order = np.random.default_rng([training.seed, epoch]).permutation(len(features))
+        order = captioned[np.random.default_rng([training.seed, epoch]).permutation(len(captioned))]
 
         def load(step: int) -> TeacherBatch:
             rng = np.random.default_rng([training.seed, epoch, step])

@@ -7,6 +7,7 @@ torch is imported where a function calls it, since recipes name these functions 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
@@ -153,3 +154,49 @@ def soft_cross_entropy(logits: Tensor, concepts: Tensor, shares: Tensor) -> Tens
         shares: p, [n, m]; they sum to 1.
     """
     return -(shares * logits.log_softmax(dim=1).gather(1, concepts)).sum(dim=1).mean()
+
+
+def sinkhorn(cost: Tensor, regularisation: Tensor | float, iterations: int = 10) -> Tensor:
+    """The entropic optimal transport plan between uniform weights (Cuturi 2013, arXiv 1306.0895), no gradient.
+
+    P = diag(u) exp(-cost / regularisation) diag(v), v and u in turn such that columns sum to 1/m and rows to 1/n; after
+    the last turn rows do, columns nearly. In logarithms and float64, so that no kernel underflows.
+
+    Args:
+        cost: [n, m], n, m > 0.
+        regularisation: above 0.
+        iterations: turns; what S-CLIP (arXiv 2305.14095) takes by default.
+
+    Returns:
+        float [n, m] of the dtype of `cost`.
+    """
+    import torch
+
+    with torch.no_grad():
+        kernel = -cost.double() / regularisation
+        row, column = -math.log(len(cost)), -math.log(cost.shape[1])
+        u = torch.full_like(kernel[:, 0], row)
+        v = torch.full_like(kernel[0], column)
+        for _ in range(iterations):
+            v = column - (kernel + u[:, None]).logsumexp(dim=0)
+            u = row - (kernel + v[None, :]).logsumexp(dim=1)
+        return (u[:, None] + kernel + v[None, :]).exp().to(cost.dtype)
+
+
+def soft_labels(logits: Tensor, shares: Tensor) -> Tensor:
+    """-mean_i sum_k p_ik log softmax_k(logits_ik): cross entropy against soft labels; both [n, K]."""
+    return -(shares * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def within(logits: Tensor, candidates: Tensor) -> Tensor:
+    """Cross entropy against labels of which only candidates are known: the model's own shares among them.
+
+    -mean_i sum_k p_ik log softmax_k(logits_ik), p_i = softmax over the candidates of row i, no gradient into it; a row
+    without one adds nothing. S-CLIP (arXiv 2305.14095) shares by cosine there, which can be negative.
+
+    Args:
+        logits: [n, K].
+        candidates: bool [n, K].
+    """
+    shares = logits.detach().masked_fill(~candidates, -inf).softmax(dim=1).nan_to_num(0.0)
+    return soft_labels(logits, shares)

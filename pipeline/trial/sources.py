@@ -92,7 +92,7 @@ def try_source(
     found = Tried(source, rules.quota[source])
     with TemporaryDirectory(prefix="dclip-check-") as scratch, Ledger(Path(scratch) / "rows", given.path) as ledger:
         start = time.perf_counter()
-        rows = track(sources.read(given.kind, given.path, source, **given.options), f"read {source}", unit="rows")
+        rows = track(sources.read(given, source), f"read {source}", unit="rows")
         take(ledger, source, _counted(rows, most_rows, found), limits)
         found.reading = time.perf_counter() - start
         _count(ledger, rules, found)
@@ -133,7 +133,7 @@ def _inspect(ledger: Ledger, rules: Rules, found: Tried, images: int) -> None:
             result = ImageFault(Reason.MISSING_IMAGE, candidate.note or "no such file was downloaded")
         elif isinstance(inspection := inspect(candidate.file, rules.images), ImageFault):
             result = inspection
-        elif not candidate.captions:
+        elif not candidate.captions and found.source not in rules.uncaptioned:
             result = ImageFault(Reason.NO_CAPTION, f"{candidate.file.name}: no caption is left")
         else:
             texts = ledger.db.execute("SELECT text FROM captions WHERE home = ?", (candidate.number,)).fetchall()

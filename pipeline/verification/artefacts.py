@@ -91,6 +91,8 @@ class Artefacts:
         if "manifest" not in artifact.bound_to:
             return self.ws.table(artifact, None, **self.clip_weights(of))
         table = self.ws.table(artifact, self.manifest, **self.clip_weights(of))
+        if artifact == catalog.tables_of(of).columns:
+            return table
         read = {"views": (catalog.VIEWS, self.views)}
         if artifact != catalog.tables_of(of).views:
             read = {"regions": (catalog.REGIONS, self.regions), "spans": (catalog.SPANS, self.spans)}

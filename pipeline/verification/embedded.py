@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts import catalog, columns
 from pipeline.artifacts.catalog import Artifact
 from pipeline.artifacts.manifest import check_captions
-from pipeline.artifacts.schema import SpanKind
+from pipeline.artifacts.schema import SpanKind, Split
 from pipeline.artifacts.tables import ContractError, Table, check_keys, check_unit
 from pipeline.verification.artefacts import Artefacts
 
@@ -29,6 +29,7 @@ def checks(of: str) -> dict[Artifact, Check]:
         found[spans] = ("the spans' rows, unit length", partial(_spans, of, kind))
     for zeroshot in tables.zeroshot:
         found[zeroshot] = ("origin, unit length", partial(_zeroshot, of, zeroshot))
+    found[tables.columns] = ("distinct texts, unit length", partial(_columns, of))
     if tables.views:
         found[tables.views] = ("the views' rows, unit length", partial(_views, of, tables.views))
     return found
@@ -61,6 +62,13 @@ def _spans(of: str, kind: SpanKind, artefacts: Artefacts) -> None:
 
 def _zeroshot(of: str, artifact: Artifact, artefacts: Artefacts) -> None:
     check_unit(artefacts.embeddings(artifact, of))
+
+
+def _columns(of: str, artefacts: Artefacts) -> None:
+    table = artefacts.embeddings(catalog.tables_of(of).columns, of)
+    if artefacts.ws.has(*catalog.COLUMNS):
+        check_keys(table.strings("key"), columns.distinct(artefacts.ws.manifest(Split.TRAIN)), str(table.path))
+    check_unit(table)
 
 
 def _views(of: str, artifact: Artifact, artefacts: Artefacts) -> None:

@@ -1,6 +1,6 @@
 """A random sample of rows computed anew from their source, and how far the tables are from that."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import catalog
 from pipeline.artifacts.catalog import Artifact
-from pipeline.artifacts.schema import SpanKind
+from pipeline.artifacts.schema import SpanKind, Split
 from pipeline.artifacts.tables import ContractError, Table, offsets
 from pipeline.concepts.clusters import soft_labels
 from pipeline.concepts.language import LanguageModel, Source
 from pipeline.detector import weights
-from pipeline.detector.detect import crop, detect, large_enough
+from pipeline.detector.detect import Box, crop, detect, large_enough
+from pipeline.detector.given import GivenBoxes
 from pipeline.images import decoding
 from pipeline.machine.batches import batches
 from pipeline.machine.progress import track
@@ -92,16 +93,27 @@ class Recomputation:
         table = self.artefacts.regions()
         return table, offsets(table.strings("key"), self.artefacts.manifest.keys, str(table.path))
 
+    def _given_boxes(self, table: Table) -> Mapping[bytes, list[Box]]:
+        """The boxes that stand in the table in place of the detector's."""
+        if "boxes" not in table.json("inputs"):
+            return {}
+        given = GivenBoxes(self.ws.manifest(Split.TRAIN))
+        if given.fingerprint != table.json("inputs")["boxes"]:
+            raise ContractError(f"{table.path} was made from other boxes than were given; run: dvc repro regions")
+        return given
+
     def boxes(self) -> Compared:
-        """What the detector finds."""
+        """What the detector finds, or what was given."""
         table, start = self._region_starts()
         p = table.json("parameters")
         detector = weights.load(self.ws.path(catalog.DETECTOR), table.metadata["weights"])
         compared = Compared(collection="boxes")
+        given = self._given_boxes(table)
         for rows in batches(self.drawn.images, p["batch"]):
             how = {name: p[name] for name in ("confidence", "iou", "image_size", "batch")}
             found = detect(detector, [self.drawn.images[row] for row in rows], **how, device=self.device)
-            for row, boxes in zip(rows, found, strict=True):
+            for row, seen in zip(rows, found, strict=True):
+                boxes = given.get(self.drawn.image_key(row), seen)
                 part = slice(int(start[row]) + 1, int(start[row + 1]))
                 held = table.columns.slice(part.start, part.stop - part.start)
                 boxes = large_enough(boxes, *self.drawn.images[row].size, p.get("min_side", 0))[: p["max_regions"]]

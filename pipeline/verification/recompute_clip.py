@@ -63,11 +63,12 @@ class ClipRows:
             ),
             Rows(images, "zero-shot images", self.zeroshot_images, (frozen,)),
             Rows(prompts, "zero-shot prompts", self.zeroshot_prompts, (frozen,)),
+            Rows(self.tables.columns, "rewrites and negatives", self.columns, (frozen,)),
         ]
         if self.tables.views:
             found.append(Rows(self.tables.views, "views", self.views, (catalog.VIEWS, *shards, frozen)))
             read = (self.tables.images, self.tables.regions, self.tables.captions, self.tables.views)
-            needed = (*read, self.tables.spans[SpanKind.PHRASES], catalog.SPANS)
+            needed = (*read, self.tables.columns, self.tables.spans[SpanKind.PHRASES], catalog.SPANS)
             for i, to in enumerate(catalog.targets_of(self.of).all):
                 found.append(Rows(to, "rows of features", partial(self.targets, i), needed, tolerance=0.0))
         return found
@@ -164,9 +165,19 @@ class ClipRows:
 
     def zeroshot_prompts(self) -> Compared:
         """Of its prompts."""
-        table = self._table(self.tables.zeroshot[1])
-        rows, prompts = self.drawn.of(len(table)), table.strings("key")
-        texts = [prompts[i] for i in rows]
+        return self._keyed_texts(self.tables.zeroshot[1])
+
+    def columns(self) -> Compared:
+        """Of rewrites and negatives."""
+        return self._keyed_texts(self.tables.columns)
+
+    def _keyed_texts(self, artifact: Artifact) -> Compared:
+        """Of texts that are the keys of a table."""
+        table = self._table(artifact)
+        rows, every = self.drawn.of(len(table)), table.strings("key")
+        texts = [every[i] for i in rows]
+        if not texts:
+            return Compared()
         return self._texts(table, texts, rows, [repr(text) for text in texts])
 
     def views(self) -> Compared:

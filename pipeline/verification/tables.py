@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts import catalog, columns
 from pipeline.artifacts.catalog import Artifact, maker
 from pipeline.artifacts.manifest import check_captions
 from pipeline.artifacts.schema import BOXES, SpanKind, Split
@@ -146,8 +146,13 @@ def _embedded(model: str, what: str, artefacts: Artefacts) -> None:
     check_unit(table)
 
 
+def _columns(artifact: Artifact, artefacts: Artefacts) -> None:
+    columns.read(artifact, artefacts.ws.manifest(Split.TRAIN))
+
+
 CHECKS: dict[Artifact, tuple[str, Callable[[Artefacts], object]]] = {
     **{shards: ("every image's sha256", partial(_images, split)) for split, shards in catalog.SHARDS.items()},
+    **{artifact: ("origin, keys", partial(_columns, artifact)) for artifact in catalog.COLUMNS},
     catalog.REGIONS: ("origin, keys, boxes", _regions),
     catalog.TEST_BOXES: ("origin, keys, boxes", _test_boxes),
     catalog.SPANS: ("origin, keys, offsets", _spans),

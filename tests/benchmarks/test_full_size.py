@@ -54,7 +54,7 @@ while not figures.exists() or json.loads(figures.read_text())["stages"][name]["o
 def test_a_stages_figures_are_those_of_its_process_and_files(tmp_path, monkeypatch):
     monkeypatch.setattr(full_size, "KEPT", 0)
     found = run(tmp_path, program=WRITES + UNTIL_SEEN).stage("curate")
-    assert found["seconds"] > 0 and found["attempts"] == 1
+    assert found["seconds"] > 0 and found["processors"] > 0 and found["attempts"] == 1
     assert (found["bytes"], found["home"]) == (30 * MB, 10)
     assert 30 * MB <= found["own"] < found["largest"] < 300 * MB
     assert json.loads((tmp_path / full_size.FIGURES).read_text())["stages"]["curate"] == found
@@ -126,12 +126,19 @@ def test_the_exponent_says_how_a_figure_grows(large, small, wanted):
 
 def test_the_table_says_what_was_not_met_and_leaves_out_what_is_not_known():
     def known(images, curate):
-        figures = {"own": 2 * MB, "largest": 3 * MB, "bytes": 4 * MB, "home": 0, "attempts": 1}
+        figures = {
+            "processors": 2 * curate,
+            "own": 2 * MB,
+            "largest": 3 * MB,
+            "bytes": 4 * MB,
+            "home": 0,
+            "attempts": 1,
+        }
         return {"images": images, "stages": {"curate": {"seconds": curate, **figures}, "models": {"seconds": 1.0}}}
 
     lines = list(full_size.table(known(1000, 50.0), known(100, 4.0)))
     assert lines[0] == "1,000 images"
-    assert lines[2].split()[:8] == ["curate", "50.0", "2.0", "3.0", "4.0", "0.0", "1.10", "0.00"]
+    assert lines[2].split()[:9] == ["curate", "50.0", "100.0", "2.0", "3.0", "4.0", "0.0", "1.10", "0.00"]
     assert lines[2].endswith("  NOT met: at most 1.05")
     assert lines[3].split() == ["all", "50.0"]
     assert "NOT met" not in "\n".join(full_size.table(known(1000, 40.0), known(100, 4.0)))

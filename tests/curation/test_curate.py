@@ -297,7 +297,7 @@ def test_an_image_that_changes_while_curate_runs_stops_it(corpora, tmp_path, mon
 def test_nothing_is_left_beside_the_output(curated):
     out, _ = curated
     assert sorted(p.name for p in out.iterdir()) == [
-        "card", "manifest.parquet", "rejected.parquet", "test", "train", "val",
+        "card", "columns", "manifest.parquet", "rejected.parquet", "test", "train", "val",
     ]  # fmt: skip
 
 

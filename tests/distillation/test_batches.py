@@ -6,6 +6,7 @@ from tiny_models import unit_rows
 
 from pipeline.distillation.loader import epoch_order
 from pipeline.distillation.pairs import Negatives
+from pipeline.machine.in_flight import each
 from pipeline.training.distributed import Group
 
 
@@ -161,5 +162,6 @@ def test_processes_share_pictures_and_texts_and_all_else_is_the_same(size):
 
 def test_a_batch_on_a_device_is_the_same_batch():
     batch = next(loader(pairs(negatives=Negatives([["x"]] * 10)))(1, 1))
-    assert_same(batch.to("cpu"), batch)
-    assert {v.device.type for v in fields(batch.to("meta")).values() if isinstance(v, torch.Tensor)} == {"meta"}
+    assert_same(each(batch, lambda rows: rows.to("cpu")), batch)
+    there = each(batch, lambda rows: rows.to("meta"))
+    assert {v.device.type for v in fields(there).values() if isinstance(v, torch.Tensor)} == {"meta"}

@@ -9,6 +9,7 @@ from tiny_batches import assert_same
 
 from pipeline.distillation.loader import Loader
 from pipeline.distillation.pairs import Pairs, Regions
+from pipeline.machine.in_flight import each
 from pipeline.training.distributed import Group
 
 CAPTIONS = [["cat", "old cat"], ["dog"], ["sea", "wave"], ["pet"], ["hill"], ["sun"]]
@@ -176,8 +177,9 @@ def test_another_epoch_or_seed_draws_other_regions():
 
 def test_regions_go_to_the_device_with_their_batch():
     batch = batches(pairs(regions=regions()), 1)[0]
-    assert_same(batch.to("cpu"), batch)
-    assert {part.device.type for part in vars(batch.to("meta").regions).values()} == {"meta"}
+    assert_same(each(batch, lambda rows: rows.to("cpu")), batch)
+    there = each(batch, lambda rows: rows.to("meta"))
+    assert {part.device.type for part in vars(there.regions).values()} == {"meta"}
 
 
 @pytest.mark.parametrize("start", [START[:-1], np.append(START, 13)], ids=["of 5", "of 7"])

@@ -7,6 +7,7 @@ from tiny_batches import assert_same
 
 from pipeline.distillation.loader import Loader
 from pipeline.distillation.pairs import Pairs, Phrases, Regions, Teacher, Views
+from pipeline.machine.in_flight import each
 from pipeline.training.distributed import Group
 
 CAPTIONS = [["cat", "old cat"], [], ["sea", "wave"], ["pet"], ["hill"], ["sun"]]
@@ -116,7 +117,7 @@ def test_shuffled_teachers_speak_of_other_images_and_of_the_same_texts():
 
 
 def test_what_teachers_say_goes_to_the_device_with_the_batch():
-    batch = batches(pairs(), 1)[0].to("meta")
+    batch = each(batches(pairs(), 1)[0], lambda rows: rows.to("meta"))
     assert {
         part.device.type for t in batch.teachers for part in vars(t).values() if isinstance(part, torch.Tensor)
     } == {"meta"}

@@ -98,10 +98,11 @@ def test_the_error_is_that_of_the_difference_to_the_base_picture_by_picture(clip
         validate = validator(clip, classes=classes, base=base, weights=weights)
         with pytest.MonkeyPatch.context() as patch:
             embedded = Validator._embedded
-            patch.setattr(
-                Validator, "_embedded",
-                lambda self, clip, rows: student if rows is self.class_pixels else embedded(self, clip, rows),
-            )  # fmt: skip
+
+            def shown(self, clip, pixels, rows):
+                return student if pixels is self.class_pixels else embedded(self, clip, pixels, rows)
+
+            patch.setattr(Validator, "_embedded", shown)
             return validate(clip)["val_zeroshot_top1_error"]
 
     assert error(right, right) == error(wrong, wrong) == 0

@@ -164,6 +164,9 @@ def plainly(made, data, recipe, weights=None):
         embedded.regions = EmbeddedRegions(region, in_base, batch.regions.base)
     if data.phrases is not None:
         ids = sorted({i for c in places for i in data.phrases.ids[data.phrases.start[c] : data.phrases.start[c + 1]]})
+        begin = data.phrases.start
+        held = [(k, ids.index(i)) for k, c in enumerate(places) for i in data.phrases.ids[begin[c] : begin[c + 1]]]
+        embedded.phrase_pairs = torch.tensor(held, dtype=torch.long).reshape(-1, 2).T
         embedded.phrase = torch.from_numpy(data.phrases.embeddings[ids])
         if made.train_text:
             phrases = clip.tokenize([data.phrases.texts[i] for i in ids])

@@ -14,7 +14,7 @@ from pipeline.clip import encode, towers
 TRAIN = SAMPLES[Split.TRAIN]
 PHRASES = ["a red star", "a cat", "two moons", "a mat", "?!"]
 """The phrases of the training captions, each where it is first seen."""
-TABLES = ("images", "views", "crops", "captions", "phrases")
+TABLES = ("images", "views", "crops", "captions", "phrases", "columns")
 
 
 @pytest.fixture(scope="module")

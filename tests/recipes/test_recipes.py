@@ -33,7 +33,8 @@ def info_nce(b):
     if b.negatives is not None:
         extra = np.where(b.negatives.allowed.numpy(), b.scale * b.image @ b.negatives.text.T, -np.inf)
         wide = np.concatenate([logits, extra], axis=1)
-    rows = -(shares(right) * log_softmax(wide)[:, : len(b.text)]).sum(axis=1).mean()
+    paired = right.any(axis=1)
+    rows = -(shares(right[paired]) * log_softmax(wide)[paired, : len(b.text)]).sum(axis=1).mean()
     columns = -(shares(right.T) * log_softmax(logits.T)).sum(axis=1).mean()
     return (rows + columns) / 2
 
@@ -152,6 +153,22 @@ def dclip_knowledge(b):
     return {**knowledge(b), **dclip_clean(b)}
 
 
+def semi(b):
+    query, logits = b.image[4:], b.scale * b.image[4:] @ b.text.T
+    kernel, u = np.exp((query @ b.image[OWNER].T - 1) * b.scale), np.ones(1)
+    for _ in range(10):
+        v = 1 / 6 / (kernel.T @ u)
+        u = 1 / (kernel @ v)
+    plan = u[:, None] * kernel * v
+    phrases = b.scale * query[0] @ b.phrase.T
+    of = [phrase for caption, phrase in b.phrase_pairs.numpy().T if caption == plan[0].argmax()]
+    shares = np.exp(phrases[of]) / np.exp(phrases[of]).sum()
+    return {
+        "pseudo_captions": -(plan * log_softmax(logits)).sum(), **contrastive(b),
+        "keywords": -(shares * log_softmax(phrases[None])[0, of]).sum(),
+    }  # fmt: skip
+
+
 EQUATIONS = {
     "contrastive": contrastive, "hard_negatives": contrastive, "continue_base": contrastive, "labclip": contrastive,
     "preserving": preserving, "dclip": dclip, "text_only_teacher": dclip, "dclip_clean": dclip_clean,
@@ -161,6 +178,7 @@ EQUATIONS = {
     "affinity": affinity, "affinity_preserving": affinity_preserving, "affinity_regions": affinity_regions,
     "affinity_base": affinity_regions, "affinity_shuffled": affinity_regions,
     "clip_refine": clip_refine, "knowledge_clip": knowledge_clip, "dclip+knowledge": dclip_knowledge,
+    "given_negatives": contrastive, "semi": semi,
 }  # fmt: skip
 
 
@@ -256,11 +274,13 @@ def test_which_recipes_read_targets_and_of_which_teacher():
 def test_what_else_recipes_need():
     assert {name for name, r in RECIPES.items() if r.shuffled} == {"shuffled_targets", "affinity_shuffled"}
     assert {name for name, r in RECIPES.items() if r.data == "base"} == {"continue_base"}
-    assert {name for name, r in RECIPES.items() if r.negatives} == {"hard_negatives"}
+    negatives = {name: r.negatives for name, r in RECIPES.items() if r.negatives}
+    assert negatives == {"hard_negatives": "rule", "given_negatives": "given"}
+    assert {name for name, r in RECIPES.items() if r.semi} == {"semi"}
     with_phrases = {"affinity_regions", "affinity_base", "affinity_shuffled"}
     with_regions = {"preserving_regions", "dclip_regions", "affinity_preserving"} | with_phrases
     assert {name for name, r in RECIPES.items() if r.regions} == with_regions
-    assert {name for name, r in RECIPES.items() if r.phrases} == with_phrases
+    assert {name for name, r in RECIPES.items() if r.phrases} == with_phrases | {"semi"}
     taught = {name: r.teachers for name, r in RECIPES.items() if r.teachers}
     assert taught.pop("affinity_base") == "base"
     assert taught == dict.fromkeys(
@@ -292,7 +312,7 @@ NAMES = ("name", "about", "reference")
         ("no_regions", "dclip_clean", {"teacher": "image"}),
         ("text_only_teacher", "dclip", {"teacher": "text"}),
         ("continue_base", "contrastive", {"data": "base"}),
-        ("hard_negatives", "contrastive", {"negatives": True}),
+        ("hard_negatives", "contrastive", {"negatives": "rule"}),
         ("labclip", "contrastive", {"linear": True}),
         ("affinity_base", "affinity_regions", {"teachers": "base"}),
         ("affinity_shuffled", "affinity_regions", {"shuffled": True}),

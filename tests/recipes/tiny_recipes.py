@@ -42,9 +42,13 @@ def batch(recipe="dclip_clean", text_is_frozen=True, **changed):
         "negatives": EmbeddedNegatives(unit(3, 9), allowed) if asked.negatives else None,
         "regions": regions() if asked.regions else None,
         "phrase": unit(5, 15).requires_grad_(not text_is_frozen) if asked.phrases else None,
+        "phrase_pairs": torch.tensor([[0, 1, 3, 5], [0, 1, 2, 4]]) if asked.phrases else None,
         "teachers": [teacher(width, asked) for width in (5, 7)] if asked.teachers else [],
         "knowledge": known() if asked.knowledge else None,
     }  # fmt: skip
+    if asked.semi:  # a fifth image, without captions
+        parts["image"] = unit(5, 1).requires_grad_()
+        parts["positives"] = torch.cat([positives(), torch.zeros(1, 6, dtype=torch.bool)])
     return Embedded(**{**parts, **changed})
 
 
