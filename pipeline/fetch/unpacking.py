@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -47,7 +49,7 @@ def unpack(archive: Path, folder: Path, members: Sequence[str]) -> int:
                 assert stream is not None, "it is a plain file"
                 with stream:
                     _write(folder / name, wanted[name], stream, archive)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise UnsafeArchive(
             f"{archive} is damaged, or no archive that is read here ({error}); fetch it again"
         ) from error
