@@ -84,7 +84,7 @@ def rows(
         folder = _relative_to(table, named, root) if named.path else str(table.path.parent)
         reader = Reader(named, folder, find, split)
         below = "" if folder == str(table.path.parent) or not named.path else f"; paths are relative to {folder}"
-        kept = f"; all of of it is for evaluation ({split})" if split else ""
+        kept = f"; all of it is for evaluation ({split})" if split else ""
         print(f"{table.path} is read as: {named}{below}{kept}", file=sys.stderr)
         for entry in table.entries(named.named()):
             yield from reader.rows(entry)
