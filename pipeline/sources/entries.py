@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.artifacts.schema import Reason
+from pipeline.images.formats import ENDINGS
 from pipeline.sources.columns import Columns, Evaluation, evaluation
 from pipeline.sources.json_arrays import printable
 from pipeline.sources.rows import Caption, File, Held, Image, Rejected, Row, leaves
@@ -47,6 +48,13 @@ def file_id(name: str) -> str:
     """A file's name as an id: without .jpg, the usual extension; an image of another extension is another image."""
     stem = name.removesuffix(".jpg")
     return stem if stem != name and stem and not stem.endswith("/") else f"{name}."
+
+
+def identify(name: str) -> str:
+    """The id of an image that is called by its url, its file's name, or its id."""
+    if "://" in name:
+        return url_id(name)
+    return file_id(name) if name.rpartition(".")[2].lower() in ENDINGS else name
 
 
 def key_text(value: Any) -> str:
@@ -105,7 +113,6 @@ class Reader:
             else:
                 reason = f"expected text, found {text!r:.200}"
                 yield Rejected("caption", image.id, caption_place, Reason.MALFORMED_ROW, reason)
-
         yield from self._beside(entry, image.id)
 
     def _texts(self, entry: Entry, columns: tuple[str, ...]) -> list[tuple[str, Any]]:
@@ -158,7 +165,7 @@ class Reader:
             if self.find:
                 file, note = self.find(url)
         if columns.id:
-            identity = key_text(cells.get(columns.id))
+            identity = identify(key_text(cells.get(columns.id)))
             if not identity:
                 raise ValueError(f"expected an id in column {columns.id}, found {cells.get(columns.id)!r:.50}")
         split = evaluation(cells.get(columns.split)) if columns.split else None

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.sources import folders, table
 from pipeline.sources.columns import TOLD, Columns, Evaluation, published
+from pipeline.sources.entries import identify
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
 
@@ -96,4 +97,5 @@ CORPUS = Corpus(
     title="a dataset of Hugging Face's library",
     citation="",
     terms="as the dataset's own page says",
+    identify=identify,
 )

@@ -19,7 +19,7 @@ from pipeline.artifacts.schema import Reason
 from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.columns import TOLD, Columns, published
-from pipeline.sources.entries import Entry, Missing, Reader
+from pipeline.sources.entries import Entry, Missing, Reader, identify
 from pipeline.sources.json_arrays import printable
 from pipeline.sources.rows import Corpus, Held, Rejected, Row, SourceError
 from pipeline.sources.samples import Sample, Samples
@@ -89,4 +89,5 @@ CORPUS = Corpus(
     citation="",
     is_file=True,
     terms="as each record says; nothing is known where it says nothing",
+    identify=identify,
 )
