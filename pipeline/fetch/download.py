@@ -224,7 +224,7 @@ def _start(partial: _Partial, response: httpx.Response, have: int, size: int | N
 
 def _write(stream: BinaryIO, response: httpx.Response, total: int | None, partial: _Partial) -> None:
     name = partial.data.name.removeprefix(".").removesuffix(".partial")
-    bar = tqdm(total=total, initial=stream.tell(), unit="B", unit_scale=True, desc=name, mininterval=1.0)
+    bar = tqdm(total=total, initial=stream.tell(), unit="B", unit_scale=True, desc=name, disable=None)
     with bar:
         for chunk in response.iter_raw():
             stream.write(chunk)

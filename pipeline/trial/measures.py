@@ -27,8 +27,11 @@ def nothing() -> Rates:
     return Rates()
 
 
-def lines(found: Rates) -> Iterator[tuple[str, Rate]]:
+def lines(tried: Sequence[Tried], found: Rates) -> Iterator[tuple[str, Rate]]:
     """Every rate that was measured, in words."""
+    for one in tried:
+        if one.inspected:
+            yield f"inspect an image of {one.source}, on one core", Rate(one.inspecting / one.inspected, one.inspected)
     if found.detector:
         yield "an image through the detector, with crops", found.detector.image
     if found.phrases:
