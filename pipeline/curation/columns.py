@@ -131,7 +131,7 @@ def write(ledger: Ledger, out: Path, manifest: str) -> None:
     """Write the tables, in manifest order; `manifest` is the fingerprint of the one that they belong to."""
     for kind, artifact in ARTIFACTS.items():
         rows = map(_ROWS[kind], _kept(ledger, kind))
-        tables.write_parquet(out / artifact.name, rows, artifact.columns, at_a_time=_AT_A_TIME[kind], manifest=manifest)
+        tables.write_parquet(out / artifact.name, rows, artifact.columns, _AT_A_TIME[kind], manifest=manifest)
 
 
 def _kept(ledger: Ledger, kind: str) -> Iterator[dict[str, Any]]:
