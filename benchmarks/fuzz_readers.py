@@ -32,7 +32,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources import Caption, Rejected, Row, SourceError, read
+from pipeline.sources import Caption, Rejected, Row, Source, SourceError, read
 
 MARK = re.compile(rb"mark\d{4}")
 ODD: list[Any] = [None, 5, -1, 1.5, True, "", "x", [], {}, [[]], "\u00e9", 10**13, {"raw": "none"}]
@@ -162,10 +162,50 @@ def downloaded(draw: random.Random, said: list[str]) -> Files:
     return found
 
 
+def a_table(draw: random.Random, said: list[str]) -> Files:
+    return {"captions.csv": delimited(draw, said, flickr=True), "images/1.jpg": b""}
+
+
+def json_lines(draw: random.Random, said: list[str]) -> Files:
+    rows = ({"file_name": odd(draw, f"{n}.jpg"), "text": odd(draw, text)} for n, text in enumerate(said))
+    return {"metadata.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows).encode()}
+
+
+def in_parquet(draw: random.Random, said: list[str]) -> Files:
+    rows = [{"image": b"x", "text": [text] * draw.randint(1, 2)} for text in said]
+    written = io.BytesIO()
+    size = draw.randint(1, 4)
+    pq.write_table(pa.Table.from_pylist(rows), written, compression="none", use_dictionary=False, row_group_size=size)
+    return {"a.parquet": written.getvalue()}
+
+
+def of_arrow(draw: random.Random, said: list[str]) -> Files:
+    table = pa.Table.from_pylist([{"image": b"x", "text": text} for text in said])
+    written = io.BytesIO()
+    with pa.ipc.new_stream(written, table.schema) as stream:
+        stream.write_table(table, max_chunksize=draw.randint(1, 4))
+    return {"a.arrow": written.getvalue()}
+
+
+def tars(draw: random.Random, said: list[str]) -> Files:
+    found = {name: data for name, data in downloaded(draw, said).items() if name.endswith(".tar")}
+    return found or {"0.tar": b""}
+
+
+def beside(draw: random.Random, said: list[str]) -> Files:
+    files = {f"{number}.txt": text.encode() for number, text in enumerate(said)}
+    return files | {f"{number}.jpg": b"x" for number in range(len(said)) if draw.random() < 0.8}
+
+
 LAYOUTS: dict[str, list[tuple[str, Make]]] = {
     "mscoco": [("annotations", coco), ("split file", karpathy_coco)],
     "flickr30k": [("token", token), ("kaggle", kaggle), ("delimited", of_images), ("split file", karpathy_flickr)],
     "conceptual_captions": [("urls", urls), ("delimited", of_urls), ("img2dataset", downloaded)],
+    "img2dataset": [("all", downloaded)],
+    "table": [("delimited", a_table), ("JSON lines", json_lines), ("Parquet", in_parquet)],
+    "huggingface": [("Arrow", of_arrow)],
+    "webdataset": [("tars", tars)],
+    "folder": [("texts", beside)],
 }
 
 
@@ -192,12 +232,23 @@ def held(files: Files) -> Counter[bytes]:
     for name, data in files.items():
         if name.endswith((".csv", ".tsv", ".token")):
             found += Counter(MARK.findall(b"".join(lines(data))))
+        elif name.endswith(".jsonl"):
+            found += Counter(mark for line in data.split(b"\n") for mark in in_line(line))
         elif "/" not in name.removeprefix("annotations/") and name.endswith(".json"):
             with contextlib.suppress(ValueError, RecursionError):  # what is no JSON has to be refused
                 found += Counter(in_json(json.loads(data)))
         elif not (table and name.endswith((".tar", ".json", ".txt"))):
             found |= Counter(set(MARK.findall(data)))  # KEY.json and KEY.txt say the same
     return found
+
+
+def in_line(line: bytes) -> list[bytes]:
+    """Marks of a line of JSON lines; of an object only those of the field that is a caption by its name."""
+    with contextlib.suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        if isinstance(row, dict):
+            return MARK.findall(json.dumps(row.get("text")).encode())
+    return MARK.findall(line)
 
 
 def in_json(value: Any, path: tuple[str, ...] = ("sentences annotations", "raw caption")) -> list[bytes]:
@@ -227,7 +278,7 @@ def told(files: Files, rows: list[Row]) -> int:
         if not isinstance(row, Rejected) or row.kind != "caption":
             continue
         name, _, number = row.place.partition("[")[0].rpartition(":")
-        if name.endswith((".csv", ".tsv", ".token")):
+        if name.endswith((".csv", ".tsv", ".token", ".jsonl")):
             until = int(following[2].partition("[")[0]) - 1 if following else None
             both = (
                 lines(files[name], end)[int(number) - 1 : until] for end in (b"\n", b"\r")
@@ -257,7 +308,7 @@ def measure(inputs: int, seed: int) -> Counter[str]:
                 (Path(folder) / path).write_bytes(data)
             try:
                 with contextlib.redirect_stderr(io.StringIO()):
-                    rows = list(read(corpus, Path(folder)))
+                    rows = list(read(Source(corpus, Path(folder))))
             except SourceError:
                 counts["refused"] += 1
                 continue
@@ -265,7 +316,7 @@ def measure(inputs: int, seed: int) -> Counter[str]:
                  for row in rows if isinstance(row, Caption))  # fmt: skip
         found = Counter(mark for text in texts for mark in MARK.findall(text))
         rejected = told(files, rows)
-        gap = any(isinstance(row, Rejected) and row.place.endswith((".tar", ".parquet")) for row in rows)
+        gap = any(isinstance(row, Rejected) and row.place.endswith((".tar", ".parquet", ".arrow")) for row in rows)
         missing = (wanted - found).total()
         counts["read"] += (wanted & found).total()
         counts["rejected"] += rejected

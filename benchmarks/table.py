@@ -77,10 +77,10 @@ def floor(path: Path, decoding_too: bool = True) -> int:
 
 def source(path: Path, decoding_too: bool = True) -> int:
     from pipeline.sources import Image as Row
-    from pipeline.sources import read
+    from pipeline.sources import Source, read
 
     count = 0
-    for row in read("table", path):
+    for row in read(Source("table", path)):
         if isinstance(row, Row) and row.file:
             if decoding_too:
                 decode(row.file.read())

@@ -41,14 +41,20 @@ def _rows(name: str, entry: Schema, known: dict[str, Schema], value: Any) -> Ite
     """The rows of an entry and of everything below it."""
     described = _resolved(entry, known)
     if "discriminator" in described:
+        kinds: dict[str, list[str]] = {}
         for kind, reference in described["discriminator"]["mapping"].items():
-            chosen = value if isinstance(value, dict) and value.get("kind") == kind else None
-            below = known[reference.rpartition("/")[2]]
-            shown = f"`{kind}`" if chosen else ""
-            yield f"`{name}.kind`", f"`{kind}`", shown, below.get("description", "")
+            kinds.setdefault(reference.rpartition("/")[2], []).append(kind)
+        for model, names in kinds.items():
+            chosen = value if isinstance(value, dict) and value.get("kind") in names else None
+            below = known[model]
+            shown = f"`{chosen['kind']}`" if chosen else ""
+            yield f"`{name}.kind`", ", ".join(f"`{kind}`" for kind in names), shown, below.get("description", "")
             for inner, property_ in below["properties"].items():
                 if inner != "kind":
                     yield from _rows(f"{name}.{inner}", property_, known, (chosen or {}).get(inner))
+    elif "patternProperties" in described:
+        for inner in described["patternProperties"].values():
+            yield from _rows(f"{name}.NAME", inner, known, None)
     elif "properties" in described:
         for inner, property_ in described["properties"].items():
             yield from _rows(f"{name}.{inner}", property_, known, (value or {}).get(inner))

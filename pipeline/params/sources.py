@@ -27,12 +27,15 @@ class RecordColumns(Section):
     url: Word | None = None
     split: Word | None = Field(default=None, description="of which val and test are kept out of training")
     licence: Word | None = None
+    rewrites: Word | list[Word] = Field(default=[], description="captions in other words, as captions are given")
+    negatives: Word | list[Word] = Field(default=[], description="of texts, or of objects with text and image")
+    boxes: Word | list[Word] = Field(default=[], description="of objects with box, phrase and score, or lists of them")
 
     def meant(self) -> Columns:
         """As the readers want it."""
         given = {name: value for name, value in self.model_dump().items() if value}
-        captions = given.pop("captions", ())
-        return Columns(**given, captions=(captions,) if isinstance(captions, str) else tuple(captions))
+        several = {name: given.pop(name) for name in ("captions", *COLUMNS) if name in given}
+        return Columns(**given, **{n: (v,) if isinstance(v, str) else tuple(v) for n, v in several.items()})
 
 
 class TableColumns(RecordColumns):

@@ -103,24 +103,24 @@ class ArrowTable:
             try:
                 reader = _reader(mapped)
                 for batch in _record_batches(reader):
-                    for start in range(0, batch.num_rows, _ROWS):
-                        part = batch.slice(start, _ROWS)
-                        cells = {
-                            column: self._images(part.column(column), base, size)
-                            if column in self.binary
-                            else _values(part.column(column))
-                            for column in wanted
-                        }
+                    for part, fault in _sound(batch.select(list(wanted))):
+                        cells = {} if fault else {column: self._cells(part, column, base, size) for column in wanted}
                         for row in range(part.num_rows):
-                            yield Entry({c: values[row] for c, values in cells.items()}, f"{self.name}:{done + 1}")
+                            found = {column: values[row] for column, values in cells.items()}
+                            yield Entry(found, f"{self.name}:{done + 1}", fault)
                             done += 1
-                if isinstance(reader, pa.RecordBatchStreamReader) and not _is_ended(self.path):
-                    yield Entry({}, self.name, f"the file was cut off after row {done}")
+                if isinstance(reader, pa.RecordBatchStreamReader) and not (
+                    mapped.tell() == size and _is_ended(self.path)
+                ):
+                    yield Entry({}, self.name, f"the file ends after row {done}, and not as it should: it was cut off")
             except _ERRORS as error:
                 yield Entry({}, self.name, f"the file is damaged after row {done}: {_said(error)}")
 
-    def _images(self, column: Any, base: int, size: int) -> list[Any]:
-        """Where the bytes of each row stand, or the path that is given in their stead."""
+    def _cells(self, part: Any, name: str, base: int, size: int) -> list[Any]:
+        """The cells of a column; of one of images where the bytes of each row stand, or the path in their stead."""
+        column = part.column(name)
+        if name not in self.binary:
+            return _values(column)
         paths: list[Any] = [None] * len(column)
         if pa.types.is_struct(column.type):
             inner = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
@@ -147,7 +147,7 @@ def _places(column: Any, base: int, size: int) -> Iterator[tuple[int, int] | Non
     _, offsets, data = column.buffers() if width else (None, None, None)
     start = data.address - base if data is not None else 0
     if width is None or offsets is None or data is None or not 0 <= start <= size - data.size:
-        is_empty = width is not None and data is None  # no row has a byte
+        is_empty = width is not None and (data is None or data.size == 0)  # no row has a byte
         yield from ((0, 0) if is_empty else None for _ in range(len(column)))
         return
     ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1]
@@ -167,6 +167,33 @@ def _record_batches(reader: Any) -> Iterator[Any]:
     else:
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)
+
+
+def _sound(batch: Any) -> Iterator[tuple[Any, str]]:
+    """Some rows of a batch at a time, and why they cannot be read: Arrow trusts the lengths that a file states."""
+    for start in range(0, batch.num_rows, _ROWS):
+        part = batch.slice(start, _ROWS)
+        if not _fault(part):
+            yield part, ""
+        else:
+            for row in range(part.num_rows):
+                yield part.slice(row, 1), _fault(part.slice(row, 1))
+
+
+def _fault(part: Any) -> str:
+    return next(filter(None, map(_column_fault, part.columns)), "")
+
+
+def _column_fault(column: Any) -> str:
+    """What of a column lies outside of what there is; part by part, since text that is no UTF-8 ends the search."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            return f"the row is damaged: {_said(error)}"
+        if pa.types.is_struct(column.type):
+            return next(filter(None, map(_column_fault, column.flatten())), "")
+    return ""
 
 
 def _is_ended(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipeline.sources.caption_tables import named_captions
 from pipeline.sources.rows import SourceError
+from pipeline.sources.side_files import COLUMNS
 
 Evaluation = Literal["val", "test"]
 
@@ -49,6 +50,9 @@ class Columns:
     licence: str = ""
     id: str = ""
     """By which rows of one image are known, in place of its path or url."""
+    rewrites: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ()
 
     def named(self) -> list[str]:
         """Every column that is used."""
@@ -93,6 +97,7 @@ class Columns:
         parts = [f"image from column {image}"] if image else []
         parts.append(f"captions from {' and '.join(self.captions)}" if self.captions else "no captions")
         parts += [f"{name} from {getattr(self, name)}" for name in ("id", "split", "licence") if getattr(self, name)]
+        parts += [f"{name} from {' and '.join(columns)}" for name in COLUMNS if (columns := getattr(self, name))]
         return ", ".join(parts)
 
 

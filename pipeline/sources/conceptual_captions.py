@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -41,13 +41,17 @@ def crc32(url: str) -> str:
     return str(zlib.crc32(url.encode()))
 
 
-def read(folder: Path) -> Iterator[Row | Held]:
+def read(folder: Path, beside: Collection[str] = ()) -> Iterator[Row | Held]:
     """Every row of the tables, or of img2dataset's shards; rows of the same url are captions of one image.
+
+    Args:
+        beside: files in the folder that are no tables of captions.
 
     Raises:
         SourceError: there is neither.
     """
-    paths = sorted(folder.glob("[!.]*.tsv")) or sorted(folder.glob("[!.]*.csv"))
+    likely = (sorted(folder.glob(f"[!.]*.{ending}")) for ending in ("tsv", "csv"))
+    paths = next(filter(None, ([path for path in found if path.name not in beside] for found in likely)), [])
     tables = [caption_tables.find(path, _OWN) for path in paths]
     shards = img2dataset.shards(folder)
     if tables:
@@ -130,6 +134,7 @@ CORPUS = Corpus(
     recognise=recognise,
     title="Conceptual Captions",
     citation="Sharma et al., Conceptual Captions: A Cleaned, Hypernymed, Image Alt-text Dataset, ACL 2018",
+    sees_beside=True,
     terms="captions for any purpose with acknowledgement of Google LLC; images belong to the pages they are from",
     identify=lambda name: source_id(name) if "://" in name else name,
 )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.artifacts.schema import Reason
+from pipeline.images.formats import ENDINGS
 from pipeline.sources.columns import Columns, Evaluation, evaluation
 from pipeline.sources.json_arrays import printable
 from pipeline.sources.rows import Caption, File, Held, Image, Rejected, Row, leaves
+from pipeline.sources.side_files import COLUMNS, KINDS, ColumnName, Malformed, row_of
 
 Find = Callable[[str], tuple[File | None, str]]
 """Takes a url to its file, or to why there is none."""
@@ -43,6 +48,13 @@ def file_id(name: str) -> str:
     """A file's name as an id: without .jpg, the usual extension; an image of another extension is another image."""
     stem = name.removesuffix(".jpg")
     return stem if stem != name and stem and not stem.endswith("/") else f"{name}."
+
+
+def identify(name: str) -> str:
+    """The id of an image that is called by its url, its file's name, or its id."""
+    if "://" in name:
+        return url_id(name)
+    return file_id(name) if name.rpartition(".")[2].lower() in ENDINGS else name
 
 
 def key_text(value: Any) -> str:
@@ -78,7 +90,7 @@ class Reader:
             yield Rejected("image", "", place, Reason.MALFORMED_ROW, entry.fault)
             yield Rejected("caption", "", place, Reason.MALFORMED_ROW, entry.fault)
             return
-        captions = self._captions(entry)
+        captions = self._texts(entry, self.columns.captions)
         yield Held(len(captions), place)
         try:
             image = self._image(entry)
@@ -87,6 +99,7 @@ class Reader:
             for caption_place, _ in captions:
                 reason = f"its image cannot be read: {error}"
                 yield Rejected("caption", "", caption_place, Reason.MALFORMED_ROW, reason)
+            yield from self._beside(entry, "", f"its image cannot be read: {error}")
             return
         yield image
         for caption_place, caption in captions:
@@ -100,19 +113,33 @@ class Reader:
             else:
                 reason = f"expected text, found {text!r:.200}"
                 yield Rejected("caption", image.id, caption_place, Reason.MALFORMED_ROW, reason)
+        yield from self._beside(entry, image.id)
 
-    def _captions(self, entry: Entry) -> list[tuple[str, Any]]:
-        """Place and text of every caption; a cell that is empty, or an empty list, holds none."""
+    def _texts(self, entry: Entry, columns: tuple[str, ...]) -> list[tuple[str, Any]]:
+        """Place and value of all that some columns hold; a cell that is empty, or an empty list, holds nothing."""
         found: list[tuple[str, Any]] = []
-        several = len(self.columns.captions) > 1
-        for column in self.columns.captions:
-            cell = entry.cells.get(column)
+        for column in columns:
+            cell, place = entry.cells.get(column), entry.place if len(columns) == 1 else f"{entry.place}#{column}"
             if isinstance(cell, list):
-                place = f"{entry.place}#{column}" if several else entry.place
                 found += [] if cell == [] else [leaf for leaf in leaves(cell, place) if leaf[1] is not None]
             elif cell is not None:
-                found.append((f"{entry.place}#{column}" if several else entry.place, cell))
+                found.append((place, cell))
         return found
+
+    def _beside(self, entry: Entry, identity: str, fault: str = "") -> Iterator[Row]:
+        """Rewrites, negatives and boxes of a row."""
+        for name in COLUMNS:
+            for column in getattr(self.columns, name):
+                place = f"{entry.place}#{column}"
+                for each, value in _values(name, entry.cells.get(column), place):
+                    record = value if isinstance(value, dict) else {}
+                    try:
+                        if fault:
+                            raise Malformed(fault)
+                        text = value.get("text") if isinstance(value, dict) and name == "negatives" else value
+                        yield row_of(name, identity, text, record, each, Path(self.folder))
+                    except Malformed as error:
+                        yield Rejected(KINDS[name], identity, each, Reason.MALFORMED_ROW, str(error))
 
     def _image(self, entry: Entry) -> Image:
         """The image of a row.
@@ -138,7 +165,7 @@ class Reader:
             if self.find:
                 file, note = self.find(url)
         if columns.id:
-            identity = key_text(cells.get(columns.id))
+            identity = identify(key_text(cells.get(columns.id)))
             if not identity:
                 raise ValueError(f"expected an id in column {columns.id}, found {cells.get(columns.id)!r:.50}")
         split = evaluation(cells.get(columns.split)) if columns.split else None
@@ -147,6 +174,16 @@ class Reader:
 
     def _at(self, name: str) -> File:
         return File(name if name.startswith("/") else f"{self.folder}/{name}")
+
+
+def _values(name: ColumnName, cell: Any, place: str) -> list[tuple[str, Any]]:
+    """Place and value of all that a cell holds: boxes are objects, as JSON if the cell is text, and others texts."""
+    if name == "boxes" and isinstance(cell, str | bytes):
+        with suppress(ValueError, RecursionError):  # what is no JSON is no box either
+            cell = json.loads(cell) if cell.strip() else None
+    if cell is None or cell == []:
+        return []
+    return [leaf for leaf in leaves(cell, place, "box" if name == "boxes" else "text") if leaf[1] is not None]
 
 
 def _name(value: Any, expected: str) -> str:

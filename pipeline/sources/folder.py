@@ -6,7 +6,7 @@ Images that have a name in common, as 000.jpg and 000.png, have the captions of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -14,25 +14,26 @@ from pipeline.artifacts.schema import Reason
 from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.columns import published
-from pipeline.sources.entries import file_id
+from pipeline.sources.entries import file_id, identify
 from pipeline.sources.json_arrays import printable
 from pipeline.sources.lines import form, lines
 from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 
-def read(folder: Path) -> Iterator[Row | Held]:
-    """Every image below a folder, and every line of text.
+def read(folder: Path, beside: Collection[str] = ()) -> Iterator[Row | Held]:
+    """Every image below a folder, and every line of text but for those of the files `beside`.
 
     Raises:
         SourceError: there are no images.
     """
     found = False
-    for _, names in groupby(folders.below(folder), key=lambda name: name.rpartition("/")[0]):
+    own = (name for name in folders.below(folder) if name not in beside)
+    for _, names in groupby(own, key=lambda name: name.rpartition("/")[0]):
         for stem, same in groupby(sorted(names, key=_parts), key=lambda name: _parts(name)[0]):
-            own = list(same)
-            images = [name for name in own if _parts(name)[1] in ENDINGS]
-            texts = [name for name in own if _parts(name)[1] == "txt"]
+            together = list(same)
+            images = [name for name in together if _parts(name)[1] in ENDINGS]
+            texts = [name for name in together if _parts(name)[1] == "txt"]
             found = found or bool(images)
             if images or texts:
                 yield from _together(folder, stem, images, texts)
@@ -100,5 +101,7 @@ CORPUS = Corpus(
     recognise=recognise,
     title="a folder of images with their captions beside them",
     citation="",
+    sees_beside=True,
     terms="nothing is known",
+    identify=identify,
 )

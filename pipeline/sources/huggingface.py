@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.sources import folders, table
 from pipeline.sources.columns import TOLD, Columns, Evaluation, published
+from pipeline.sources.entries import identify
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
@@ -38,6 +39,8 @@ def read(path: Path, columns: Columns = TOLD, dataset: str = "") -> Iterator[Row
 
 def _saved(path: Path) -> list[Path]:
     """The Arrow files of a dataset on disk, in their order."""
+    if not path.is_dir():
+        raise SourceError(f"there is no folder {path}, which the dataset names as a split; save the dataset again")
     if (path / "dataset_dict.json").is_file():
         splits = field(_json(path / "dataset_dict.json"), "splits")
         if not isinstance(splits, list) or not all(isinstance(each, str) and each for each in splits):
@@ -103,4 +106,5 @@ CORPUS = Corpus(
     title="a dataset of Hugging Face's library",
     citation="",
     terms="as the dataset's own page says",
+    identify=identify,
 )

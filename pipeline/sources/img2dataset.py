@@ -20,7 +20,7 @@ from typing import Any, Self
 from pipeline.artifacts.schema import Reason
 from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
-from pipeline.sources.entries import key_text, url_id
+from pipeline.sources.entries import identify, key_text, url_id
 from pipeline.sources.json_arrays import field, printable
 from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, leaves
@@ -248,4 +248,5 @@ CORPUS = Corpus(
     title="images and captions that img2dataset downloaded",
     citation="Beaumont, img2dataset, https://github.com/rom1504/img2dataset",
     terms="images belong to the pages they are from",
+    identify=identify,
 )

@@ -75,4 +75,7 @@ def read(source: Source, name: str = "") -> Iterator[Row]:
         for column, files in source.beside.items()
         for row in side_files.read(column, name, files, path if path.is_dir() else path.parent, corpus.identify)
     )
-    return accounted(chain(corpus.read(path, **source.options), beside))
+    options = dict(source.options)
+    if corpus.sees_beside:
+        options["beside"] = frozenset(file for files in source.beside.values() for file in files)
+    return accounted(chain(corpus.read(path, **options), beside))

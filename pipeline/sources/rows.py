@@ -206,6 +206,8 @@ class Corpus:
     """Licence of captions and images, in a sentence."""
     is_file: bool = False
     """Whether it may be a single file."""
+    sees_beside: bool = False
+    """Whether its reader would take side files for its own, and so is given their names (`beside`)."""
     split_file: str = ""
     """Published split in the corpus's folder whose val and test images never train, where there is one."""
     identify: Callable[[str], str] = str

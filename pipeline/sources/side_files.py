@@ -43,7 +43,7 @@ _COCO = (
 )
 
 
-class _Malformed(ValueError):
+class Malformed(ValueError):
     """A record, or a value in it, cannot be used."""
 
 
@@ -76,12 +76,12 @@ def _file(
     if path.suffix not in readers:
         raise SourceError(f"{path}: {column} are read from {', '.join(readers)}, found {path.suffix or 'no extension'}")
     for place, record in readers[path.suffix](path):
-        if isinstance(record, _Malformed):
+        if isinstance(record, Malformed):
             yield Rejected(KINDS[column], "", place, Reason.MALFORMED_ROW, str(record))
             continue
         try:
             identity = _identity(record, source, identify)
-        except _Malformed as error:
+        except Malformed as error:
             yield from (
                 Rejected(KINDS[column], "", each, Reason.MALFORMED_ROW, str(error))
                 for each, _ in _values(column, record, place)
@@ -89,8 +89,8 @@ def _file(
             continue
         for each, value in _values(column, record, place):
             try:
-                yield _row(column, identity, value, record, each, folder)
-            except _Malformed as error:
+                yield row_of(column, identity, value, record, each, folder)
+            except Malformed as error:
                 yield Rejected(KINDS[column], identity, each, Reason.MALFORMED_ROW, str(error))
 
 
@@ -106,8 +106,8 @@ def _identity(record: Mapping[str, Any], source: str, identify: Callable[[str], 
                 return identify(printable(found))
             if found.startswith(f"{source}-"):
                 return printable(found.removeprefix(f"{source}-"))
-            raise _Malformed(f"key {found[:50]!r} is of no image of {source}; expected {source}-<id>")
-    raise _Malformed(f"expected an id or a key, found {sorted(map(str, record))[:10]}")
+            raise Malformed(f"key {found[:50]!r} is of no image of {source}; expected {source}-<id>")
+    raise Malformed(f"expected an id or a key, found {sorted(map(str, record))[:10]}")
 
 
 def _values(column: ColumnName, record: Mapping[str, Any], place: str) -> list[tuple[str, Any]]:
@@ -119,27 +119,35 @@ def _values(column: ColumnName, record: Mapping[str, Any], place: str) -> list[t
     return [(place, record)]
 
 
-def _row(
+def row_of(
     column: ColumnName, identity: str, value: Any, record: Mapping[str, Any], place: str, folder: Path
 ) -> ColumnRow:
+    """The row of a value of a column.
+
+    Args:
+        record: what the value stands in, of which `image` is a negative's image, below `folder`.
+
+    Raises:
+        Malformed: it is no value of this column.
+    """
     if column == "boxes":
         return _box(identity, value, place)
     if not isinstance(value, str | bytes):
-        raise _Malformed(f"expected a text in {column} or text, found {value!r:.100}")
+        raise Malformed(f"expected a text in {column} or text, found {value!r:.100}")
     if column == "rewrites":
         return Rewrite(identity, value, place)
     image = record.get("image")
     if isinstance(image, bytes):
         image = image.decode(errors="replace")
     if image is not None and not isinstance(image, str):
-        raise _Malformed(f"expected the path of an image, found {image!r:.100}")
+        raise Malformed(f"expected the path of an image, found {image!r:.100}")
     return Negative(identity, value, place, _below(folder, image) if image else None)
 
 
 def _below(folder: Path, name: str) -> File:
     path = folder / name
     if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-        raise _Malformed(f"image {name[:100]!r} is not below {folder}")
+        raise Malformed(f"image {name[:100]!r} is not below {folder}")
     return File(str(path))
 
 
@@ -147,20 +155,20 @@ def _box(identity: str, value: Any, place: str) -> Box:
     corners, phrase, score = field(value, "box"), field(value, "phrase"), field(value, "score")
     numbers = [_number(corner) for corner in corners] if isinstance(corners, list | tuple) else []
     if len(numbers) != 4:
-        raise _Malformed(f"expected a box [x0, y0, x1, y1] in pixels, found {corners!r:.100}")
+        raise Malformed(f"expected a box [x0, y0, x1, y1] in pixels, found {corners!r:.100}")
     if not isinstance(phrase, str) or not phrase.strip():
-        raise _Malformed(f"expected a phrase, found {phrase!r:.100}")
+        raise Malformed(f"expected a phrase, found {phrase!r:.100}")
     x0, y0, x1, y1 = numbers
     return Box(identity, (x0, y0, x1, y1), printable(phrase), 1.0 if score is None else _number(score), place)
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
-        raise _Malformed(f"expected a number, found {value!r:.50}")
+        raise Malformed(f"expected a number, found {value!r:.50}")
     return float(value)
 
 
-Records = Iterator[tuple[str, "Mapping[str, Any] | _Malformed"]]
+Records = Iterator[tuple[str, "Mapping[str, Any] | Malformed"]]
 
 
 def _json_lines(path: Path) -> Records:
@@ -171,9 +179,9 @@ def _json_lines(path: Path) -> Records:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield place, _Malformed(f"no JSON: {str(error)[:200]}")
+            yield place, Malformed(f"no JSON: {str(error)[:200]}")
             continue
-        yield place, found if isinstance(found, dict) else _Malformed(f"expected an object, found {line[:100]!r}")
+        yield place, found if isinstance(found, dict) else Malformed(f"expected an object, found {line[:100]!r}")
 
 
 def _delimited(path: Path) -> Records:
@@ -189,11 +197,11 @@ def _delimited(path: Path) -> Records:
             continue
         if not record.raw.strip():
             continue
-        found: Mapping[str, Any] | _Malformed
+        found: Mapping[str, Any] | Malformed
         if len(record.fields) == len(names):
             found = {name: raw_bytes(cell) for name, cell in zip(names, record.fields, strict=True) if cell}
         else:
-            found = _Malformed(
+            found = Malformed(
                 f"expected {len(names)} fields, found {len(record.fields)} in {printable(record.raw)[:200]!r}"
             )
         yield f"{path.name}:{record.line}", found
@@ -202,9 +210,9 @@ def _delimited(path: Path) -> Records:
 def _text(path: Path) -> Records:
     for number, line in lines(path, form(path)):
         identity, tab, text = line.partition(b"\t")
-        found: Mapping[str, Any] | _Malformed = {"id": identity, "text": text}
+        found: Mapping[str, Any] | Malformed = {"id": identity, "text": text}
         if line.strip():
-            yield f"{path.name}:{number}", found if tab else _Malformed(f"expected id, tab, text, found {line[:100]!r}")
+            yield f"{path.name}:{number}", found if tab else Malformed(f"expected id, tab, text, found {line[:100]!r}")
 
 
 def _parquet(path: Path) -> Records:
@@ -232,12 +240,12 @@ def _coco(path: Path) -> Records:
     for index, one in enumerate(entries(path, "annotations", _COCO)):
         place, bbox, number = f"{path.name}#annotations[{index}]", field(one, "bbox"), field(one, "image_id")
         if not isinstance(number, int | str) or number not in images:
-            yield place, _Malformed(f"there is no image with id {number!r:.50}")
+            yield place, Malformed(f"there is no image with id {number!r:.50}")
             continue
         try:
             x, y, width, height = map(float, bbox)
         except (TypeError, ValueError, OverflowError):
-            yield place, _Malformed(f"expected a bbox [x, y, width, height], found {bbox!r:.100}")
+            yield place, Malformed(f"expected a bbox [x, y, width, height], found {bbox!r:.100}")
             continue
         phrase, score, kind = field(one, "phrase"), field(one, "score"), field(one, "category_id")
         phrase = phrase or (names.get(kind) if isinstance(kind, int | str) else None)

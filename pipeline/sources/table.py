@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from typing import Protocol
 
 from pipeline.sources import downloads, folders, img2dataset
 from pipeline.sources.columns import TOLD, Columns, Evaluation, is_split, listing, published
-from pipeline.sources.entries import Entry, Reader
+from pipeline.sources.entries import Entry, Reader, identify
 from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
 from pipeline.sources.text_tables import Delimited, JsonLines
@@ -55,16 +55,17 @@ class Table(Protocol):
         """Every row, of its cells those of `wanted`."""
 
 
-def read(path: Path, columns: Columns = TOLD) -> Iterator[Row | Held]:
+def read(path: Path, columns: Columns = TOLD, beside: Collection[str] = ()) -> Iterator[Row | Held]:
     """Every row of the tables, each an image and its captions.
 
     Args:
         path: a table, or a folder with tables of one form in it.
+        beside: files in the folder that are no tables of this source.
 
     Raises:
         SourceError: there is none, or a column is missing.
     """
-    yield from rows(_files(path), path, columns)
+    yield from rows(_files(path, beside), path, columns)
 
 
 def rows(
@@ -85,7 +86,7 @@ def rows(
         folder = _relative_to(table, named, root) if named.path else str(table.path.parent)
         reader = Reader(named, folder, find, split)
         below = "" if folder == str(table.path.parent) or not named.path else f"; paths are relative to {folder}"
-        kept = f"; all of of it is for evaluation ({split})" if split else ""
+        kept = f"; all of it is for evaluation ({split})" if split else ""
         print(f"{table.path} is read as: {named}{below}{kept}", file=sys.stderr)
         for entry in table.entries(named.named()):
             yield from reader.rows(entry)
@@ -130,12 +131,12 @@ def opened(path: Path, name: str, columns: Columns) -> Table:
     return form.opened(path, name)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, beside: Collection[str]) -> list[Path]:
     """The tables at a path: itself, those in it, or if there are none there, those below it."""
     if path.is_file():
         return [path]
-    found = [name for name in sorted(folders.names(path)) if _is_table(name)]
-    found = found or sorted(name for name in folders.below(path) if _is_table(name))
+    found = [name for name in sorted(folders.names(path)) if _is_table(name) and name not in beside]
+    found = found or sorted(name for name in folders.below(path) if _is_table(name) and name not in beside)
     if not found:
         others = Counter(Path(name).suffix or "no ending" for name in islice(folders.below(path), 10_000))
         there = ", ".join(f"{count} of {ending}" for ending, count in others.most_common(5)) or "nothing"
@@ -183,5 +184,7 @@ CORPUS = Corpus(
     title="a table of images and captions",
     citation="",
     is_file=True,
+    sees_beside=True,
     terms="as each row says; nothing is known where it says nothing",
+    identify=identify,
 )

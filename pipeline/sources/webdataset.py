@@ -19,7 +19,7 @@ from pipeline.artifacts.schema import Reason
 from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.columns import TOLD, Columns, published
-from pipeline.sources.entries import Entry, Missing, Reader
+from pipeline.sources.entries import Entry, Missing, Reader, identify
 from pipeline.sources.json_arrays import printable
 from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Corpus, Held, Rejected, Row, SourceError
@@ -59,7 +59,7 @@ def read(path: Path, columns: Columns = TOLD) -> Iterator[Row | Held]:
             known = told(tuple(cells))
             if _TEXT in cells and not columns.captions:
                 known = replace(known, captions=(_TEXT,))
-            yield from Reader(known, "", split=split).rows(Entry(cells, place, fault))
+            yield from Reader(known, str(root), split=split).rows(Entry(cells, place, fault))
 
 
 def _cells(sample: Sample) -> tuple[dict[str, Any], str]:
@@ -97,4 +97,5 @@ CORPUS = Corpus(
     citation="",
     is_file=True,
     terms="as each record says; nothing is known where it says nothing",
+    identify=identify,
 )

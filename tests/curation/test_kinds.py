@@ -16,7 +16,7 @@ from pipeline.curation.curate import curate
 from pipeline.curation.inspection import ImageLimits
 from pipeline.curation.intake import take
 from pipeline.curation.ledger import Ledger
-from pipeline.curation.select import Rules
+from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.sources import SourceError, read
 
 CAPTIONS = {i: [f"a dog, number {i}", 'a "big" dog'][: 1 + i % 2] for i in range(1, 13)}
@@ -68,6 +68,21 @@ def test_where_urls_are_equal_ids_are(curated):
     assert ids == ids[:1] * len(BY_URL)
 
 
+def test_a_split_of_its_own_is_tested_on_and_never_trains(tmp_path):
+    source = written(tmp_path / "raw", "csv", CAPTIONS)
+    path = tmp_path / "raw/captions.csv"
+    header, *lines = path.read_text(encoding="utf-8-sig").splitlines()
+    splits = {1: "test", 2: "test", 3: "validation"}
+    rows = [f"{line},{splits.get(int(line.partition('.')[0]), 'train')}" for line in lines]
+    path.write_text("\n".join([f"{header},split", *rows]))
+    rules = Rules({"mine": 100}, {"mine": PUBLISHED}, 0.4, ImageLimits(8, 10**6, 10), 4, True, 3, {"mine": "table"})
+    limits = CaptionLimits(1, 50)
+    curate(tmp_path, tmp_path / "out", rules, limits, samples_per_shard=9, workers=1, given={"mine": source})
+    found = {row["source_id"]: row["split"] for row in Manifest(tmp_path / "out").rows}
+    assert {int(name) for name, split in found.items() if split == "test"} == {1, 2}
+    assert {int(name) for name in found} == CAPTIONS.keys() - {3}
+
+
 def damaged(data, draw):
     """Bytes with something done to them that happens to files."""
     how = draw(st.sampled_from(["cut", "flip", "repeat", "insert", "mark", "empty"]))
@@ -111,7 +126,7 @@ def test_every_row_of_a_damaged_source_is_accounted_for(tmp_path_factory, form, 
         path.unlink()
     with Ledger(folder / "ledger", folder) as ledger:
         try:
-            take(ledger, "mine", read(source.kind, source.path, **source.options), CaptionLimits(1, 50))
+            take(ledger, "mine", read(source), CaptionLimits(1, 50))
         except SourceError as error:
             assert str(folder) in str(error)
             return

@@ -27,9 +27,9 @@ def test_a_kind_of_source_is_one_file_and_its_line(scratch):
     program = """
 from pathlib import Path
 from pipeline.params.sources import Sources
-from pipeline.sources import read
+from pipeline.sources import Source, read
 Sources(sample=[], path="data/raw", of={"cats": {"kind": "pets", "quota": 10}})
-for row in read("pets", Path("data/raw/pets")):
+for row in read(Source("pets", Path("data/raw/pets"))):
     print(type(row).__name__, row.id, getattr(row, "text", None) or getattr(row, "file", None) or "none")
 """
     assert scratch.run("-c", program).splitlines() == [

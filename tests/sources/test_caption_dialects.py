@@ -6,10 +6,10 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import rows, texts
+from reading import read, rows, texts
 from tiny_corpora import write
 
-from pipeline.sources import Caption, read
+from pipeline.sources import Caption
 
 
 def flickr(folder, data, name="results.csv"):

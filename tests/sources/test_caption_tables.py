@@ -7,10 +7,10 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import rows, texts
+from reading import read, rows, texts
 from tiny_corpora import png, write
 
-from pipeline.sources import Caption, Image, Rejected, SourceError, read
+from pipeline.sources import Caption, Image, Rejected, SourceError
 from pipeline.sources.conceptual_captions import source_id
 
 SAID = [

@@ -3,11 +3,11 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import places, rows, texts
+from reading import places, read, rows, texts
 from tiny_corpora import img2dataset, png, write
 
 from pipeline.artifacts.schema import Reason
-from pipeline.sources import Caption, Rejected, SourceError, conceptual_captions, read
+from pipeline.sources import Caption, Rejected, SourceError, conceptual_captions
 
 URL = "http://images.example/1.jpg"
 CRC = conceptual_captions.crc32(URL)

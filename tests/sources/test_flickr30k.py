@@ -3,11 +3,11 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reading import places, rows, texts
+from reading import places, read, rows, texts
 from tiny_corpora import flickr, png, write
 
 from pipeline.artifacts.schema import Reason
-from pipeline.sources import Caption, Rejected, SourceError, read
+from pipeline.sources import Caption, Rejected, SourceError
 
 DOG = b"100.jpg#0\ta dog"
 HEADER = b"image_name| comment_number| comment\n"

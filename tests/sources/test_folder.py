@@ -1,8 +1,8 @@
 import pytest
-from reading import places, rows, texts
+from reading import places, read, rows, texts
 from tiny_corpora import png, write
 
-from pipeline.sources import SourceError, read
+from pipeline.sources import SourceError
 
 
 def test_every_line_beside_an_image_is_a_caption(tmp_path):
@@ -20,7 +20,7 @@ def test_images_of_one_name_have_its_captions_each(tmp_path):
     for name in ("1.b.jpg", "1.jpg", "1.PNG"):
         write(tmp_path / name, png(1))
     write(tmp_path / "1.txt", b"a dog")
-    assert texts(rows("folder", tmp_path)[1]) == [("1.PNG.", "a dog"), ("1", "a dog")]
+    assert texts(rows("folder", tmp_path)[1]) == [("1", "a dog"), ("1.PNG.", "a dog")]
 
 
 def test_a_text_without_an_image_is_an_image_that_is_missing(tmp_path):

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading import read
 from tiny_corpora import write
 
-from pipeline.sources import Caption, Rejected, read
+from pipeline.sources import Caption, Rejected
 
 ODD = st.none() | st.booleans() | st.integers(-1, 10**13) | st.just("") | st.just([]) | st.just({})
 TEXTS = st.recursive(st.just("mark"), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=4)

@@ -1,15 +1,16 @@
 import json
+import random
 import sys
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.feather as feather
 import pytest
-from reading import places, texts
+from reading import places, read, texts
 from tiny_corpora import png, write
 from tiny_kinds import saved
 
-from pipeline.sources import Caption, Image, Rejected, SourceError, read
+from pipeline.sources import Caption, Image, Rejected, SourceError
 
 
 def dataset(path, **options):
@@ -108,3 +109,20 @@ def test_a_dataset_by_name_is_fetched_once(tmp_path, monkeypatch):
     for _ in range(2):
         assert len(dataset(tmp_path / "d", dataset="pets/pets@v1")[0]) == 2
     assert asked == [("pets/pets", "v1")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_file_is_never_more_than_rejected_rows_or_an_error(tmp_path, seed):
+    saved(tmp_path, {"train": table(range(7))})
+    path = tmp_path / "train/data-00000-of-00001.arrow"
+    whole, rng = path.read_bytes(), random.Random(seed)
+    for _ in range(60):
+        data = bytearray(whole)
+        at = rng.choice([rng.randrange(len(data)), rng.randrange(3000)])
+        data[at : at + 4] = rng.randbytes(4)
+        path.write_bytes(data)
+        try:
+            images, _, rejected = dataset(tmp_path)
+        except SourceError:
+            continue
+        assert len(images) == 7 or rejected

@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from reading import places, rows, texts
+from reading import places, read, rows, texts
 from tiny_corpora import coco, png, write
 
 from pipeline.artifacts.schema import Reason
-from pipeline.sources import Image, SourceError, read
+from pipeline.sources import Image, SourceError
 
 
 def annotations(folder, content, name="train2017"):

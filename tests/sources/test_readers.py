@@ -2,9 +2,11 @@ import subprocess
 import sys
 
 import pytest
+from reading import read
 
+from pipeline import sources
 from pipeline.artifacts.schema import Reason
-from pipeline.sources import CORPORA, Caption, File, Held, Rejected, SourceError, read
+from pipeline.sources import CORPORA, Caption, File, Held, Rejected, Source, SourceError
 from pipeline.sources.rows import accounted
 
 
@@ -55,3 +57,18 @@ def test_captions_that_a_reader_drops_stop_the_run():
     for wrong in (rows[:2], [*rows, LOST], [*rows, Held(1, "f")]):
         with pytest.raises(AssertionError, match=r"the files hold . captions, of which . were read"):
             list(accounted(wrong))
+
+
+@pytest.mark.parametrize("kind", ["table", "folder", "conceptual_captions"])
+def test_side_files_are_not_taken_for_captions(tmp_path, kind):
+    (tmp_path / "1.jpg").write_bytes(b"")
+    (tmp_path / "1.txt").write_bytes(b"a dog")
+    key = b"http://a/1.jpg"
+    (tmp_path / "a.tsv").write_bytes(b"caption\turl\na dog\t" + key)
+    (tmp_path / "b.tsv").write_bytes(b"id\ttext\n" + key + b"\tthe dog")
+    (tmp_path / "b.txt").write_bytes(b"1\tthe dog")
+    beside = {"rewrites": ["b.txt" if kind == "folder" else "b.tsv"]}
+    found = list(sources.read(Source(kind, tmp_path, beside=beside)))
+    assert [row.text for row in found if isinstance(row, Caption)] == (["a dog"] if kind == "folder" else [b"a dog"])
+    assert [type(row).__name__ for row in found] == ["Image", "Caption", "Rewrite"]
+    assert len({row.id for row in found}) == 1

@@ -3,10 +3,10 @@ import json
 import tarfile
 
 import pytest
-from reading import places, texts
+from reading import places, read, texts
 from tiny_corpora import png, write
 
-from pipeline.sources import Caption, Image, Rejected, SourceError, read
+from pipeline.sources import Caption, Image, Rejected, SourceError
 from pipeline.sources.columns import Columns
 
 
