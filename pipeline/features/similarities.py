@@ -35,7 +35,7 @@ def write(ws: Workspace, clips: Sequence[str], place: Path) -> Path:
     """
     manifest = ws.manifest()
     path = place if place.suffix == ".parquet" else _next(place, manifest.fingerprint)
-    about = {CLIPS: ",".join(clips), "manifest": manifest.fingerprint}
+    about: dict[str, Any] = {CLIPS: ",".join(clips), "manifest": manifest.fingerprint}
     tables.write_parquet(path, _rows(ws, manifest, clips), SIMILARITIES, **about)
     return path
 

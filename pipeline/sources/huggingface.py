@@ -10,6 +10,7 @@ table. Images of a split `validation` or `test` are kept out of training, whethe
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,13 @@ def _fetched(dataset: str, path: Path) -> list[Path]:
                 f"{dataset} is a dataset by name, which the library datasets fetches: pip install datasets; or save it "
                 f"elsewhere by save_to_disk and put it at {path}"
             ) from error
+        if path.is_dir() and any(path.iterdir()):
+            raise SourceError(f"{path} holds something else than {dataset}; empty it, or set `path` of this source")
         name, _, revision = dataset.partition("@")
-        fetched = datasets.load_dataset(name, revision=revision or None)
-        fetched.save_to_disk(str(path))
+        part = path.with_name(f".{path.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a fetch that was killed
+        datasets.load_dataset(name, revision=revision or None).save_to_disk(str(part))
+        part.replace(path)
     return _saved(path)
 
 

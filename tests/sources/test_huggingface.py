@@ -1,6 +1,7 @@
 import json
 import random
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -98,8 +99,8 @@ def test_a_dataset_by_name_is_fetched_once(tmp_path, monkeypatch):
 
     class Fetched:
         def save_to_disk(self, path):
-            saved(tmp_path / "d", {"train": table([1, 2])})
-            assert path == str(tmp_path / "d")
+            assert path != str(tmp_path / "d"), "which would be half there where this is killed"
+            saved(Path(path), {"train": table([1, 2])})
 
     def load_dataset(name, revision):
         asked.append((name, revision))
@@ -109,6 +110,9 @@ def test_a_dataset_by_name_is_fetched_once(tmp_path, monkeypatch):
     for _ in range(2):
         assert len(dataset(tmp_path / "d", dataset="pets/pets@v1")[0]) == 2
     assert asked == [("pets/pets", "v1")]
+    write(tmp_path / "other/readme", b"")
+    with pytest.raises(SourceError, match="holds something else"):
+        dataset(tmp_path / "other", dataset="pets/pets")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -69,6 +69,6 @@ def test_side_files_are_not_taken_for_captions(tmp_path, kind):
     (tmp_path / "b.txt").write_bytes(b"1\tthe dog")
     beside = {"rewrites": ["b.txt" if kind == "folder" else "b.tsv"]}
     found = list(sources.read(Source(kind, tmp_path, beside=beside)))
-    assert [row.text for row in found if isinstance(row, Caption)] == (["a dog"] if kind == "folder" else [b"a dog"])
+    assert [row.text for row in found if isinstance(row, Caption)] == (["a dog"] if kind == "table" else [b"a dog"])
     assert [type(row).__name__ for row in found] == ["Image", "Caption", "Rewrite"]
     assert len({row.id for row in found}) == 1
