@@ -59,7 +59,7 @@ def check(
     console = Console(width=None if sys.stdout.isatty() else 140)
     for one in tried:
         _show(console, one)
-    _show_rates(console, measures.lines(rates))
+    _show_rates(console, measures.lines(tried, rates))
     for name, why in rates.lacking.items():
         console.print(f"not measured: {name}: {escape(why)}", highlight=False)
     _show_whole(console, whole.estimates(tried, rates, p), _free(data))

@@ -18,6 +18,7 @@ from console.figures import SELDOM, as_they_are, formatted, in_order, interval
 from console.graph import graph
 from console.init import init
 from console.search import search, serve
+from console.similarities import similarities
 from pipeline.artifacts import catalog
 from pipeline.artifacts.workspace import Workspace
 from pipeline.disk import files
@@ -36,6 +37,7 @@ app.command()(graph)
 app.command()(init)
 app.command()(search)
 app.command()(serve)
+app.command()(similarities)
 
 DataOption = Annotated[Path, typer.Option(help="Folder with a folder for every stage.")]
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
     writes=[*catalog.SHARDS.values(), catalog.MANIFEST, catalog.REJECTED, *catalog.COLUMNS, catalog.DATA_CARD],
     takes=["seed", "sources", "curate", "zeroshot", "probe.enabled", "probe.attributes"],
     unwatched=PARAMETERS,
-    folders=["sources.path", "zeroshot.path", "probe.attributes"],
+    folders=["sources.path", "zeroshot.path", "probe.attributes", "curate.similarity.path"],
     less_memory="compute.workers or curate.images.max_pixels",
 )
 def curate(params: Params, ws: Workspace) -> dict[str, Any]:
@@ -72,8 +72,10 @@ def rules_of(params: Params) -> Rules:
     """The rules that parameters ask for."""
     from pipeline.curation.inspection import ImageLimits
     from pipeline.curation.select import PUBLISHED, Rules
+    from pipeline.curation.similarity import Similarity
 
-    wanted, quota = params.curate, params.sources.quota
+    wanted, quota, like = params.curate, params.sources.quota, params.curate.similarity
+    dropping = like.drop > 0 or like.below > -1
     return Rules(
         quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
         test={name: PUBLISHED if mode == "published" else mode for name, mode in wanted.test.items()},
@@ -83,6 +85,7 @@ def rules_of(params: Params) -> Rules:
         merge=wanted.duplicates.captions == "merge",
         seed=params.seed,
         kinds={name: source.kind for name, source in params.sources.of.items()},
+        similarity=Similarity(Path(like.path), like.by, like.drop, like.below) if dropping else None,
         uncaptioned=frozenset(name for name, source in params.sources.of.items() if source.captions == "optional"),
     )
 

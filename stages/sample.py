@@ -34,7 +34,7 @@ def sample(params: Params, ws: Workspace) -> dict[str, Any]:
     size, seed, workers = params.sample, params.seed, params.compute.workers
     assert size is not None
     images = {name: getattr(size, name) for name in ("mscoco", "flickr30k", "conceptual_captions")}
-    more = {"side_files": size.side_files, "uncaptioned": size.uncaptioned}
+    more: dict[str, Any] = {"side_files": size.side_files, "uncaptioned": size.uncaptioned}
     folder = ws.path(catalog.SAMPLE_CORPORA)
     planted = corpora.build(folder, images=images, test=size.test, seed=seed, workers=workers, **more)
     files.write_json(ws.path(catalog.PLANTED), planted)

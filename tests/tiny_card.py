@@ -3,6 +3,7 @@
 from tiny_corpora import encoded, picture
 
 from pipeline.curation.card_content import SIDE_BINS, WORD_BINS
+from pipeline.curation.card_quality import BINS, MEASURES
 from pipeline.disk import files
 
 HOSTILE = "<script>alert('licence')</script> | `code`"
@@ -43,6 +44,19 @@ def facts():
         "captions_cut": dict.fromkeys(order, 0),
         "context": 77,
         "shorter_sides": {source: [0, 0, 7] + [0] * (SIDE_BINS - 3) for source in order},
+        "quality": {
+            name: {
+                "counts": {source: [0, 3, 7] + [0] * (BINS - 3) for source in order},
+                "start": 0,
+                "step": 1,
+                "ends": {
+                    "lowest": [{"key": "mscoco-1", "value": 0.5, "picture": "examples/a.jpg"}],
+                    "highest": [{"key": "mscoco-9", "value": 7.5}],
+                },
+            }
+            for name in MEASURES
+        },
+        "similarity": {},
         "examples": {
             "image": {
                 "evaluation_copy": [example],

@@ -7,9 +7,9 @@ from tiny_manifest import png, write_manifest
 from tiny_models import COMPUTE, picture, save_worded_clip, tiny_clip
 from tiny_teachers import state_teachers
 
-from pipeline.artifacts import catalog
+from pipeline.artifacts import catalog, columns
 from pipeline.artifacts.schema import REGIONS, SpanKind, Split
-from pipeline.artifacts.tables import TableWriter
+from pipeline.artifacts.tables import TableWriter, write_parquet
 from pipeline.artifacts.workspace import Workspace
 from pipeline.features.classes import Contents
 from pipeline.features.clip_tables import Embedding, Material
@@ -32,15 +32,28 @@ SAMPLES = {
 }
 CROPS = {"a": 2, "b": 0, "c": 1, "d": 1, "e": 1, "f": 0, "g": 2}
 VIEWS = 2
-COLUMNS = ["a star that is red", "a cat"]
-"""Rewrites and negatives."""
+BESIDE = {
+    catalog.REWRITES: {"a": ["a star that is red", "ok"]},
+    catalog.NEGATIVES: {"b": ["a dog on a mat", "a cat under a mat"]},
+    catalog.GIVEN_BOXES: {},
+}
+"""Texts by image; "ok" says nothing."""
 TOKENS = 14
+
+
+def write_beside(data, manifest, beside=BESIDE):
+    """What training images have beside captions."""
+    for artifact, texts in beside.items():
+        rows = [{"key": key, "text": text, "image": None, "origin": ""} for key in texts for text in texts[key]]
+        (data / artifact.path).parent.mkdir(exist_ok=True)
+        write_parquet(data / artifact.path, rows, artifact.columns, manifest=manifest.fingerprint)
 
 
 def lay_out(data, count=VIEWS):
     """Everything before features; the teachers are `twin`, which is the base's sister, and `worded`."""
     manifest = write_manifest(data / "curate", SAMPLES)
     origin = {"manifest": manifest.fingerprint}
+    write_beside(data, manifest)
     with TableWriter(data / "regions/regions.arrow", REGIONS, origin | {"kind": "regions", "fingerprint": "r"}) as out:
         for number, key in enumerate(manifest.keys):
             n = 1 + CROPS[key]
@@ -67,9 +80,8 @@ def embedding(ws, store, count=VIEWS):
     views.write(train, ws.path(catalog.VIEWS), Augmentation(0.5, 0.5, 0.2), count=count, seed=0)
     seen = views.ViewsOf(train, ws.table(catalog.VIEWS, train))
     tables = (ws.table(artifact, manifest) for artifact in (catalog.REGIONS, catalog.SPANS))
-    return Embedding(
-        Material(manifest, *tables, Contents(ws.data / "zeroshot"), seen, COLUMNS, "c"), ws, COMPUTE, store
-    )
+    beside = columns.distinct(train), columns.fingerprint(train)
+    return Embedding(Material(manifest, *tables, Contents(ws.data / "zeroshot"), seen, *beside), ws, COMPUTE, store)
 
 
 def embed_all(ws, store, count=VIEWS, teachers=("twin", "worded")):

@@ -34,7 +34,8 @@ def read(artifact: Artifact, training: Manifest, *names: str) -> tuple[pa.Table,
     Raises:
         ContractError: there is no such table, or it is of another curation.
     """
-    path = training.folder / artifact.name
+    path, columns = training.folder / artifact.name, artifact.columns
+    assert isinstance(columns, pa.Schema), f"{artifact.path} has columns of any dimension"
     again = "run: dvc repro -sf curate"
     if not path.is_file():
         raise ContractError(f"{path} does not exist; {again}")
@@ -43,9 +44,9 @@ def read(artifact: Artifact, training: Manifest, *names: str) -> tuple[pa.Table,
     except (pa.ArrowException, OSError) as error:
         raise ContractError(f"{path} is damaged ({error}); {again}") from error
     found = (table.schema.metadata or {}).get(b"manifest", b"").decode()
-    if not table.schema.remove_metadata().equals(artifact.columns) or found != training.fingerprint:
+    if not table.schema.remove_metadata().equals(columns) or found != training.fingerprint:
         raise ContractError(
-            f"{path} has columns {table.schema.names} of manifest {found or 'none'}, expected {artifact.columns.names} "
+            f"{path} has columns {table.schema.names} of manifest {found or 'none'}, expected {columns.names} "
             f"of {training.fingerprint}; {again}"
         )
     return table.select(names), offsets(table["key"].to_pylist(), training.keys, str(path))

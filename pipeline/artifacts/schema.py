@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """Nothing but addresses, digits and punctuation."""
     SHORT_CAPTION = "short_caption"
     LONG_CAPTION = "long_caption"
+    LOW_SIMILARITY = "low_similarity"
+    """Image and caption are too unlike, as `curate.similarity` asks."""
     DUPLICATE_CAPTION = "duplicate_caption"
     """The image has the same caption already."""
     NOT_UTF8 = "not_utf8"
@@ -92,10 +94,25 @@ MANIFEST = pa.schema(
         *_fields(_INTEGER, "width height"),
         *_fields(pa.list_(_TEXT), "captions caption_origins"),
         *_fields(_TEXT, "licence url"),
+        *_fields(_SCORE, "sharpness brightness"),
     ]
 )
 """One row a kept sample, ordered by split, shard, row. Width and height after EXIF rotation. `caption_origins` says of
-every caption where it was read, `<source>:<place>`: a merged copy's captions keep their own corpus."""
+every caption where it was read, `<source>:<place>`: a merged copy's captions keep their own corpus. `sharpness` is the
+variance of the Laplacian at a shorter side of 120 pixels, low where an image is blurred; `brightness` the mean grey
+level, 0..255."""
+
+SIMILARITIES = pa.schema(
+    [
+        ("key", _TEXT),
+        ("caption_index", _INTEGER),
+        *_fields(_TEXT, "split origin caption"),
+        ("cosines", pa.list_(_SCORE)),
+    ]
+)
+"""One row a caption of a kept sample, in manifest order: its origin, and the cosine of its embedding and its image's
+under the base and every teacher, whose names stand in the metadata, `clips`, with commas between."""
+CLIPS = "clips"
 
 REJECTED = pa.schema(_fields(_TEXT, "kind key source place reason detail"))
 """One row for every image (kind `image`) and caption (kind `caption`), and of side files every `rewrite`, `negative`

@@ -312,7 +312,7 @@ def check_index(table: Table, name: str, wanted: NDArray[np.int64]) -> None:
 
 
 def write_parquet(
-    path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, at_a_time: int = _ROWS, **metadata: Any
+    path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, at_a_time: int = _ROWS, /, **metadata: Any
 ) -> None:
     """Write rows as a Parquet file, whole or not at all, `at_a_time` in memory."""
     schema = schema.with_metadata({k: str(v) for k, v in metadata.items()})

@@ -40,7 +40,7 @@ _VALUES = pa.schema(
     [
         *(("reason", _STRING), ("detail", _STRING), ("sha256", _BINARY), ("phash", pa.uint64()), ("sketch", _BINARY)),
         *(("width", pa.int64()), ("height", pa.int64()), ("extension", _STRING), ("animated", pa.bool_())),
-        ("frames", pa.list_(_BINARY)),
+        *(("frames", pa.list_(_BINARY)), ("sharpness", pa.float64()), ("brightness", pa.float64())),
     ]
 )
 _NOTHING = Inspection(b"", 0, b"", 0, 0, "")

@@ -5,6 +5,7 @@ And frames, for the leak guard: the image in grey, small, once whole and once wi
 
 from functools import cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -57,6 +58,23 @@ def perceptual_hash(image: Image.Image) -> int:
 def sketch(image: Image.Image) -> bytes:
     """8 x 8 mean colours: 192 bytes, RGB, row by row."""
     return shrink(image).resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes()
+
+
+def sharpness(image: Image.Image) -> tuple[float, float]:
+    """Variance of the Laplacian, and the mean, of the grey image at a shorter side of `ENOUGH` pixels (or its own).
+
+    The variance is low where edges are soft: of images of one size the blurred ones have the least (Pech-Pacheco et
+    al., ICPR 2000). A flat image has 0, too.
+    """
+    grey = image.convert("L")
+    if (factor := min(grey.size) // ENOUGH) > 1:
+        grey = grey.reduce(factor)
+    if (shorter := min(grey.size)) > ENOUGH:
+        width, height = (max(ENOUGH, round(side * ENOUGH / shorter)) for side in grey.size)
+        grey = grey.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(grey)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(pixels, cv2.CV_16S))
+    return round(float(deviation[0, 0]) ** 2, 3), round(cv2.mean(pixels)[0], 3)
 
 
 def inside_border(grey: NDArray[np.uint8]) -> Box | None:

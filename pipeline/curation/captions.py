@@ -1,5 +1,6 @@
 """What is asked of a caption before it may be kept."""
 
+import hashlib
 import re
 import string
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ def _without_addresses(text: str) -> str:
     return " ".join(
         part for part in text.split() if len(part) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(part.strip(_EDGES))
     )
+
+
+def digest(text: str) -> bytes:
+    """8 bytes that are equal for captions that say the same."""
+    return hashlib.blake2b(fold(text).encode(), digest_size=8).digest()
 
 
 def fold(text: str) -> str:

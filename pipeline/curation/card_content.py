@@ -1,27 +1,23 @@
 """What a data card says of a curation: counts, leak guard, duplicates, lengths and sizes, licences, examples."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from pipeline.artifacts.schema import Reason, Split
 from pipeline.clip import bpe
+from pipeline.curation import card_images, card_quality, similarity
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.select import PUBLISHED, Rules
 from pipeline.disk import files
-from pipeline.images import decoding
-from pipeline.sources import CORPORA, File, Source, karpathy
+from pipeline.sources import CORPORA, Source, karpathy
 
 EXAMPLES = 8
 """How many examples of each reason are shown."""
 LEAKS = 200
 """Copies of evaluation images that are listed; all of them stand in rejected.parquet."""
-THUMBNAIL = 112
 WORD_BINS = 40
 """Captions of as many words and more are counted together."""
 SIDE_BIN, SIDE_BINS = 64, 24
@@ -71,6 +67,8 @@ def gather(
         "captions_cut": {source: cut for source, (_, cut) in lengths.items()},
         "context": bpe.CONTEXT,
         "shorter_sides": {source: _sides(ledger, source) for source in sources},
+        "quality": card_quality.gather(ledger, sources, rules.images.max_pixels, out),
+        "similarity": similarity.summary(ledger, sources) if rules.similarity else {},
         "examples": {
             "image": _image_examples(ledger, rules.seed, rules.images.max_pixels, out),
             "caption": _caption_examples(ledger, rules.seed),
@@ -161,30 +159,13 @@ def _image_examples(ledger: Ledger, seed: int, max_pixels: int, out: Path) -> di
     for reason in Reason:
         for place, row in enumerate(ledger.db.execute(query, (reason, seed, EXAMPLES)).fetchall()):
             key, source, detail, *where = row
-            shown, original = (_thumbnail(where[i], where[i + 1], where[i + 2], max_pixels) for i in (0, 3))
             example = {"key": key, "source": source, "detail": detail, "original_key": where[6]}
-            for name, image in (("picture", shown), ("original", original)):
-                if image is not None:
-                    example[name] = f"examples/{reason}-{place}-{name}.jpg"
-                    with files.whole(out / example[name]) as temporary:
-                        temporary.write_bytes(decoding.encode_jpeg(image, 82))
+            for name, i in (("picture", 0), ("original", 3)):
+                path = f"examples/{reason}-{place}-{name}.jpg"
+                if card_images.save((where[i], where[i + 1], where[i + 2]), max_pixels, out, path):
+                    example[name] = path
             found.setdefault(reason.value, []).append(example)
     return found
-
-
-def _thumbnail(path: bytes | None, offset: int, length: int | None, max_pixels: int) -> Image.Image | None:
-    """None where there is nothing to be seen, which is what many were rejected for."""
-    if not path:
-        return None
-    try:
-        with decoding.opened(File(os.fsdecode(path), offset, length).read()) as image:
-            if image.width * image.height > max_pixels:
-                return None
-            shown = decoding.upright(image, 2 * THUMBNAIL)
-            shown.thumbnail((THUMBNAIL, THUMBNAIL))
-            return shown.copy()
-    except (OSError, decoding.UnreadableImage):
-        return None
 
 
 def _caption_examples(ledger: Ledger, seed: int) -> dict[str, list[dict[str, Any]]]:

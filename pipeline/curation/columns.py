@@ -42,7 +42,6 @@ def take(ledger: Ledger, source: str, number: int, row: Rewrite | Negative | Box
     """
     kind = {Rewrite: "rewrite", Negative: "negative", Box: "box"}[type(row)]
     ledger.read[kind, source] += 1
-    fault = None
     if isinstance(row, Box):
         phrase = " ".join(row.phrase.split())
         if fault := _box_fault(row, phrase):
@@ -100,6 +99,7 @@ def settle(ledger: Ledger, limits: ImageLimits, workers: int) -> None:
     _refuse(ledger, outside, f"'{Reason.MALFORMED_ROW}'", size)
     if not ledger.db.execute("SELECT 1 FROM columns WHERE path IS NOT NULL LIMIT 1").fetchone():
         return
+    ledger.db.execute("CREATE INDEX bytes_of ON images (sha256)")
     images = ledger.db.execute("SELECT number, path, offset, length FROM columns WHERE path IS NOT NULL")
     faults: list[tuple[int, str, str]] = []
     with Processes(workers) as processes:
@@ -131,7 +131,7 @@ def write(ledger: Ledger, out: Path, manifest: str) -> None:
     """Write the tables, in manifest order; `manifest` is the fingerprint of the one that they belong to."""
     for kind, artifact in ARTIFACTS.items():
         rows = map(_ROWS[kind], _kept(ledger, kind))
-        tables.write_parquet(out / artifact.name, rows, artifact.columns, at_a_time=_AT_A_TIME[kind], manifest=manifest)
+        tables.write_parquet(out / artifact.name, rows, artifact.columns, _AT_A_TIME[kind], manifest=manifest)
 
 
 def _kept(ledger: Ledger, kind: str) -> Iterator[dict[str, Any]]:

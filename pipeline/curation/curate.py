@@ -179,7 +179,8 @@ def _write_split(
             image = {"image_sha256": k.image.sha256.hex(), "phash": k.image.phash}
             size = {"width": k.image.width, "height": k.image.height}
             texts = {"captions": k.captions, "caption_origins": k.origins, "licence": k.licence, "url": k.url}
-            yield sample | place | image | size | texts
+            quality = {"sharpness": k.image.sharpness, "brightness": k.image.brightness}
+            yield sample | place | image | size | texts | quality
     shards.remove_beyond(out / split, len(sizes))
 
 

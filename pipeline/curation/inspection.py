@@ -59,6 +59,10 @@ class Inspection:
     extension: str
     animated: bool = False
     frames: tuple[bytes, ...] = ()
+    sharpness: float = 0.0
+    """`appearance.sharpness`: low where it is blurred."""
+    brightness: float = 0.0
+    """Mean grey level, 0..255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,12 @@ def inspect(file: File, limits: ImageLimits) -> Inspection | ImageFault:
                 return ImageFault(fault.reason, f"{name}: {fault.detail}")
             extension = EXTENSIONS[image.format or ""]
             width, height = decoding.upright_size(image)
-            small = appearance.shrink(decoding.upright(image, appearance.ENOUGH))
+            decoded = decoding.upright(image, appearance.ENOUGH)
+            small = appearance.shrink(decoded)
             digest = hashlib.sha256(data).digest()
             phash, sketch = appearance.perceptual_hash(small), appearance.sketch(small)
-            return Inspection(digest, phash, sketch, width, height, extension, animated, appearance.frames(small))
+            seen = (animated, appearance.frames(small), *appearance.sharpness(decoded))
+            return Inspection(digest, phash, sketch, width, height, extension, *seen)
     except decoding.NotAnImage as error:
         return ImageFault(Reason.NOT_AN_IMAGE, f"{name}: {error}")
     except decoding.OversizedImage as error:

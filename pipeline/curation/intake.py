@@ -1,12 +1,11 @@
 """From a corpus's rows to the ledger: captions cleaned and joined to their images, repeated and lost rows refused."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 
 from pipeline.artifacts.schema import Reason, make_key
 from pipeline.curation import columns
-from pipeline.curation.captions import CaptionLimits, clean, fold
+from pipeline.curation.captions import CaptionLimits, clean, digest
 from pipeline.curation.ledger import Ledger, utf8
 from pipeline.sources import Caption, File, Image, Rejected, Row
 
@@ -50,8 +49,7 @@ def _take_caption(ledger: Ledger, source: str, number: int, row: Caption, limits
     if not isinstance(text, str):
         ledger.refuse("caption", make_key(source, row.id), source, row.place, text.reason, text.detail)
         return
-    digest = hashlib.blake2b(fold(text).encode(), digest_size=8).digest()
-    ledger.add_caption(number, digest, text, row.place)
+    ledger.add_caption(number, digest(text), text, row.place)
 
 
 def _take_image(ledger: Ledger, source: str, number: int, row: Image) -> None:
@@ -92,14 +90,4 @@ def _refuse_captions(ledger: Ledger, source: str) -> None:
             "FROM captions c JOIN images i ON i.number = c.image WHERE i.source = :source) WHERE nth > 1",
         ),
     ):
-        values = {"reason": reason, "source": source}
-        ledger.db.execute(f"CREATE TEMP TABLE lost AS {numbers}", values)
-        ledger.db.execute(
-            "INSERT INTO refused (kind, key, source, place, reason, detail) "
-            f"SELECT 'caption', i.key, i.source, c.place, :reason, {detail} "
-            "FROM captions c JOIN images i ON i.number = c.image "
-            "WHERE c.number IN (SELECT number FROM lost) ORDER BY c.number",
-            values,
-        )
-        ledger.db.execute("DELETE FROM captions WHERE number IN (SELECT number FROM lost)")
-        ledger.db.execute("DROP TABLE lost")
+        ledger.refuse_captions(reason, detail, numbers, source=source)

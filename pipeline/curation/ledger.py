@@ -24,6 +24,7 @@ CREATE TABLE images (
     declared INTEGER NOT NULL DEFAULT 0, path BLOB, offset INTEGER, length INTEGER,
     licence TEXT, url TEXT, evaluation TEXT, note TEXT,
     role TEXT, draw REAL, sha256 BLOB, phash BLOB, width INTEGER, height INTEGER, extension TEXT,
+    sharpness REAL, brightness REAL,
     split TEXT, place REAL, reason TEXT, detail TEXT, original INTEGER, seen INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE captions (
@@ -51,6 +52,8 @@ BEGIN;
 # refused: rows with a reason of their own. A caption shares the fate of its home.
 
 
+_KNOWN = ("width", "height", "extension", "sharpness", "brightness")
+"""What is remembered of an inspected image by these names."""
 _WAITING = 2000
 """Captions that are written together, twice as fast as one by one."""
 
@@ -157,6 +160,30 @@ class Ledger:
             "INSERT INTO refused (kind, key, source, place, reason, detail) VALUES (?, ?, ?, ?, ?, ?)",
             (kind, key, source, utf8(place), reason, utf8(detail)),
         )
+
+    def refuse_captions(self, reason: Reason, detail: str, numbers: str, **values: object) -> int:
+        """Record that some captions cannot be used, and take them out.
+
+        Args:
+            detail: SQL of a text, of a caption `c` and its image `i`.
+            numbers: SQL of which captions.
+            values: what stands in both.
+
+        Returns:
+            how many they are.
+        """
+        given = {"reason": reason, **values}
+        self.db.execute(f"CREATE TEMP TABLE lost AS {numbers}", given)
+        found = self.db.execute(
+            "INSERT INTO refused (kind, key, source, place, reason, detail) "
+            f"SELECT 'caption', i.key, i.source, c.place, :reason, {detail} "
+            "FROM captions c JOIN images i ON i.number = c.image "
+            "WHERE c.number IN (SELECT number FROM lost) ORDER BY c.number",
+            given,
+        )
+        self.db.execute("DELETE FROM captions WHERE number IN (SELECT number FROM lost)")
+        self.db.execute("DROP TABLE lost")
+        return found.rowcount
 
     def place(self, path: bytes) -> str:
         """A file's path in the corpora as text that UTF-8 can hold."""
@@ -270,9 +297,12 @@ class Ledger:
         """Decide that an image is kept; `place` orders its split."""
         phash = image.phash.to_bytes(8, "big")
         self.db.execute(
-            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ? "
-            "WHERE number = ?",
-            (split, place, image.sha256, phash, image.width, image.height, image.extension, number),
+            "UPDATE images SET split = ?, place = ?, sha256 = ?, phash = ?, width = ?, height = ?, extension = ?, "
+            "sharpness = ?, brightness = ? WHERE number = ?",
+            (
+                *(split, place, image.sha256, phash, image.width, image.height, image.extension),
+                *(image.sharpness, image.brightness, number),
+            ),
         )
 
     def move(self, number: int, split: Split) -> None:
@@ -289,17 +319,18 @@ class Ledger:
     def kept(self, split: Split) -> Iterator[Kept]:
         """The images of a split in its order."""
         rows = self.db.execute(
-            "SELECT number, key, source, id, path, offset, length, licence, url, sha256, phash, width, height, "
-            "extension FROM images WHERE split = ? ORDER BY place, key",
+            "SELECT number, key, source, id, path, offset, length, licence, url, sha256, phash, "
+            f"{', '.join(_KNOWN)} FROM images WHERE split = ? ORDER BY place, key",
             (split,),
         )
-        for number, key, source, identity, path, offset, length, licence, url, sha256, phash, *shape in rows:
+        for number, key, source, identity, path, offset, length, licence, url, sha256, phash, *about in rows:
             captions = self.db.execute(
                 "SELECT text, source || ':' || c.place FROM captions c JOIN images i ON i.number = c.image "
                 "WHERE home = ? ORDER BY c.image <> home, c.number",
                 (number,),
             ).fetchall()
-            image = Inspection(sha256, int.from_bytes(phash, "big"), b"", *shape)
+            known = dict(zip(_KNOWN, about, strict=True))
+            image = Inspection(sha256, int.from_bytes(phash, "big"), b"", **known)
             texts, origins = ([row[i] for row in captions] for i in (0, 1))
             file = File(os.fsdecode(path), offset, length)
             yield Kept(key, source, identity, file, licence, url, image, texts, origins)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from pipeline.artifacts.schema import Reason, Split
-from pipeline.curation import lookalikes
+from pipeline.curation import lookalikes, similarity
 from pipeline.curation.copies import Candidates, first_copied
 from pipeline.curation.held_out import HeldOut
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection
@@ -14,6 +14,7 @@ from pipeline.curation.leaks import Leaks
 from pipeline.curation.ledger import Candidate, Ledger, draw
 from pipeline.curation.looking import Foresight, NoForesight, inspected
 from pipeline.curation.seen import Fate, SeenImages
+from pipeline.curation.similarity import Similarity
 from pipeline.machine.processes import Processes
 from pipeline.machine.progress import track
 from pipeline.sources import CORPORA, SourceError
@@ -40,6 +41,7 @@ class Rules:
         radius: Hamming distance up to which perceptual hashes make two images candidates for the same image.
         merge: whether the captions of a copy that is not kept go to the image that is.
         kinds: by source, of which kind it is, if not of that of its name.
+        similarity: which captions of training images are too unlike their images, by a first pass; None for none.
         uncaptioned: corpora whose images without captions are kept, too, for training alone.
     """
 
@@ -51,6 +53,7 @@ class Rules:
     merge: bool
     seed: int
     kinds: Mapping[str, str] = field(default_factory=dict)
+    similarity: Similarity | None = None
     uncaptioned: frozenset[str] = frozenset()
 
 
@@ -86,6 +89,8 @@ def select(
                 "(docs/your-data.md)"
             )
     give_roles(ledger, rules)
+    if rules.similarity:
+        similarity.drop(ledger, rules.similarity, seed=rules.seed, validation=rules.validation)
     # Comparisons have processes of their own: among the others they would wait for all inspections under way.
     with Processes(workers) as inspecting, Processes(workers) as comparing:
         return _Selection(ledger, rules, inspecting, comparing, held_out, foresight or NoForesight()).run()

@@ -118,7 +118,8 @@ class CachedDetector:
     def _unseen(self, image_keys: Keys) -> NDArray[np.bool_]:
         """Which images the detector has to look at, bool [n]."""
         given = np.array([image in self.given for image in keys.unpack(image_keys)], dtype=bool)
-        return self._boxes.missing(image_keys) & ~given
+        unseen: NDArray[np.bool_] = self._boxes.missing(image_keys) & ~given
+        return unseen
 
     def lend(self, image_keys: Keys, boxes: pa.Table, folder: Path) -> None:
         """Have it know boxes that another has found; see `Collection.lend`."""

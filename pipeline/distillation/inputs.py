@@ -114,8 +114,8 @@ class Inputs:
                     f"{recipe.name} trains against negatives, and no training image has any; give some in "
                     "sources.columns (docs/columns.md), or take hard_negatives, which makes its own"
                 )
-            texts = self._column_texts
-            embedded = None if self.train_text else texts.vectors[texts.rows(flat)]
+            known = self._column_texts
+            embedded = None if self.train_text else known.vectors[known.rows(flat)]
             found = replace(found, negatives=Negatives(given, embedded, by_image=True))
         if recipe.negatives == "rule":
             made = parser()

@@ -109,12 +109,13 @@ def download(
     partial = _Partial(path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.origin"), url)
     if not partial.is_of_url():
         partial.start_over("")
-    is_one_piece = _complete(partial, size, sha256 is not None, wait)
-    found = Fetched(partial.size, files.sha256(partial.data))
-    if not is_one_piece and _fault(found, size, sha256):  # its pieces may be of two versions
-        partial.start_over("")
-        _complete(partial, size, sha256 is not None, wait)
+    with httpx.Client(headers=_HEADERS, follow_redirects=True, timeout=60) as client:
+        is_one_piece = _complete(client, partial, size, sha256 is not None, wait)
         found = Fetched(partial.size, files.sha256(partial.data))
+        if not is_one_piece and _fault(found, size, sha256):  # its pieces may be of two versions
+            partial.start_over("")
+            _complete(client, partial, size, sha256 is not None, wait)
+            found = Fetched(partial.size, files.sha256(partial.data))
     if fault := _fault(found, size, sha256):
         partial.remove()
         raise FetchError(
@@ -149,7 +150,9 @@ def _fault(found: Fetched, size: int | None, sha256: str | None) -> str:
     return ""
 
 
-def _complete(partial: _Partial, size: int | None, verified: bool, wait: Callable[[float], None]) -> bool:
+def _complete(
+    client: httpx.Client, partial: _Partial, size: int | None, verified: bool, wait: Callable[[float], None]
+) -> bool:
     """Fetch what is lacking, as often as it takes; returns whether all of it came in one piece.
 
     Args:
@@ -160,7 +163,7 @@ def _complete(partial: _Partial, size: int | None, verified: bool, wait: Callabl
         before = partial.size
         try:
             pieces += 1 + (before > 0)
-            _fetch_rest(partial, size, verified)
+            _fetch_rest(client, partial, size, verified)
             return pieces == 1
         except (httpx.TransportError, _Again) as error:
             fruitless = 0 if partial.size > before else fruitless + 1
@@ -174,16 +177,20 @@ def _complete(partial: _Partial, size: int | None, verified: bool, wait: Callabl
             raise FetchError(f"{partial.url} cannot be fetched: {one_line(error)}") from error
 
 
-def _fetch_rest(partial: _Partial, size: int | None, verified: bool) -> None:
-    have, validator, headers = partial.size, partial.validator(), dict(_HEADERS)
+def _fetch_rest(client: httpx.Client, partial: _Partial, size: int | None, verified: bool) -> None:
+    have, validator, headers = partial.size, partial.validator(), dict[str, str]()
     if have and have == size and verified:
         return
     if have and (validator or verified):
         headers["Range"] = f"bytes={have}-"
         if validator:
             headers["If-Range"] = validator
-    with httpx.stream("GET", partial.url, headers=headers, follow_redirects=True, timeout=60) as response:
+    with client.stream("GET", partial.url, headers=headers) as response:
         total = _start(partial, response, have, size)
+        if total is None and not verified and response.headers.get("Transfer-Encoding") != "chunked":
+            raise FetchError(
+                f"{partial.url}: the server does not say how long it is, and nobody else; fetch it by hand"
+            )
         with partial.data.open("ab") as stream:
             _write(stream, response, total, partial)
     if total is not None and partial.size < total:
@@ -217,7 +224,7 @@ def _start(partial: _Partial, response: httpx.Response, have: int, size: int | N
 
 def _write(stream: BinaryIO, response: httpx.Response, total: int | None, partial: _Partial) -> None:
     name = partial.data.name.removeprefix(".").removesuffix(".partial")
-    bar = tqdm(total=total, initial=stream.tell(), unit="B", unit_scale=True, desc=name, mininterval=1.0)
+    bar = tqdm(total=total, initial=stream.tell(), unit="B", unit_scale=True, desc=name, disable=None)
     with bar:
         for chunk in response.iter_raw():
             stream.write(chunk)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,6 +18,12 @@ from pipeline.machine.progress import track
 
 _Read = Callable[[str], IO[bytes] | None]
 """Opens a member."""
+
+
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
+    NotImplementedError,  # a compression that zipfile does not know
+)
 
 
 class UnsafeArchive(InputError):
@@ -47,7 +56,7 @@ def unpack(archive: Path, folder: Path, members: Sequence[str]) -> int:
                 assert stream is not None, "it is a plain file"
                 with stream:
                     _write(folder / name, wanted[name], stream, archive)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise UnsafeArchive(
             f"{archive} is damaged, or no archive that is read here ({error}); fetch it again"
         ) from error

@@ -77,6 +77,8 @@ class Params(Section):
             raise ValueError(f"teachers: {BASE} is the base's own name; give that teacher another")
         if self.teacher.of not in (BASE, *self.teachers):
             raise ValueError(f"teacher.of is {self.teacher.of}; expected one of {', '.join((BASE, *self.teachers))}")
+        if (by := self.curate.similarity.by) not in (BASE, *self.teachers):
+            raise ValueError(f"curate.similarity.by is {by}; expected one of {', '.join((BASE, *self.teachers))}")
         recipe_needs.check(self)
         for source, mode in self.curate.test.items():
             if source not in self.sources.of:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.images import decoding
-from pipeline.params.section import MOST, Count, Number, Section, Whole
+from pipeline.params.section import MOST, Count, Number, Section, Whole, Word
 
 Drawn = Annotated[int, Field(ge=60, le=MOST), Number]
 
@@ -65,6 +65,19 @@ class CurateDuplicates(Section):
     captions: Literal["merge", "drop"] = Field(description="merge: a copy's captions go to the image that is kept")
 
 
+class CurateSimilarity(Section):
+    """Which captions are too unlike their images, by what `dclip similarities` has written of a first pass."""
+
+    path: Word = Field(default="data/similarity", description="that table, or the folder that holds it")
+    by: Word = Field(default="base", description="whose similarities count: base, or one of teachers")
+    drop: Annotated[float, Field(ge=0, lt=1), Number] = Field(
+        default=0.0, description="worst share of the captions that could train, which is dropped"
+    )
+    below: Annotated[float, Field(ge=-1, le=1), Number] = Field(
+        default=-1.0, description="captions with a lower similarity are dropped; -1: none"
+    )
+
+
 class Curate(Section):
     """What is kept, and in which split."""
 
@@ -76,3 +89,4 @@ class Curate(Section):
     images: CurateImages
     captions: CurateCaptions
     duplicates: CurateDuplicates
+    similarity: CurateSimilarity = CurateSimilarity()

@@ -270,8 +270,7 @@ def semi(b: Embedded) -> Terms:
         return {PSEUDO_CAPTIONS: nothing, KEYWORDS: nothing, **plain(b)}
     query, images = b.image[bare], b.image[b.owner]
     plan = sinkhorn(1 - query.detach() @ images.detach().T, 1 / b.scale.detach())
-    has_phrase = plan.new_zeros(len(b.text), len(phrase), dtype=bool)
-    has_phrase[captions, phrases] = True
+    has_phrase = plan.new_zeros(len(b.text), len(phrase)).index_put_((captions, phrases), plan.new_ones(())) > 0
     return {
         PSEUDO_CAPTIONS: soft_labels(b.scale * query @ b.text.T, plan / plan.sum(dim=1, keepdim=True)),
         KEYWORDS: within(b.scale * query @ phrase.T, has_phrase[plan.argmax(dim=1)]),

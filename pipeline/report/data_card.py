@@ -30,6 +30,7 @@ MEANINGS = {
     "no_words": "only addresses, digits and punctuation",
     "short_caption": "too few words",
     "long_caption": "too many words, or one without end",
+    "low_similarity": "image and caption are unlike under a frozen CLIP",
     "duplicate_caption": "the image has it already",
     "not_utf8": "cannot be decoded",
     "malformed_row": "cannot be parsed, or belongs to no image",
@@ -49,10 +50,10 @@ _KINDS = {
 
 
 def write(ws: Workspace) -> None:
-    """Write README.md, words.svg and sides.svg beside facts.json, which curation left."""
+    """Write README.md and its plots beside facts.json, which curation left."""
     card, folder = _read(ws), ws.path(DATA_CARD).parent
-    files.write_text(folder / "words.svg", _words(card))
-    files.write_text(folder / "sides.svg", _sides(card))
+    for name, plot in _plots(card).items():
+        files.write_text(folder / f"{name}.svg", plot)
     files.write_text(folder / "README.md", render("data_card.md.j2", **_values(card)))
 
 
@@ -63,7 +64,7 @@ def values(ws: Workspace) -> dict[str, Any]:
         path.relative_to(folder).as_posix(): "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
         for path in sorted(folder.glob("examples/*.jpg"))
     }
-    return {**_values(card), "pictures": images, "plots": [_words(card), _sides(card)]}
+    return {**_values(card), "pictures": images, "plots": [*_plots(card).values()]}
 
 
 def _read(ws: Workspace) -> dict[str, Any]:
@@ -98,24 +99,39 @@ def _cut(counts: dict[str, int], context: int) -> str:
     )
 
 
-def _words(card: dict[str, Any]) -> str:
-    return _histogram(card["caption_words"], 1, "words of a caption", "share of the corpus's captions")
+AXES = {
+    "sharpness": "sharpness, log2(1 + variance of the Laplacian)",
+    "brightness": "mean grey level",
+    "shape": "longer over shorter side",
+}
 
 
-def _sides(card: dict[str, Any]) -> str:
-    return _histogram(card["shorter_sides"], 64, "shorter side of an image, pixels", "share of the corpus's images")
+def _plots(card: dict[str, Any]) -> dict[str, str]:
+    """Every plot, as SVG, by the name of its file."""
+    images, captions = "share of the corpus's images", "share of the corpus's captions"
+    found = {
+        "words": _histogram(card["caption_words"], 1, "words of a caption", captions),
+        "sides": _histogram(card["shorter_sides"], 64, "shorter side of an image, pixels", images),
+    }
+    for name, measured in card["quality"].items():
+        counts = {source: measured["counts"][source] for source in card["order"]}
+        found[name] = _histogram(counts, measured["step"], AXES[name], images, measured["start"])
+    if similar := card["similarity"]:
+        counts = {source: similar["counts"][source] for source in card["order"]}
+        found["similarity"] = _histogram(counts, similar["step"], "similarity to the image", captions, similar["start"])
+    return found
 
 
-def _histogram(counts: dict[str, list[int]], step: int, x: str, y: str) -> str:
+def _histogram(counts: dict[str, list[int]], step: float, x: str, y: str, start: float = 0) -> str:
     with svg.style() as plt:
         figure, axis = plt.subplots(figsize=(4.6, 2.4))
         last = 1
         for (source, bins), colour in zip(counts.items(), svg.PALETTE * len(counts), strict=False):
             total = max(sum(bins), 1)
-            edges = [step * n for n in range(len(bins) + 1)]
+            edges = [start + step * n for n in range(len(bins) + 1)]
             axis.stairs([n / total for n in bins], edges, label=source, color=colour, linewidth=1.4)
             last = max([last, *(n + 1 for n, count in enumerate(bins) if count)])
-        axis.set_xlim(0, step * (last + 1))
+        axis.set_xlim(start, start + step * (last + 1))
         axis.set_xlabel(x)
         axis.set_ylabel(y)
         axis.legend(frameon=False, fontsize=8)

@@ -34,13 +34,15 @@ _FIRST = 900_000_000
 def write(folder: Path, source: str, items: list[Item], seed: int, workers: int) -> None:
     """Write rewrites.jsonl, negatives.jsonl, boxes.jsonl and negatives/ into a corpus's folder."""
     rng = np.random.default_rng([seed, STREAMS[source], 6])
-    rewrites, negatives, boxes = [], [], []
+    rewrites: list[dict[str, Any]] = []
+    negatives: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     drawn: dict[str, DrawnImage] = {}
     for i, item in enumerate(items):
         told = [_rewritten(rng, text) for text in item.captions for _ in range(REWRITES)]
         rewrites.append({"key": item.key, "rewrites": ["ok" if rng.random() < SILENT else text for text in told]})
         other = _other(rng, item.scene)
-        negative = {"key": item.key, "negatives": captions.detailed(rng, other)[:1]}
+        negative: dict[str, Any] = {"key": item.key, "negatives": captions.detailed(rng, other)[:1]}
         if i % WITH_IMAGE == 0:
             negative["image"] = f"negatives/{item.source_id}.jpg"
             drawn[negative["image"]] = DrawnImage(other)

@@ -1,6 +1,6 @@
 """The sources as they are downloaded; `registry` names their kinds."""
 
-from pipeline.sources.registry import CORPORA, Source, read
+from pipeline.sources.registry import CORPORA, Source, read, recognised
 from pipeline.sources.rows import (
     Box,
     Caption,
@@ -17,4 +17,4 @@ from pipeline.sources.rows import (
 )
 
 __all__ = ["CORPORA", "Box", "Caption", "Corpus", "File", "Held", "Image"]
-__all__ += ["Negative", "Rejected", "Rewrite", "Row", "Source", "SourceError", "TooManyBytes", "read"]
+__all__ += ["Negative", "Rejected", "Rewrite", "Row", "Source", "SourceError", "TooManyBytes", "read", "recognised"]

@@ -131,6 +131,7 @@ def _urls(tables: list[Table]) -> Iterator[tuple[str, int]]:
 
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="Conceptual Captions",
     citation="Sharma et al., Conceptual Captions: A Cleaned, Hypernymed, Image Alt-text Dataset, ACL 2018",
     sees_beside=True,

@@ -145,6 +145,7 @@ _KAGGLE = replace(
 
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="Flickr30k",
     citation="Young et al., From image descriptions to visual denotations, TACL 2014",
     terms="images under Flickr's terms of use, for non-commercial research and education; captions as published",

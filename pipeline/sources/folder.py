@@ -17,6 +17,7 @@ from pipeline.sources.columns import published
 from pipeline.sources.entries import file_id, identify
 from pipeline.sources.json_arrays import printable
 from pipeline.sources.lines import form, lines
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError
 
 
@@ -85,8 +86,19 @@ def _parts(name: str) -> tuple[str, str]:
     return (stem, extension.lower()) if dot and "/" not in extension else (name, "")
 
 
+def recognise(folder: Folder) -> Recognised | None:
+    """Images with .txt of the same name beside them."""
+    for pattern in ("*.txt", "*/*.txt"):
+        for name in folder.matching(pattern):
+            stem = name.removesuffix(".txt")
+            if any(folder.has(f"{stem}.{ending}") for ending in ENDINGS):
+                return Recognised("folder", (name,))
+    return None
+
+
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="a folder of images with their captions beside them",
     citation="",
     sees_beside=True,

@@ -19,6 +19,7 @@ from pipeline.sources import folders, table
 from pipeline.sources.columns import TOLD, Columns, Evaluation, published
 from pipeline.sources.entries import identify
 from pipeline.sources.json_arrays import field, printable
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
 
 
@@ -97,8 +98,16 @@ def _fetched(dataset: str, path: Path) -> list[Path]:
     return _saved(path)
 
 
+def recognise(folder: Folder) -> Recognised | None:
+    """A dataset, or several as its splits, that was saved to disk."""
+    by = folder.matching("dataset_dict.json") or folder.matching("dataset_info.json")
+    saved = folder.matching("*.arrow") or folder.matching("*/*.arrow") or folder.matching("state.json")
+    return Recognised("huggingface", tuple(by)) if by and saved else None
+
+
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="a dataset of Hugging Face's library",
     citation="",
     terms="as the dataset's own page says",

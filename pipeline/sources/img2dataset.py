@@ -10,6 +10,7 @@ the files of its key, unless their KEY.json has another url: the parquet may be 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,11 +22,13 @@ from pipeline.images.formats import ENDINGS
 from pipeline.sources import folders
 from pipeline.sources.entries import identify, key_text, url_id
 from pipeline.sources.json_arrays import field, printable
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Caption, Corpus, File, Held, Image, Rejected, Row, SourceError, leaves
 from pipeline.sources.samples import Sample, Samples
 
 COLUMNS = ("key", "url", "caption", "txt", "status", "error_message")
 
+_OF_SHARD = re.compile(r"[0-9]+(_stats\.json|\.parquet)")
 _ROWS = 1000
 """Rows of a parquet that are in memory at a time."""
 
@@ -233,8 +236,15 @@ def _every(folder: Path) -> Iterator[Row | Held]:
         yield from rows(folder, shard, url_id)
 
 
+def recognise(folder: Folder) -> Recognised | None:
+    """Shards with a number, by what is written of each of them."""
+    by = [name for name in folder.names if _OF_SHARD.fullmatch(name)]
+    return Recognised("img2dataset", tuple(by[:3])) if by else None
+
+
 CORPUS = Corpus(
     read=_every,
+    recognise=recognise,
     title="images and captions that img2dataset downloaded",
     citation="Beaumont, img2dataset, https://github.com/rom1504/img2dataset",
     terms="images belong to the pages they are from",

@@ -148,6 +148,7 @@ def _find(folder: Path, present: set[str] | None, name: str) -> tuple[File | Non
 
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="MSCOCO Captions",
     citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014, arXiv:1405.0312",
     terms="captions CC BY 4.0; images under their own Flickr licences, named per image",

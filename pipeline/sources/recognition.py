@@ -9,6 +9,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
+ORDER = (
+    *("mscoco", "flickr30k", "huggingface", "conceptual_captions", "img2dataset", "webdataset", "table", "folder"),
+)
+"""Kinds of which a folder may be several, the most particular first; any other kind comes before them."""
 MOST_NAMES = 10_000
 """Names of a folder that are looked at, in the order that the disk gives them."""
 

@@ -22,6 +22,7 @@ from pipeline.sources import mscoco as mscoco
 from pipeline.sources import side_files
 from pipeline.sources import table as table
 from pipeline.sources import webdataset as webdataset
+from pipeline.sources.recognition import ORDER, Folder, Recognised
 from pipeline.sources.rows import Corpus, Row, SourceError, accounted
 
 CORPORA: dict[str, Corpus] = {name: file.CORPUS for name, file in list(globals().items()) if hasattr(file, "CORPUS")}
@@ -40,6 +41,15 @@ class Source:
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[side_files.ColumnName, Sequence[str]] = field(default_factory=dict)
+
+
+def recognised(path: Path) -> Iterator[Recognised]:
+    """Every kind that a folder may be of, the likeliest first."""
+    folder = Folder(path)
+    for name in sorted(CORPORA, key=lambda kind: ORDER.index(kind) if kind in ORDER else -1):
+        recognise = CORPORA[name].recognise
+        if recognise and (found := recognise(folder)):
+            yield found
 
 
 def read(source: Source, name: str = "") -> Iterator[Row]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pipeline.artifacts.schema import Reason
 from pipeline.errors import InputError
 from pipeline.images.bounds import MOST_BYTES
+from pipeline.sources.recognition import Folder, Recognised
 
 
 class SourceError(InputError):
@@ -211,3 +212,5 @@ class Corpus:
     """Published split in the corpus's folder whose val and test images never train, where there is one."""
     identify: Callable[[str], str] = str
     """Takes what people call an image in side files to its id."""
+    recognise: Callable[[Folder], Recognised | None] | None = None
+    """Takes a folder and tells by the names in it whether it is one of this kind, for `dclip init`."""

@@ -21,6 +21,7 @@ from typing import Protocol
 from pipeline.sources import downloads, folders, img2dataset
 from pipeline.sources.columns import TOLD, Columns, Evaluation, is_split, listing, published
 from pipeline.sources.entries import Entry, Reader, identify
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Corpus, Held, Row, SourceError
 from pipeline.sources.text_tables import Delimited, JsonLines
 
@@ -171,8 +172,15 @@ def _urls(tables: list[Table], known: list[Columns]) -> Iterator[tuple[str, int]
                 yield cell.strip(), number
 
 
+def recognise(folder: Folder) -> Recognised | None:
+    """Any tables; which of their columns hold what is told when they are read."""
+    by = [name for pattern in ("*.csv", "*.tsv", "*.jsonl", "*.parquet") for name in folder.matching(pattern)]
+    return Recognised("table", tuple(by[:3])) if by else None
+
+
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="a table of images and captions",
     citation="",
     is_file=True,

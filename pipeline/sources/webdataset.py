@@ -21,6 +21,7 @@ from pipeline.sources import folders
 from pipeline.sources.columns import TOLD, Columns, published
 from pipeline.sources.entries import Entry, Missing, Reader, identify
 from pipeline.sources.json_arrays import printable
+from pipeline.sources.recognition import Folder, Recognised
 from pipeline.sources.rows import Corpus, Held, Rejected, Row, SourceError
 from pipeline.sources.samples import Sample, Samples
 
@@ -83,8 +84,15 @@ def _cells(sample: Sample) -> tuple[dict[str, Any], str]:
     return cells, printable(fault)
 
 
+def recognise(folder: Folder) -> Recognised | None:
+    """Any tars."""
+    by = folder.matching("*.tar") or folder.matching("*/*.tar")
+    return Recognised("webdataset", tuple(by[:3])) if by else None
+
+
 CORPUS = Corpus(
     read=read,
+    recognise=recognise,
     title="tars of images and captions",
     citation="",
     is_file=True,

@@ -27,16 +27,19 @@ def nothing() -> Rates:
     return Rates()
 
 
-def lines(found: Rates) -> Iterator[tuple[str, Rate]]:
+def lines(tried: Sequence[Tried], found: Rates) -> Iterator[tuple[str, Rate]]:
     """Every rate that was measured, in words."""
+    for one in tried:
+        if one.inspected:
+            yield f"inspect an image of {one.source}, on one core", Rate(one.inspecting / one.inspected, one.inspected)
     if found.detector:
         yield "an image through the detector, with crops", found.detector.image
     if found.phrases:
         yield "phrases of a caption", found.phrases[0]
-    for name, one in found.towers.items():
-        yield f"{name}: decode an image to {one.image_size} pixels, on one core", one.decode
-        yield f"{name}: an image through the tower, {one.batch} at a time", one.image
-        yield f"{name}: a text through the tower, {one.batch} at a time", one.text
+    for name, tower in found.towers.items():
+        yield f"{name}: decode an image to {tower.image_size} pixels, on one core", tower.decode
+        yield f"{name}: an image through the tower, {tower.batch} at a time", tower.image
+        yield f"{name}: a text through the tower, {tower.batch} at a time", tower.text
     if found.step:
         yield f"an image's forward and backward in training, {rates.STEP_BATCH} at a time", found.step.image
 

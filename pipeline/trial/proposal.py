@@ -12,7 +12,6 @@ from pipeline import sources
 from pipeline.errors import InputError
 from pipeline.params import Params
 from pipeline.params.models import ClipFromDirectory, DetectorFromWeights
-from pipeline.sources import layouts
 from pipeline.sources.recognition import Recognised
 from pipeline.trial.sources import Tried
 
@@ -70,19 +69,16 @@ def look(root: Path, elsewhere: Iterable[Path] = ()) -> tuple[list[Found], list[
 
 def _is_corpus(folder: Path) -> bool:
     """Whether it is one of those whose layout has inner folders of its own."""
-    first = next(layouts.recognised(folder), None)
+    first = next(sources.recognised(folder), None)
     return first is not None and first.kind in ("mscoco", "flickr30k", "huggingface")
 
 
 def _recognise(path: Path) -> Found | Unread:
-    kinds = list(layouts.recognised(path))
-    readable = [one for one in kinds if one.kind in sources.CORPORA]
-    if readable:
-        name = _UNSAFE.sub("_", path.resolve().name).strip("_") or readable[0].kind
-        return Found(name, path, readable[0], tuple(one.kind for one in readable[1:]))
+    kinds = list(sources.recognised(path))
     if kinds:
-        return Unread(path, f"it looks like {kinds[0].kind} ({', '.join(kinds[0].by)}), which has no reader here")
-    return Unread(path, f"it is in no layout that is known: {', '.join(layouts.RECOGNISERS)}")
+        name = _UNSAFE.sub("_", path.resolve().name).strip("_") or kinds[0].kind
+        return Found(name, path, kinds[0], tuple(one.kind for one in kinds[1:]))
+    return Unread(path, f"it is in no layout that is known: {', '.join(sources.CORPORA)}")
 
 
 def changes(found: Sequence[Found], counted: Sequence[Tried], root: Path) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _inspect(ledger: Ledger, rules: Rules, found: Tried, images: int) -> None:
             result = ImageFault(Reason.MISSING_IMAGE, candidate.note or "no such file was downloaded")
         elif isinstance(inspection := inspect(candidate.file, rules.images), ImageFault):
             result = inspection
-        elif not candidate.captions:
+        elif not candidate.captions and found.source not in rules.uncaptioned:
             result = ImageFault(Reason.NO_CAPTION, f"{candidate.file.name}: no caption is left")
         else:
             texts = ledger.db.execute("SELECT text FROM captions WHERE home = ?", (candidate.number,)).fetchall()

@@ -97,7 +97,7 @@ def _times(tried: Sequence[Tried], rates: Rates, params: Params, whole: Counts) 
         how = (
             f"{images:,.0f} images, regions and views x {one * 1e3:.1f} ms, {texts:,.0f} captions and phrases x "
             f"{tower.text.seconds * 1e3:.2f} ms"
-        )
+        ) + ("" if rates.detector else f"; {regions:.0f} regions an image at most")
         yield Line("time", f"features, {name}", images * one + texts * tower.text.seconds, how)
     if rates.step:
         shown = params.student.epochs * whole.trained * (1 + params.views.count) * _shown(params)

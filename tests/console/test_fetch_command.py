@@ -7,7 +7,7 @@ from pipeline.fetch import download, items
 @pytest.fixture
 def nobody(monkeypatch):
     """Nothing may be asked of any host."""
-    for name in ("head", "stream"):
+    for name in ("head", "Client"):
         monkeypatch.setattr(download.httpx, name, lambda *_, **__: pytest.fail("something was fetched unasked"))
 
 

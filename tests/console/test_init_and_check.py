@@ -53,6 +53,15 @@ def test_a_quota_and_another_profile_can_be_asked_for(program, checkout):
     assert_one_error(init(program, checkout, "--yes", "--profile", "huge"), "no profile", "paper")
 
 
+def test_on_a_terminal_it_asks_for_what_no_option_says(program, checkout, monkeypatch):
+    answers = {"Folder": str(checkout / "raw"), "Setting": "none", "Device": "cpu"}
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda question, default: answers.pop(question.split()[0]))
+    assert program("init", "--params", checkout / "params.yaml", *PROFILES)[0] == 0
+    assert answers == {}
+    assert load(checkout / "params.yaml").sources.quota == {"flickr30k": 8, "mscoco": 11}
+
+
 def test_what_someone_has_changed_is_overwritten_only_when_asked(program, checkout):
     params = checkout / "params.yaml"
     params.write_text(params.read_text().replace("seed: 0", "seed: 9"))

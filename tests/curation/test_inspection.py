@@ -7,7 +7,7 @@ from tiny_corpora import encoded, picture, png, write
 from tiny_tiff import tiff
 
 from pipeline.artifacts.schema import Reason
-from pipeline.curation.appearance import frames, perceptual_hash, sketch
+from pipeline.curation.appearance import frames, perceptual_hash, sharpness, sketch
 from pipeline.curation.inspection import ImageFault, ImageLimits, Inspection, inspect
 from pipeline.sources import File
 
@@ -31,7 +31,8 @@ def test_a_readable_image_is_described_upright_and_by_its_content(tmp_path):
     found = look(tmp_path / "named.jpg", data)
     upright = picture(1, (48, 32)).transpose(Image.Transpose.ROTATE_270)
     assert found == Inspection(
-        hashlib.sha256(data).digest(), perceptual_hash(upright), sketch(upright), 32, 48, "png", frames=frames(upright)
+        hashlib.sha256(data).digest(), perceptual_hash(upright), sketch(upright), 32, 48, "png", False, frames(upright),
+        *sharpness(upright),
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def test_regions_are_those_of_the_tables(clip, data, decoded):
 RECIPES_OF_LITTLE = [
     name
     for name, r in RECIPES.items()
-    if not (r.regions or r.target or r.teachers or r.negatives or r.knowledge) and r.data == "corpora"
+    if not (r.regions or r.target or r.teachers or r.negatives or r.knowledge or r.phrases) and r.data == "corpora"
 ]
 
 

@@ -183,7 +183,7 @@ _FAULTS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(faults=st.lists(_FAULTS, max_size=6), tagged=st.booleans(), sized=st.booleans())
 def test_whatever_goes_wrong_the_right_file_is_there_or_none(tmp_path_factory, faults, tagged, sized):
     path = tmp_path_factory.mktemp("fetched") / "a.bin"

@@ -94,8 +94,12 @@ def test_a_damaged_archive_is_named_and_leaves_no_half_file(tmp_path, write, dam
         unpack(archive, tmp_path / "out", ["images/"])
 
 
-def test_flipped_bits_of_a_zip_are_found(tmp_path):
-    archive = as_zip(tmp_path / "a", {"images/a.jpg": bytes(range(256)) * 100})
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_flipped_bits_of_a_zip_are_found(tmp_path, compression):
+    image = bytes(range(256)) * 100
+    with zipfile.ZipFile(tmp_path / "a", "w", compression) as stored:
+        stored.writestr("images/a.jpg", image)
+    archive = tmp_path / "a"
     data = bytearray(archive.read_bytes())
     data[120] ^= 0xFF
     archive.write_bytes(data)

@@ -49,7 +49,8 @@ def test_the_leak_guard_names_its_split_files_and_every_copy(card):
 def test_pictures_of_examples_are_linked_beside_their_originals(card):
     text = (card / "README.md").read_text()
     links = re.findall(r'(?:src="|\]\()([^")]+)', text)
-    assert {"words.svg", "sides.svg", "examples/a.jpg", "examples/b.jpg"} == set(links)
+    plots = {f"{name}.svg" for name in ("words", "sides", "sharpness", "brightness", "shape")}
+    assert plots | {"examples/a.jpg", "examples/b.jpg"} == set(links)
     assert all((card / link).is_file() for link in links)
 
 

@@ -2,7 +2,8 @@ import pytest
 from tiny_corpora import coco, conceptual, flickr, img2dataset, png, write
 
 from pipeline import sources
-from pipeline.sources.layouts import RECOGNISERS, recognised
+from pipeline.sources import recognised
+from pipeline.sources.recognition import ORDER
 
 
 def kinds(folder):
@@ -32,8 +33,8 @@ LAYOUTS = {
 
 
 def test_every_layout_here_has_a_recogniser():
-    assert LAYOUTS.keys() == RECOGNISERS.keys()
-    assert sources.CORPORA.keys() <= RECOGNISERS.keys()
+    assert LAYOUTS.keys() == sources.CORPORA.keys() == set(ORDER)
+    assert all(corpus.recognise for corpus in sources.CORPORA.values())
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
