@@ -10,6 +10,7 @@ from pipeline.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 
+TABLE = {"kind": "table", "quota": 1}
 VALID = """
 seed: 1
 compute:
@@ -193,6 +194,14 @@ def test_a_name_like_no_other_is_refused_without_a_suggestion(changed):
         ({"curate__images__max_aspect": 1000}, "curate.images.max_aspect", "less than or equal to 200, found 1000"),
         ({"sources__of__mscoco__kind": "mscocoo"}, "sources.of.mscoco", "'mscoco'"),
         ({"sources__of__mscoco__quota": 0}, "sources.of.mscoco.quota", "greater than or equal to 1, found 0"),
+        ({"sources__of__mine": {"kind": "tabel", "quota": 1}}, "sources.of.mine", "'table'"),
+        (
+            {"sources__of__mine": TABLE | {"columns": {"captoins": "a"}}},
+            "sources.of.mine.columns.captoins",
+            "captions?",
+        ),
+        ({"sources__of__mine": TABLE | {"columns": {"path": "a", "bytes": "b"}}}, "sources.of.mine.columns", "keep"),
+        ({"sources__of__mine": {"kind": "folder", "quota": 1, "columns": {}}}, "sources.of.mine.columns", "no such"),
         ({"sources__of__../up": {"kind": "mscoco", "quota": 1}}, "sources.of.../up", "should match"),
         ({"teacher__batch": 1}, "teacher.batch", "2"),
         ({"teacher": GONE}, "teacher", "required"),
