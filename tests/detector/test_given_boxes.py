@@ -18,6 +18,7 @@ from pipeline.detector.cached import CachedDetector, Cropping, Detection
 from pipeline.detector.detect import detect
 from pipeline.detector.given import GivenBoxes
 from pipeline.errors import InputError
+from pipeline.sources import Source
 
 DETECTION = Detection(confidence=1e-6, iou=0.5, image_size=64, batch=4)
 CROPPING = Cropping(cap=3, min_side=0, margin=0.1, side=16, quality=90)
@@ -25,8 +26,8 @@ CROPPING = Cropping(cap=3, min_side=0, margin=0.1, side=16, quality=90)
 
 def curated(corpora, out, **columns):
     rules = Rules({"mscoco": 20}, {"mscoco": 0.2}, 0.2, ImageLimits(8, 10**6, 10), radius=12, merge=True, seed=3)
-    beside = {"mscoco": columns}
-    curate(corpora, out, rules, CaptionLimits(1, 50), samples_per_shard=50, workers=1, beside=beside)
+    given = {"mscoco": Source("mscoco", corpora / "mscoco", beside=columns)}
+    curate(corpora, out, rules, CaptionLimits(1, 50), samples_per_shard=50, workers=1, given=given)
     return Manifest(out), Manifest(out, (Split.TRAIN,))
 
 
