@@ -65,7 +65,7 @@ def _rows(ws: Workspace, manifest: Manifest, clips: Sequence[str]) -> Iterator[d
         last = first + len(image_of)
         cosines = np.stack(
             [
-                np.einsum("nd,nd->n", images[image_of], captions[first:last], dtype=np.float32)
+                np.einsum("ij,ij->i", images[image_of], captions[first:last], dtype=np.float32)
                 for images, captions in opened
             ],
             axis=1,

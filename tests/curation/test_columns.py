@@ -113,7 +113,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("column", side_files.COLUMNS)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(records=st.lists(json_values | st.binary(max_size=8), max_size=5))
 def test_whatever_a_line_holds_it_is_a_row_or_rejected(column, records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("side")

@@ -249,7 +249,9 @@ def test_a_recipe_that_never_trains_its_text_tower_is_refused_by_name(compared):
 def test_a_mistyped_recipe_with_a_trained_text_tower_is_named(compared):
     _, compare, _ = compared
     assert "there is no recipe contrastiv;" in str(compare("--recipes", "contrastiv:trainable").exception)
-    assert "contrastive:trained: expected trainable or rewrites" in str(compare("--recipes", "contrastive:trained").exception)
+    assert "contrastive:trained: expected trainable or rewrites" in str(
+        compare("--recipes", "contrastive:trained").exception
+    )
 
 
 BESIDE = {"given_negatives", "semi"}

@@ -34,7 +34,9 @@ def test_a_finished_run_is_right_and_rows_computed_anew_are_the_same_up_to_float
             "images", "regions", "captions", "columns", "views", "spans/phrases", "zeroshot/images",
             "zeroshot/prompts",
         )),
-        *(f"targets/teachers/large/{what}.arrow" for what in ("images", "views", "crops", "captions", "columns", "phrases")),
+        *(f"targets/teachers/large/{what}.arrow" for what in (
+            "images", "views", "crops", "captions", "columns", "phrases",
+        )),
     }  # fmt: skip
     assert anew["concepts/language.arrow"].recomputed == 0, "concepts are not enabled"
     assert all(f.recomputed >= 12 for name, f in anew.items() if name not in FEWER)
