@@ -75,7 +75,7 @@ def rules_of(params: Params) -> Rules:
     from pipeline.curation.similarity import Similarity
 
     wanted, quota, like = params.curate, params.sources.quota, params.curate.similarity
-    dropping = like.drop > 0 or like.below is not None
+    dropping = like.drop > 0 or like.below > -1
     return Rules(
         quota={source: quota[source] for source in wanted.duplicates.prefer if source in quota},
         test={name: PUBLISHED if mode == "published" else mode for name, mode in wanted.test.items()},

@@ -73,8 +73,8 @@ def sharpness(image: Image.Image) -> tuple[float, float]:
         width, height = (max(ENOUGH, round(side * ENOUGH / shorter)) for side in grey.size)
         grey = grey.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(grey)
-    edges = cv2.Laplacian(pixels, cv2.CV_16S).astype(np.float64)
-    return round(float(edges.var()), 3), round(float(pixels.mean()), 3)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(pixels, cv2.CV_16S))
+    return round(float(deviation[0, 0]) ** 2, 3), round(cv2.mean(pixels)[0], 3)
 
 
 def inside_border(grey: NDArray[np.uint8]) -> Box | None:

@@ -39,13 +39,13 @@ class Similarity:
         path: a table with `SIMILARITIES`' columns, or a folder with some.
         by: the CLIP whose similarities count.
         drop: the worst share, of those that could train and have a similarity.
-        below: what has a lower similarity; None for none.
+        below: what has a lower similarity; -1 for none.
     """
 
     path: Path
     by: str
     drop: float
-    below: float | None
+    below: float
 
 
 def drop(ledger: Ledger, wanted: Similarity, *, seed: int, validation: float) -> int:
@@ -69,7 +69,7 @@ def drop(ledger: Ledger, wanted: Similarity, *, seed: int, validation: float) ->
         "WHERE i.role IS NULL AND draw(:seed, 'split', i.key) >= :validation",
         values,
     ).fetchone()[0]
-    values |= {"worst": int(known * wanted.drop), "below": -2.0 if wanted.below is None else wanted.below}
+    values |= {"worst": int(known * wanted.drop), "below": wanted.below}
     ledger.db.execute(
         f"CREATE TABLE unlike AS SELECT c.number, s.value {_CANDIDATES} ORDER BY s.value, s.origin LIMIT :worst", values
     )
@@ -77,7 +77,7 @@ def drop(ledger: Ledger, wanted: Similarity, *, seed: int, validation: float) ->
     ledger.db.execute("CREATE INDEX unlike_captions ON unlike (number)")
     detail = "'similarity ' || (SELECT printf('%.3f', max(value)) FROM unlike u WHERE u.number = c.number) || :asked"
     asked = f" under {wanted.by}, dropped: the worst {wanted.drop:.0%}" + (
-        "" if wanted.below is None else f", and below {wanted.below:g}"
+        "" if wanted.below == -1 else f", and below {wanted.below:g}"
     )
     dropped = ledger.refuse_captions(Reason.LOW_SIMILARITY, detail, "SELECT DISTINCT number FROM unlike", asked=asked)
     if every > known:
@@ -108,7 +108,7 @@ def _tables(path: Path) -> list[Path]:
     if not found:
         raise InputError(
             f"curate.similarity asks for similarities, and there is no table at {path}. Run everything once with "
-            "curate.similarity.drop 0 and below null, then: dclip similarities"
+            "curate.similarity.drop 0 and below -1, then: dclip similarities"
         )
     return found
 

@@ -73,8 +73,8 @@ class CurateSimilarity(Section):
     drop: Annotated[float, Field(ge=0, lt=1), Number] = Field(
         default=0.0, description="worst share of the captions that could train, which is dropped"
     )
-    below: Annotated[float, Field(ge=-1, le=1), Number] | None = Field(
-        default=None, description="captions with a lower similarity are dropped; null: none"
+    below: Annotated[float, Field(ge=-1, le=1), Number] = Field(
+        default=-1.0, description="captions with a lower similarity are dropped; -1: none"
     )
 
 

@@ -29,6 +29,7 @@ def overlaid(params: Path, profile: Path) -> tuple[str, list[str]]:
     checked(content, f"{params} with {profile}")
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000
+    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     kept = yaml.load(params)
     list(_lay_over(kept, yaml.load(profile), Params))
     text = StringIO()

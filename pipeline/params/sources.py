@@ -34,8 +34,9 @@ class RecordColumns(Section):
     def meant(self) -> Columns:
         """As the readers want it."""
         given = {name: value for name, value in self.model_dump().items() if value}
-        several = {name: given.pop(name) for name in ("captions", *COLUMNS) if name in given}
-        return Columns(**given, **{n: (v,) if isinstance(v, str) else tuple(v) for n, v in several.items()})
+        for name in {"captions", *COLUMNS} & given.keys():
+            given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
+        return Columns(**given)
 
 
 class TableColumns(RecordColumns):

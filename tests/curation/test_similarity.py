@@ -68,7 +68,7 @@ def origins(manifest, *splits):
 
 def test_the_worst_share_of_what_trains_is_dropped_and_nothing_else(corpora, first, tmp_path):
     path = table(tmp_path / "first.parquet", first)
-    counts = run(corpora, tmp_path / "out", Similarity(path, "base", 0.25, None))
+    counts = run(corpora, tmp_path / "out", Similarity(path, "base", 0.25, -1))
     trains = sorted(origins(first, Split.TRAIN), key=value)
     worst = set(trains[: int(len(trains) * 0.25)])
     second = rows(tmp_path / "out")
@@ -143,7 +143,7 @@ def test_validation_images_by_their_draw_keep_their_captions(corpora, first):
 def test_a_table_that_cannot_be_used_is_named(corpora, first, tmp_path, make, told):
     path = make(tmp_path / "first.parquet", first)
     with pytest.raises(InputError, match=told):
-        run(corpora, tmp_path / "out", Similarity(path, "base", 0.5, None))
+        run(corpora, tmp_path / "out", Similarity(path, "base", 0.5, -1))
 
 
 def test_sharpness_and_brightness_stand_in_the_manifest_and_the_card_shows_the_ends(corpora, first, tmp_path):
@@ -151,7 +151,7 @@ def test_sharpness_and_brightness_stand_in_the_manifest_and_the_card_shows_the_e
 
     assert all(row["sharpness"] > 0 and 0 < row["brightness"] < 255 for row in first)
     path = table(tmp_path / "first.parquet", first)
-    run(corpora, tmp_path / "out", Similarity(path, "base", 0.1, None))
+    run(corpora, tmp_path / "out", Similarity(path, "base", 0.1, -1))
     card, kept = files.read_json(tmp_path / "out/card/facts.json"), rows(tmp_path / "out")
     for name in ("sharpness", "brightness"):
         values = sorted((row[name], row["key"]) for row in kept)

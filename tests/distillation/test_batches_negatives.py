@@ -67,7 +67,8 @@ def test_negatives_of_are_flat_places_without_equal_texts():
     number = {text: i for i, text in enumerate(data.distinct)}
 
     def of(*texts):
-        return data.negatives_of(np.array([number[text] for text in texts], dtype=np.int64)).tolist()
+        ids = np.array([number[text] for text in texts], dtype=np.int64)
+        return data.negatives_of(np.zeros(0, np.int64), ids).tolist()
 
     assert of("cat") == [0, 1]
     assert of("dog") == [3]

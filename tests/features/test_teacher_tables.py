@@ -109,7 +109,7 @@ def test_the_bases_tables_know_nothing_of_teachers(copied, tmp_path):
     ws, _ = copied
     before = digests(ws.data / "features")
     of_base = {name: content for name, content in before.items() if not name.startswith(("teachers/", "views"))}
-    assert len(of_base) == 7
+    assert len(of_base) == 8
     shutil.rmtree(ws.data / "features")
     embed_all(ws, tmp_path / "new", teachers=())
     assert digests(ws.data / "features") == of_base | {"views.arrow": before["views.arrow"]}

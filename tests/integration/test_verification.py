@@ -29,11 +29,14 @@ def test_a_finished_run_is_right_and_rows_computed_anew_are_the_same_up_to_float
         "regions/regions.arrow", "spans/spans.arrow", "features/images.arrow", "features/regions.arrow",
         "features/captions.arrow", "features/spans/phrases.arrow", "features/spans/tokens.arrow",
         "features/zeroshot/images.arrow", "features/zeroshot/prompts.arrow", "targets/targets.arrow",
-        "concepts/language.arrow", "concepts/labels.arrow", "features/views.arrow",
+        "concepts/language.arrow", "concepts/labels.arrow", "features/views.arrow", "features/columns.arrow",
         *(f"features/teachers/large/{what}.arrow" for what in (
-            "images", "regions", "captions", "views", "spans/phrases", "zeroshot/images", "zeroshot/prompts",
+            "images", "regions", "captions", "columns", "views", "spans/phrases", "zeroshot/images",
+            "zeroshot/prompts",
         )),
-        *(f"targets/teachers/large/{what}.arrow" for what in ("images", "views", "crops", "captions", "phrases")),
+        *(f"targets/teachers/large/{what}.arrow" for what in (
+            "images", "views", "crops", "captions", "columns", "phrases",
+        )),
     }  # fmt: skip
     assert anew["concepts/language.arrow"].recomputed == 0, "concepts are not enabled"
     assert all(f.recomputed >= 12 for name, f in anew.items() if name not in FEWER)
@@ -154,6 +157,7 @@ def test_tables_made_with_other_weights_are_named(copied):
     assert {name for name in faults if name.startswith("features/")} == {
         "features/images.arrow", "features/regions.arrow", "features/captions.arrow", "features/spans/phrases.arrow",
         "features/spans/tokens.arrow", "features/zeroshot/images.arrow", "features/zeroshot/prompts.arrow",
+        "features/columns.arrow",
     }  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def test_what_the_recommended_profile_fetches_is_published():
 def test_a_profile_holds_nothing_that_params_yaml_says_already(tmp_path, path):
     shipped = dict(flat(yaml.safe_load((ROOT / "params.yaml").read_text())))
     for name, value in flat(yaml.safe_load(path.read_text())):
-        is_replaced_whole = name.startswith("sources.of.") and name.endswith(".kind")
+        is_replaced_whole = name.startswith("sources.of.")
         assert isinstance(value, dict) or is_replaced_whole or value != shipped.get(name, "nothing"), name
 
 

@@ -238,6 +238,7 @@ def test_what_stands_at_the_edge_of_a_range_is_taken(changed, name, value):
 def test_a_weight_that_is_not_given_is_one_and_that_of_the_concepts_as_published(changed):
     weights = changed(student__weights={"text": 2}).student.weights.model_dump()
     assert (weights.pop("text"), weights.pop("concepts")) == (2.0, 0.01)
+    assert (weights.pop("pseudo_captions"), weights.pop("keywords")) == (0.5, 0.5)
     assert set(weights.values()) == {1.0}
 
 

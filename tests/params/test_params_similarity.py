@@ -34,4 +34,4 @@ def test_others_are_refused_by_name(changes, told):
 def test_params_without_the_section_drop_nothing():
     curate = {name: value for name, value in PARAMS["curate"].items() if name != "similarity"}
     similarity = checked(PARAMS | {"curate": curate}, "params").curate.similarity
-    assert (similarity.drop, similarity.below) == (0.0, None)
+    assert (similarity.drop, similarity.below) == (0.0, -1.0)

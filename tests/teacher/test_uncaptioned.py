@@ -24,8 +24,8 @@ CAPTIONS = {"mscoco-5": [], "mscoco-1": ["one a", "one b"], "mscoco-6": [], "fli
 BARE = [key for key, texts in CAPTIONS.items() if not texts]
 
 
-def vectors(numbers):
-    return np.array([unit_rows(D, seed=int(number)) for number in numbers]).reshape(-1, D)
+def rows(numbers):
+    return np.stack([unit_rows(D, seed=int(n)) for n in numbers]) if numbers else np.zeros((0, D), np.float16)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def features(tmp_path, monkeypatch):
         monkeypatch.setitem(tiny_features.REGIONS, key, 2)
         monkeypatch.setitem(tiny_features.SPANS, key, [])
     whole = write_manifest(tmp_path / "curate", {Split.TRAIN: CAPTIONS, Split.VAL: {"mscoco-4": ["four a"]}})
-    write_features(tmp_path / "features", whole, rows=vectors)
+    write_features(tmp_path / "features", whole, rows=rows)
 
     def of(inputs="regions", split=Split.TRAIN):
         return FeatureSet(Manifest(whole.folder, (split,)), Workspace(tmp_path), SpanKind.PHRASES, inputs)
