@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from ruamel.yaml import YAML
 
@@ -45,9 +46,16 @@ def _lay_over(values: dict[str, Any], profile: dict[str, Any], model: type[Secti
     """
     for name, new in profile.items():
         field, old = model.model_fields.get(name), values.get(name)
-        kind, both = field.annotation if field else None, isinstance(old, dict) and isinstance(new, dict)
-        if both and isinstance(kind, type) and issubclass(kind, Section):
-            yield from _lay_over(values[name], new, kind, f"{within}{name}.")
+        section = _section(field.annotation) if field else None
+        if section and isinstance(old, dict) and isinstance(new, dict):
+            yield from _lay_over(values[name], new, section, f"{within}{name}.")
         elif name not in values or old != new:
             yield f"{within}{name}: {old} -> {new}"
             values[name] = new
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section that a parameter is, or may be; None for whatever else it holds, and for one of several."""
+    one_of = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    sections = [kind for kind in one_of if isinstance(kind, type) and issubclass(kind, Section)]
+    return sections[0] if len(sections) == 1 else None

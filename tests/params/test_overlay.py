@@ -104,6 +104,17 @@ def test_a_profile_holds_nothing_that_params_yaml_says_already(tmp_path, path):
         assert isinstance(value, dict) or is_replaced_whole or value != shipped.get(name, "nothing"), name
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_can_be_laid_over_what_is_shipped(tmp_path, path):
+    assert laid(tmp_path, path).is_file()
+
+
+def test_a_section_that_may_be_left_out_is_gone_into(tmp_path):
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    found = yaml.safe_load(laid(tmp_path, "sample: {uncaptioned: 40}").read_text())
+    assert found["sample"] == shipped["sample"] | {"uncaptioned": 40}
+
+
 def test_a_profile_laid_over_twice_changes_nothing_the_second_time(tmp_path):
     once = laid(tmp_path, ROOT / "profiles/paper.yaml").read_text()
     assert overlaid(tmp_path / "params.yaml", ROOT / "profiles/paper.yaml") == (once, [])
