@@ -9,7 +9,7 @@ and multiplies them by how often the run did it:
 - curate: reading and decoding every image that was kept, on as many threads as there are workers;
 - regions: the same, the bare detector on batches of decoded images, letterboxed by ultralytics, and the JPEGs of crops;
 - features: decoding and resizing images and crops, and the bare towers of the base and every teacher, as often as the
-  run's feature store has rows;
+  run's feature store has rows (tokens come with their captions);
 - student: forward, backward and AdamW of the tower on float tensors that lie in memory, as often as it took a step.
 
 Prints these seconds, the stage's own in FOLDER/figures.json, and the ratio. Processors' seconds hardly depend on what
@@ -66,6 +66,12 @@ class Floors:
         """Bytes of some images."""
         return [self.manifest.image(row) for row in self.some]
 
+    def files_and_crops(self):
+        """Bytes of some images and of all their crops: as many of each as `features` sees."""
+        table = self.ws.table(catalog.REGIONS, self.manifest).columns
+        crops = [crop for crop in table["crop"].slice(0, 6 * len(self.some)).to_pylist() if crop]
+        return self.files() + crops[: round(len(self.some) * (len(table) / len(self.manifest) - 1))]
+
     def _each(self, work, given):
         """Seconds of processors an item, on the run's number of threads."""
         with ThreadPoolExecutor(self.compute.workers) as pool:
@@ -104,7 +110,7 @@ class Floors:
             cached, batch = CachedClip(clip, self.compute, self.store), self.compute.batch
             pictures, texts = len(cached.images) + len(cached.views), len(cached.texts)
             to_pixels, side = clip.pixels(), clip.image_size
-            decode = self._each(lambda file, to=to_pixels: to(decoding.decode(file)), self.files())
+            decode = self._each(lambda file, to=to_pixels: to(decoding.decode(file)), self.files_and_crops())
             pixels = torch.zeros(batch, 3, side, side, dtype=torch.uint8, device=self.compute.device)
             tokens = clip.tokenize(self.manifest.texts[:batch]).to(self.compute.device)
             image, text = (
