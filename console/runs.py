@@ -74,12 +74,13 @@ def possible(p: Params, ws: Workspace) -> list[str]:
     lacks_negatives = not any(columns.texts(NEGATIVES, training))
     names = []
     for name, recipe in RECIPES.items():
+        lacks_pairs = recipe.data == "base" and not any(Path(p.models.path).glob("*.tar"))  # the base's own
+        lacks_images = recipe.semi and len(training.captioned) == len(training)
+        if lacks_pairs or lacks_images or (recipe.negatives == "given" and lacks_negatives):
+            continue
         with suppress(InputError):
             planned(p, name, p.seed)
-            lacks_pairs = recipe.data == "base" and not any(Path(p.models.path).glob("*.tar"))  # the base's own
-            lacks_images = recipe.semi and len(training.captioned) == len(training)
-            if not (lacks_pairs or lacks_images or (recipe.negatives == "given" and lacks_negatives)):
-                names.append(name)
+            names.append(name)
     if without := ", ".join(sorted(RECIPES.keys() - names)):
         print(f"left out, since these parameters, or what is here, do not allow them: {without}", file=sys.stderr)
     return names

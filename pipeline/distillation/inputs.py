@@ -112,7 +112,7 @@ class Inputs:
             if not flat:
                 raise InputError(
                     f"{recipe.name} trains against negatives, and no training image has any; give some in "
-                    "sources.columns (docs/columns.md), or take hard_negatives, which makes its own"
+                    "sources.of.NAME.beside (docs/columns.md), or take hard_negatives, which makes its own"
                 )
             known = self._column_texts
             embedded = None if self.train_text else known.vectors[known.rows(flat)]
@@ -142,7 +142,7 @@ class Inputs:
         texts = columns.texts(catalog.REWRITES, self.training)
         if not any(texts):
             raise InputError(
-                "student.rewrites is true, and no training image has a rewrite; give some in sources.columns "
+                "student.rewrites is true, and no training image has a rewrite; give some in sources.of.NAME.beside "
                 "(docs/columns.md), or set it to false"
             )
         here = columns.fingerprint(self.training)

@@ -384,19 +384,3 @@ def test_there_may_be_any_number_of_teachers(changed, content):
 def test_a_model_of_another_kind_is_refused(changed, section, content, reasons):
     message = refusal(changed, **{f"models__{section}": content})
     assert all(reason in message for reason in reasons)
-
-
-def test_an_absent_file_says_what_to_do(tmp_path):
-    with pytest.raises(ParamsError, match=r"does not exist; .* git checkout params"):
-        load(tmp_path / "params.yaml")
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"seed: [1", "not a YAML file"), (b"", "dictionary"), (b"[1]", "dictionary"), (b"seed: \xff\xfe", "params.yaml")],
-)
-def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content, reason):
-    path = tmp_path / "params.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ParamsError, match=reason):
-        load(path)

@@ -210,3 +210,19 @@ def test_any_text_is_refused_and_never_a_traceback(tmp_path_factory, text):
     file.write_text(text)
     with pytest.raises(ParamsError):
         load(file)
+
+
+def test_an_absent_file_says_what_to_do(tmp_path):
+    with pytest.raises(ParamsError, match=r"does not exist; .* git checkout params"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"seed: [1", "not a YAML file"), (b"", "dictionary"), (b"[1]", "dictionary"), (b"seed: \xff\xfe", "params.yaml")],
+)
+def test_a_file_that_holds_no_parameters_is_refused(tmp_path, content, reason):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ParamsError, match=reason):
+        load(path)
