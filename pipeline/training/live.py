@@ -1,11 +1,21 @@
 """A training's figures by epoch, as DVCLive writes them for `dvc exp show`, `dvc metrics show` and `dvc plots`."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dvclive.live import Live
+from scmrepo.exceptions import SCMError
 
 from pipeline.training.loop import Figures
+
+
+class _Live(Live):
+    """DVCLive that needs no commit: it names a run after the last one, and fails where git has none yet."""
+
+    def _init_dvc(self) -> None:
+        with suppress(SCMError):
+            super()._init_dvc()
 
 
 def logger(folder: Path) -> Callable[[list[Figures]], None]:
@@ -13,7 +23,7 @@ def logger(folder: Path) -> Callable[[list[Figures]], None]:
 
     DVC empties the folder before a run; a run that resumes from a checkpoint writes the epochs before it again.
     """
-    live = Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+    live = _Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
     logged = 0
 
     def log(history: list[Figures]) -> None:

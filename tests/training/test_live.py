@@ -2,6 +2,7 @@ import json
 import socket
 
 import pytest
+from dulwich.repo import Repo
 
 from pipeline.training.live import logger
 
@@ -107,3 +108,11 @@ def test_with_a_studio_token_in_the_environment_nothing_is_sent_either(tmp_path,
     monkeypatch.setattr("dvclive.studio.post_live_metrics", lambda *given, **named: sent.append(given))
     told(tmp_path, HISTORY)
     assert sent == []
+
+
+def test_a_repository_without_a_commit_has_figures_too(tmp_path, monkeypatch):
+    Repo.init(str(tmp_path))
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    told(tmp_path / "live", HISTORY)
+    assert column(tmp_path / "live", "loss") == [(1, 2.5), (2, 2.0)]
