@@ -11,7 +11,7 @@ from pipeline.artifacts.workspace import Workspace
 from pipeline.params import Params
 from stages.declaration import stage
 from stages.engine import PARAMETERS, cluster
-from stages.program import run
+from stages.program import allow_downloads, run
 
 if TYPE_CHECKING:
     from pipeline.curation.select import Rules
@@ -32,7 +32,8 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     Reads every source of sources.of, in its folder below sources.path. Published val and test images never train, and
     neither do copies of them, altered ones included, nor copies of the images in zeroshot.path or of the test
     images in probe.attributes, where those folders exist. Writes data/curate/{train,val,test}/NNNNNN.tar,
-    manifest.parquet, rejected.parquet, columns/ and card/; kept + rejected = read, always.
+    manifest.parquet, rejected.parquet, columns/ and card/; kept + rejected = read, always. Only a dataset of Hugging
+    Face that is not there yet, by its name, reaches the network.
     """
     from pipeline.curation import curate as library
     from pipeline.curation import held_out
@@ -40,6 +41,8 @@ def curate(params: Params, ws: Workspace) -> dict[str, Any]:
     from pipeline.report import data_card
 
     wanted = params.curate
+    if any(source.options.get("dataset") for source in params.sources.given().values()):
+        allow_downloads()
     for name, source in params.sources.given().items():
         if not source.path.resolve().is_relative_to(Path(params.sources.path).resolve()):
             log.warning("%s is at %s, where DVC sees no changes; after one run: dvc repro -f curate", name, source.path)

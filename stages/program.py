@@ -85,7 +85,7 @@ def check_writable(option: str, path: Path) -> None:
 
 
 def allow_downloads() -> None:
-    """Let open_clip fetch pretrained weights; to be called before it is imported."""
+    """Let what parameters name on a hub be fetched; to be called before the library that does so is imported."""
     os.environ["HF_HUB_OFFLINE"] = "0"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import refusing
 from pipeline.sources import folders, table
 from pipeline.sources.columns import TOLD, Columns, Evaluation, published
 from pipeline.sources.entries import identify
@@ -93,7 +94,8 @@ def _fetched(dataset: str, path: Path) -> list[Path]:
         name, _, revision = dataset.partition("@")
         part = path.with_name(f".{path.name}.part")
         shutil.rmtree(part, ignore_errors=True)  # of a fetch that was killed
-        datasets.load_dataset(name, revision=revision or None).save_to_disk(str(part))
+        with refusing(f"{dataset} cannot be fetched and saved to {path}", SourceError):
+            datasets.load_dataset(name, revision=revision or None).save_to_disk(str(part))
         part.replace(path)
     return _saved(path)
 

@@ -115,6 +115,15 @@ def test_a_dataset_by_name_is_fetched_once(tmp_path, monkeypatch):
         dataset(tmp_path / "other", dataset="pets/pets")
 
 
+def test_a_dataset_that_cannot_be_fetched_is_an_error_that_names_it(tmp_path, monkeypatch):
+    def load_dataset(name, revision):
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    with pytest.raises(SourceError, match=r"pets/pets cannot be fetched and saved to .*reach the Hub"):
+        dataset(tmp_path / "d", dataset="pets/pets")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_file_is_never_more_than_rejected_rows_or_an_error(tmp_path, seed):
     saved(tmp_path, {"train": table(range(7))})

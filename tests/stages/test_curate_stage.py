@@ -1,3 +1,6 @@
+import os
+
+import pytest
 import yaml
 
 from pipeline.artifacts.code_dependencies import ROOT
@@ -18,3 +21,16 @@ def test_copies_stay_in_the_corpus_preferred_and_not_in_the_one_that_is_named_fi
     monkeypatch.setattr(data_card, "write", lambda ws: None)
     curate.work(Params.model_validate(content), Workspace(tmp_path))
     assert list(given[0].quota.items()) == [("conceptual_captions", 2), ("flickr30k", 1)]
+
+
+@pytest.mark.parametrize(("named", "offline"), [({}, "1"), ({"dataset": "pets/pets"}, "0")])
+def test_the_hub_is_within_reach_where_a_dataset_is_named_and_only_there(tmp_path, monkeypatch, named, offline):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["sources"]["of"] = {"pets": {"kind": "huggingface", "quota": 1, **named}}
+    content["curate"] |= {"test": {"pets": 0.5}, "duplicates": content["curate"]["duplicates"] | {"prefer": ["pets"]}}
+    found = []
+    monkeypatch.setattr(library, "curate", lambda *_, **__: found.append(os.environ["HF_HUB_OFFLINE"]) or {})
+    monkeypatch.setattr(data_card, "write", lambda ws: None)
+    curate.work(Params.model_validate(content), Workspace(tmp_path))
+    assert found == [offline]
