@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,26 +25,45 @@ _ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetTable:
-    """A Parquet file."""
+class _ColumnFile(ABC):
+    """A file of columns, of which `binary` hold bytes."""
 
+    form: ClassVar[str]
     path: Path
     name: str
     names: list[str]
     binary: tuple[str, ...]
 
     @classmethod
-    def opened(cls, path: Path, name: str) -> ParquetTable:
+    def opened(cls, path: Path, name: str) -> Self:
         """Read what columns it has.
 
         Raises:
             SourceError: it is damaged, or none.
         """
         try:
-            schema = pq.read_schema(path, memory_map=False)
+            schema = cls.schema(path)
+            names, binary = schema.names, tuple(field.name for field in schema if holds_bytes(field.type))
         except _ERRORS as error:
-            raise SourceError(f"{path} cannot be read as Parquet: {_said(error)}") from error
-        return cls(path, name, *_columns(schema))
+            raise SourceError(f"{path} cannot be read as {cls.form}: {_said(error)}") from error
+        return cls(path, name, names, binary)
+
+    @staticmethod
+    @abstractmethod
+    def schema(path: Path) -> pa.Schema:
+        """The columns of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetTable(_ColumnFile):
+    """A Parquet file."""
+
+    form: ClassVar[str] = "Parquet"
+
+    @staticmethod
+    def schema(path: Path) -> pa.Schema:
+        """The columns of a file."""
+        return pq.read_schema(path, memory_map=False)
 
     def entries(self, wanted: Sequence[str]) -> Iterator[Entry]:
         """Every row, of its cells those of `wanted`; of a damaged row group every row is named."""
@@ -72,26 +92,16 @@ class ParquetTable:
 
 
 @dataclass(frozen=True, slots=True)
-class ArrowTable:
+class ArrowTable(_ColumnFile):
     """An Arrow file, or a stream of Arrow in a file, as Hugging Face's datasets writes them."""
 
-    path: Path
-    name: str
-    names: list[str]
-    binary: tuple[str, ...]
+    form: ClassVar[str] = "Arrow"
 
-    @classmethod
-    def opened(cls, path: Path, name: str) -> ArrowTable:
-        """Read what columns it has.
-
-        Raises:
-            SourceError: it is damaged, or none.
-        """
-        try:
-            with pa.memory_map(str(path)) as mapped:
-                return cls(path, name, *_columns(_reader(mapped).schema))
-        except _ERRORS as error:
-            raise SourceError(f"{path} cannot be read as Arrow: {_said(error)}") from error
+    @staticmethod
+    def schema(path: Path) -> pa.Schema:
+        """The columns of a file."""
+        with pa.memory_map(str(path)) as mapped:
+            return _reader(mapped).schema
 
     def entries(self, wanted: Sequence[str]) -> Iterator[Entry]:
         """Every row, of its cells those of `wanted`; of an image nothing but where it stands is looked at."""
@@ -200,11 +210,6 @@ def _is_ended(path: Path) -> bool:
     with path.open("rb") as stream:
         stream.seek(-min(len(_END), path.stat().st_size), 2)
         return stream.read() == _END
-
-
-def _columns(schema: pa.Schema) -> tuple[list[str], tuple[str, ...]]:
-    """Names of all columns, and of those that hold bytes."""
-    return schema.names, tuple(field.name for field in schema if holds_bytes(field.type))
 
 
 def _holds(metadata: Any, column: str) -> bool:
